@@ -1,0 +1,58 @@
+"""RequestBody: the client's body, whole or piece by piece, and word of the client's leaving."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from starlette.types import Receive
+
+from app.errors import BodyTooLarge, ProxyError
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete."""
+
+
+class RequestBody:
+    """Reads ASGI `receive`, which must have one reader at a time: first the body, then the wait for a disconnect."""
+
+    def __init__(self, receive: Receive, max_bytes: int, declared: int | None) -> None:
+        """`declared` is the content-length. Raises BodyTooLarge when that alone is past `max_bytes`."""
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._ended = asyncio.Event()
+        self.size = 0
+        self.fault: ProxyError | ClientGone | None = None
+        """Why `pieces` stopped early; the HTTP client that read them reports only that they did."""
+        if declared is not None and declared > max_bytes:
+            raise self._too_large()
+
+    async def whole(self) -> bytes:
+        """All of the body; raises BodyTooLarge or ClientGone."""
+        pieces = [piece async for piece in self.pieces()]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body as it comes; raises BodyTooLarge or ClientGone."""
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.fault = ClientGone()
+                raise self.fault
+            piece, more = message.get("body", b""), message.get("more_body", False)
+            self.size += len(piece)
+            if self.size > self._max_bytes:
+                self.fault = self._too_large()
+                raise self.fault
+            if piece:
+                yield piece
+        self._ended.set()
+
+    async def gone(self) -> None:
+        """Return when the client has left, or its answer is complete."""
+        await self._ended.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request's body is larger than {self._max_bytes} bytes.")

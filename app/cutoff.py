@@ -1,0 +1,41 @@
+"""Cutoff: ends a call's wait from outside, for the first of the reasons that comes."""
+
+import asyncio
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a call was cut off."""
+
+    CLIENT_GONE = "client_gone"
+    TIME_OVER = "time_over"
+    SHUTDOWN = "shutdown"
+
+
+class Cutoff:
+    """Cancels the task that runs a call, and tells that cancellation from one that others asked for.
+
+    Use as a context manager around what may be cut off; the CancelledError of a cut is swallowed there, so that the
+    code behind it ends the call with `reason` in hand. A cut after the block has no effect.
+    """
+
+    def __init__(self) -> None:
+        self.reason: Reason | None = None
+        self._task: asyncio.Task[object] | None = None
+
+    def cut(self, reason: Reason) -> None:
+        """End the wait. The first reason counts."""
+        if self.reason is None and self._task is not None:
+            self.reason = reason
+            self._task.cancel()
+
+    def __enter__(self) -> "Cutoff":
+        self._task = asyncio.current_task()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: object) -> bool:
+        task, self._task = self._task, None
+        if self.reason is None or task is None:
+            return False
+        ours = task.uncancel() == 0
+        return ours and kind is not None and issubclass(kind, asyncio.CancelledError)

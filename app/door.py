@@ -1,0 +1,129 @@
+"""The door: what is refused before a call begins, and what is known of those that may enter."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+import orjson
+from starlette.types import Scope
+
+from app.auth import ClientKeys
+from app.errors import BadBody, MethodNotAllowed, NotFound, ProxyError
+from app.headers import caller_fields, first
+from app.operations import Operation, Plain, Target, find_operation, target_of
+
+_API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)")
+_PLAIN: Final = Plain()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go upstream."""
+
+    method: str
+    path: str
+    """As the client wrote it, percent-encoding and all."""
+    query: str
+    headers: list[tuple[bytes, bytes]]
+    operation: Operation
+    target: Target
+    api_version: str | None
+    caller: Mapping[str, str]
+    content_length: int | None
+    has_body: bool
+    capture_content: bool
+
+
+class Door:
+    """Checks path, caller and method, and counts whom it refuses."""
+
+    def __init__(
+        self,
+        keys: ClientKeys,
+        caller_headers: Mapping[str, str],
+        api_version: str | None,
+        capture_content: bool,
+    ) -> None:
+        """`caller_headers` maps a caller's field to the header that carries it."""
+        self._keys = keys
+        self._fields = {header.encode(): field for field, header in caller_headers.items()}
+        self.caller_headers = frozenset(self._fields)
+        self._api_version = api_version
+        self._capture_content = capture_content
+        self.refused: Counter[str] = Counter()
+
+    def refuse(self, error: ProxyError) -> None:
+        """Count a refusal by its code."""
+        self.refused[error.code] += 1
+
+    def admit(self, scope: Scope) -> Admitted:
+        """What is asked for; raises Unauthorized, NotFound or MethodNotAllowed."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self._keys.check(headers)
+        path, target = _checked_path(scope)
+        method: str = scope["method"]
+        operation = find_operation(target)
+        if operation.json_body and method != "POST":
+            if target.deployment is not None:
+                raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
+            operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored ones
+        query, version = self._versioned(scope["query_string"], target)
+        length = first(headers, b"content-length")
+        return Admitted(
+            method=method,
+            path=path,
+            query=query.decode("latin-1"),
+            headers=headers,
+            operation=operation,
+            target=target,
+            api_version=version,
+            caller=caller_fields(headers, self._fields),
+            content_length=int(length) if length and length.isdecimal() else None,
+            has_body=length not in (None, "0") or first(headers, b"transfer-encoding") is not None,
+            capture_content=self._capture_content and first(headers, b"x-proxy-content") != "none",
+        )
+
+    def _versioned(self, query: bytes, target: Target) -> tuple[bytes, str | None]:
+        """The query with the default api-version where the client gave none; the v1 API has none."""
+        found = _API_VERSION.search(query)
+        if found:
+            return query, unquote(found[1].decode("latin-1"))
+        if target.v1 or self._api_version is None:
+            return query, None
+        added = b"api-version=" + self._api_version.encode()
+        return (query + b"&" + added if query else added), self._api_version
+
+
+def json_object(body: bytes) -> Mapping[str, object]:
+    """The JSON object in a request's body; raises BadBody."""
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError as fault:
+        # the message names the place and what was expected there, never the text
+        raise BadBody(f"The request's body is not valid JSON: {fault.msg} at byte {fault.pos}.") from None
+    if not isinstance(parsed, dict):
+        raise BadBody("The request's body must be a JSON object.")
+    return parsed
+
+
+def _checked_path(scope: Scope) -> tuple[str, Target]:
+    """The raw path, if no reading of it by anyone leads out of /openai/."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+    path = raw.decode("latin-1")
+    decoded = unquote(path)
+    segments = decoded.split("/")
+    tricky = (
+        not path.startswith("/openai/")
+        or "\\" in decoded
+        or decoded.count("/") != path.count("/")
+        or any(segment in (".", "..") for segment in segments)
+        or "" in segments[1:-1]
+        or any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in decoded)
+        or "%" in decoded
+    )
+    if tricky:
+        raise NotFound("There is nothing at this path: calls go to /openai/….")
+    return path, target_of(decoded)

@@ -1,0 +1,83 @@
+"""The errors the proxy itself answers, in the shape the OpenAI clients understand.
+
+    ProxyError
+    ├── Unauthorized        401  no or a wrong key
+    ├── NotFound            404  a path outside /openai/ and /health/
+    ├── MethodNotAllowed    405  a known operation called by another method
+    ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
+    ├── BadBody             400  no JSON object where the operation takes one
+    ├── ShuttingDown        503  the process is about to end
+    ├── UpstreamUnreachable 502  no connection, or one that broke before an answer
+    └── UpstreamSilent      504  no answer within PROXY_MAX_SECONDS
+
+The last two leave a span and a record; the others are refusals at the door.
+"""
+
+import orjson
+
+
+class ProxyError(Exception):
+    """An answer of the proxy's own; `message` is shown to the caller and never holds a secret."""
+
+    status = 500
+    type = "proxy_error"
+    code = "proxy_error"
+
+    def __init__(self, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def body(self) -> bytes:
+        """The JSON of the error: `{"error": {"message", "type", "code", "param"}}`."""
+        return orjson.dumps(
+            {"error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}}
+        )
+
+
+class Unauthorized(ProxyError):
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class NotFound(ProxyError):
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class MethodNotAllowed(ProxyError):
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class BodyTooLarge(ProxyError):
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class BadBody(ProxyError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_body"
+
+
+class ShuttingDown(ProxyError):
+    status = 503
+    type = "server_error"
+    code = "shutting_down"
+
+
+class UpstreamUnreachable(ProxyError):
+    status = 502
+    type = "upstream_error"
+    code = "upstream_unreachable"
+
+
+class UpstreamSilent(ProxyError):
+    status = 504
+    type = "upstream_error"
+    code = "upstream_timeout"

@@ -1,0 +1,135 @@
+"""Exchange: one admitted call with upstream, from the request's sending to its one end."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from aiohttp import ClientError, ClientResponse
+from starlette.types import Send
+
+from app.answer import AnswerReader
+from app.body import RequestBody
+from app.cutoff import Cutoff, Reason
+from app.errors import ProxyError, UpstreamSilent, UpstreamUnreachable
+from app.operations import Operation
+from app.response import RelayedResponse, send_error
+from otel.call import Call, Status
+from otel.span import CallSpan
+
+type Ask = Callable[[], Awaitable[ClientResponse]]
+
+
+class Exchange:
+    """Runs one call and ends it exactly once: done, refused by upstream, cut by either side, or by us.
+
+    The client is watched while upstream is waited for, since a server reports a lost client only to those who ask.
+    """
+
+    def __init__(self, call: Call, span: CallSpan, operation: Operation, cutoff: Cutoff, drain_on_abort: bool) -> None:
+        self._call = call
+        self._span = span
+        self._operation = operation
+        self._cutoff = cutoff
+        self._drain_on_abort = drain_on_abort
+        self._client_gone = False
+        self._answer: ClientResponse | None = None
+        self._response: RelayedResponse | None = None
+
+    async def run(self, ask: Ask, body: RequestBody, max_seconds: float, send: Send) -> None:
+        """Ask upstream and relay what it says. A response that cannot be completed is left incomplete, on purpose:
+        the server then breaks the connection, and the client sees a broken answer as the broken answer it is."""
+        watcher = asyncio.create_task(body.gone())
+        watcher.add_done_callback(self._on_gone)
+        deadline = asyncio.get_running_loop().call_later(max_seconds, self._cutoff.cut, Reason.TIME_OVER)
+        error: ProxyError | None = None
+        try:
+            with self._cutoff:
+                await self._relay(ask, send)
+            error = self._cut_off()
+        except ClientError as fault:
+            error = self._broken(fault, body)
+        except ProxyError as fault:
+            error = fault
+            self._call.fail(Status.UPSTREAM_ERROR, fault.code, fault.message)
+        except (OSError, asyncio.CancelledError):  # the server's way to say that nobody listens any more
+            self._call.status = Status.CLIENT_ABORTED
+            raise
+        finally:
+            deadline.cancel()
+            watcher.remove_done_callback(self._on_gone)
+            watcher.cancel()
+            self._end()
+        if error is not None and self._response is None:
+            await send_error(send, error, self._span.trace_id)
+
+    async def _relay(self, ask: Ask, send: Send) -> None:
+        answer = self._answer = await ask()
+        self._note_headers(answer)
+        content_type = answer.headers.get("content-type", "").lower()
+        encoding = answer.headers.get("content-encoding")
+        reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
+        response = self._response = RelayedResponse(answer, self._call, reader, self._span.trace_id)
+        response.client_gone = self._client_gone
+        await response.run(send)
+        if self._client_gone:
+            self._call.status = Status.CLIENT_ABORTED
+        self._end()
+        await response.complete(send)
+
+    def _note_headers(self, answer: ClientResponse) -> None:
+        call, headers = self._call, answer.headers
+        call.http_status = answer.status
+        call.region = headers.get("x-ms-region")
+        call.apim_request_id = headers.get("apim-request-id")
+        call.client_request_id = headers.get("x-ms-client-request-id")
+        spilled = headers.get("x-ms-is-spilled-over")
+        call.spilled_over = None if spilled is None else spilled.lower() == "true"
+
+    def _on_gone(self, watcher: asyncio.Task[None]) -> None:
+        if watcher.cancelled() or watcher.exception() is not None:
+            return
+        self._client_gone = True
+        if not self._drain_on_abort:
+            self._cutoff.cut(Reason.CLIENT_GONE)
+        elif self._response is not None:
+            self._response.client_gone = True
+
+    def _cut_off(self) -> ProxyError | None:
+        """What a cut means for the call, and what to answer if nothing was answered yet."""
+        call = self._call
+        match self._cutoff.reason:
+            case Reason.CLIENT_GONE:
+                call.status = Status.CLIENT_ABORTED
+            case Reason.TIME_OVER if self._response is None:
+                error = UpstreamSilent("Azure OpenAI gave no answer in time.")
+                call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
+                return error
+            case Reason.TIME_OVER:
+                call.fail(Status.UPSTREAM_CUT, "time_limit", "the answer took longer than a call may")
+            case Reason.SHUTDOWN:
+                call.fail(Status.INTERRUPTED, "shutdown", "the proxy was stopped")
+        return None
+
+    def _broken(self, fault: ClientError, body: RequestBody) -> ProxyError | None:
+        """What a failed connection means for the call; an upload may have failed on the client's side of it."""
+        call = self._call
+        if body.fault is not None:
+            call.status = Status.CLIENT_ABORTED
+            return body.fault if isinstance(body.fault, ProxyError) else None
+        if self._response is not None:
+            call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the answer broke off: {type(fault).__name__}")
+            return None
+        # the fault's own text can name hosts and addresses: its type says enough
+        error = UpstreamUnreachable(f"Azure OpenAI could not be reached: {type(fault).__name__}.")
+        call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
+        return error
+
+    def _end(self) -> None:
+        """Close upstream and finish the span, which writes the record. Only the first call has an effect."""
+        if self._call.end_ns is None:
+            self._call.end_ns = time.monotonic_ns()
+        if self._answer is not None:
+            self._answer.close()
+        if self._response is not None:
+            self._response.close_reader()
+        self._span.finish()

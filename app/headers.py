@@ -1,0 +1,92 @@
+"""Which headers pass through, in each direction; everything not named here does."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import unquote_plus
+
+type RawHeaders = Iterable[tuple[bytes, bytes]]
+
+# RFC 9110 §7.6.1 and RFC 9112: about one connection, not about the message
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# What lets the client in here is nothing upstream should see; App Service repeats the URL, with its `code`, in some.
+CREDENTIALS: Final = frozenset(
+    {
+        b"api-key",
+        b"authorization",
+        b"cookie",
+        b"ocp-apim-subscription-key",
+        b"x-functions-key",
+        b"x-functions-clientid",
+        b"x-arr-ssl",
+        b"x-original-url",
+        b"x-waws-unencoded-url",
+    }
+)
+CREDENTIAL_PREFIXES: Final = (b"x-ms-client-principal", b"x-ms-token-", b"x-proxy-")
+# Set anew for the upstream request, or settled by the server in front (`expect`)
+REMADE: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-ms-invocation-id"})
+_NOT_UPSTREAM: Final = HOP_BY_HOP | CREDENTIALS | REMADE
+
+SECRET_QUERY: Final = frozenset({"code", "subscription-key", "sig", "api-key"})
+
+
+def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[str, str]]:
+    """The client's headers as upstream gets them, before credentials and trace context are added."""
+    headers = list(headers)
+    named = _named_by_connection(headers)
+    return [
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in headers
+        if name not in _NOT_UPSTREAM
+        and name not in caller_headers
+        and name not in named
+        and not name.startswith(CREDENTIAL_PREFIXES)
+    ]
+
+
+def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
+    """Upstream's headers as the client gets them; names become lower case, as ASGI asks for."""
+    lowered = [(name.lower(), value) for name, value in headers]
+    named = _named_by_connection(lowered)
+    return [(name, value) for name, value in lowered if name not in HOP_BY_HOP and name not in named]
+
+
+def first(headers: RawHeaders, wanted: bytes) -> str | None:
+    """The first value of a header (`wanted` in lower case), None when it is absent."""
+    return next((value.decode("latin-1") for name, value in headers if name == wanted), None)
+
+
+def without_secrets(query: bytes) -> bytes:
+    """A query string without the parameters that carry keys."""
+    if not query:
+        return query
+    kept = [pair for pair in query.split(b"&") if _parameter_name(pair) not in SECRET_QUERY]
+    return b"&".join(kept)
+
+
+def _parameter_name(pair: bytes) -> str:
+    return unquote_plus(pair.partition(b"=")[0].decode("latin-1")).lower()
+
+
+def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
+    """Headers that `connection` declares to be about this hop."""
+    return frozenset(
+        token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")
+    )
+
+
+def caller_fields(headers: RawHeaders, names: Mapping[bytes, str]) -> dict[str, str]:
+    """The caller's fields, read off the headers that name them."""
+    return {names[name]: value.decode("latin-1") for name, value in headers if name in names and value}

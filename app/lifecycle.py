@@ -1,0 +1,132 @@
+"""Lifecycle: opens what needs a running loop, and ends the process within its time whatever hangs."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import FrameType
+from typing import Final
+
+from aiohttp import ClientSession
+
+from app.calls import OpenCalls
+from app.upstream import open_session
+
+log = logging.getLogger(__name__)
+
+FLUSH_S: Final = 3.0
+GRACE_S: Final = 2.0
+
+
+class Lifecycle:
+    """Start, and a stop that runs once however it is asked for: by a signal, by the lifespan, by the Functions host.
+
+    A stop has `shutdown_seconds`. Open calls may go on for all of it but the last three seconds (or half), then they
+    are cut off; what is left of the time is for the records. Servers wait for their connections for ever before they
+    end the lifespan, so the stop starts at the signal itself. Should the process still be there two seconds after its
+    time, it ends hard: the records are on disk.
+    """
+
+    def __init__(
+        self,
+        calls: OpenCalls,
+        shutdown_seconds: float,
+        start: Callable[[], None],
+        flush: Callable[[float], None],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`start` begins delivery; `flush` ends it, blocking for up to the seconds given; `close` frees the rest."""
+        self._calls = calls
+        self._shutdown_seconds = shutdown_seconds
+        self._start = start
+        self._flush = flush
+        self._close = close
+        self._session: ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopping: asyncio.Task[None] | None = None
+        self._stop_at = 0.0
+
+    def session(self) -> ClientSession:
+        """The session for upstream, on the loop that serves."""
+        assert self._session is not None, "the lifespan has not started"
+        return self._session
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object) -> AsyncIterator[None]:
+        """The ASGI lifespan."""
+        self._loop = asyncio.get_running_loop()
+        self._session = open_session()
+        self._start()
+        restore = self._listen_to_signals()
+        try:
+            yield
+        finally:
+            restore()
+            await self._begin_stop()
+
+    def shutdown(self) -> None:
+        """Stop, and return when that is done or its time is over. For threads other than the loop's."""
+        loop = self._loop
+        if loop is None or loop.is_closed():
+            return
+        with contextlib.suppress(TimeoutError, RuntimeError):
+            asyncio.run_coroutine_threadsafe(self._wait_for_stop(), loop).result(self._shutdown_seconds + 1.0)
+
+    async def _wait_for_stop(self) -> None:
+        await self._begin_stop()
+
+    def _begin_stop(self) -> asyncio.Task[None]:
+        """The one stop, begun now if it was not before; on the loop's thread."""
+        if self._stopping is None:
+            self._calls.closing = True
+            self._stop_at = time.monotonic() + self._shutdown_seconds
+            watchdog = threading.Timer(self._shutdown_seconds + GRACE_S, _end_hard)
+            watchdog.daemon = True
+            watchdog.start()
+            self._stopping = asyncio.create_task(self._stop(watchdog))
+        return self._stopping
+
+    async def _stop(self, watchdog: threading.Timer) -> None:
+        may_run = max(self._shutdown_seconds / 2, self._shutdown_seconds - FLUSH_S)
+        if not await self._calls.wait_idle(may_run):
+            cut = self._calls.cut_all()
+            log.warning("%d calls were cut off by the shutdown", cut)
+            await self._calls.wait_idle(FLUSH_S / 4)
+        await asyncio.to_thread(self._flush, max(0.0, self._stop_at - time.monotonic()))
+        if self._session is not None:
+            await self._session.close()
+        await self._close()
+
+    def _listen_to_signals(self) -> Callable[[], None]:
+        """Begin the stop at SIGTERM or SIGINT, and let the server's own handler do its part. Returns the undoing."""
+        if threading.current_thread() is not threading.main_thread():
+            return lambda: None
+        loop = asyncio.get_running_loop()
+        previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(self._begin_stop)
+            handler = previous[signal.Signals(number)]
+            if callable(handler):
+                handler(number, frame)
+
+        for number, handler in previous.items():
+            if callable(handler):  # with no server's handler there, the default one ends the process: leave it
+                signal.signal(number, on_signal)
+
+        def restore() -> None:
+            for number, handler in previous.items():
+                if signal.getsignal(number) is on_signal:
+                    signal.signal(number, handler)
+
+        return restore
+
+
+def _end_hard() -> None:
+    log.error("the process did not end in its time, and ends now; its records are on disk")
+    logging.shutdown()
+    os._exit(1)

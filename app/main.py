@@ -1,0 +1,166 @@
+"""create_app: the only place where the parts are built and joined."""
+
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+from fastapi import FastAPI, Request
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from app.auth import ClientKeys, EntraAuth, KeyAuth, UpstreamAuth
+from app.backends import Backend, Backends
+from app.calls import OpenCalls
+from app.door import Door
+from app.errors import MethodNotAllowed, NotFound
+from app.headers import without_secrets
+from app.health import Delivery, Readiness, health_router
+from app.lifecycle import Lifecycle
+from app.relay import Relay, current_trace_id
+from app.settings import BackendSettings, HubSettings, Settings
+from exporters.eventhub import EventHubSpanExporter
+from exporters.hub import Hub
+from exporters.losses import Losses
+from exporters.sender import Sender
+from exporters.spool import Spool
+from otel.attributes import SCOPE
+from otel.processor import RecordProcessor
+from otel.provider import make_provider, make_sampler
+
+
+class ProxyApp(FastAPI):
+    """FastAPI with two duties at the very door, before anything else sees a request.
+
+    A key in the query string (`code` of the Functions host, `subscription-key` of API Management) is taken out, so
+    that neither spans nor logs nor upstream can show it. And uvicorn's own `date` and `server` headers are left off:
+    it puts them before those of the answer, where upstream's would then stand a second time.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            scope["query_string"] = without_secrets(scope["query_string"])
+            server = getattr(send, "__self__", None)
+            if getattr(server, "default_headers", None):
+                server.default_headers = []  # type: ignore[union-attr]
+        await super().__call__(scope, receive, send)
+
+
+def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
+    """The proxy as an ASGI application, set up by `settings` or else by the environment.
+
+    `span_processors` see every span beside the proxy's own. Raises SettingsError for an environment that cannot be
+    used. Nothing is opened before the lifespan starts.
+    """
+    settings = settings or Settings.from_environ(os.environ)
+    losses, calls, credentials = Losses(), OpenCalls(), _Credentials()
+    spool = Spool(settings.spool_dir, settings.spool_max_bytes, losses)
+    sender = Sender(spool, _hub(settings.hub).connect, losses)
+    exporter = EventHubSpanExporter(spool, sender.flush)
+    provider = make_provider(
+        [RecordProcessor(exporter, on_failure=lambda: losses.add("not_made")), *span_processors],
+        make_sampler(settings.trace_ratio),
+    )
+    door = Door(
+        ClientKeys(settings.client_keys), settings.caller_headers, settings.api_version, settings.capture_content
+    )
+
+    def flush(seconds: float) -> None:
+        provider.shutdown()
+        sender.stop(seconds)
+        spool.close()
+
+    lifecycle = Lifecycle(calls, settings.shutdown_seconds, sender.start, flush, credentials.close)
+    relay = Relay(
+        door=door,
+        backends=Backends(tuple(_backend(backend, credentials) for backend in settings.backends)),
+        session=lifecycle.session,
+        tracer=provider.get_tracer(SCOPE),
+        calls=calls,
+        max_request_bytes=settings.max_request_bytes,
+        max_seconds=settings.max_seconds,
+        drain_on_abort=settings.drain_on_abort,
+    )
+
+    def look() -> Readiness:
+        backlog = spool.backlog()
+        delivery = Delivery(
+            backlog.records,
+            backlog.bytes,
+            backlog.oldest_seconds,
+            sender.sent,
+            sender.last_success,
+            losses.by_reason(),
+        )
+        return Readiness(calls.closing, len(calls), door.refused, delivery)
+
+    app = ProxyApp(
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+        lifespan=lifecycle.lifespan,
+        openapi_url=None,
+        redirect_slashes=False,
+        routes=[Route("/openai/{path:path}", relay, include_in_schema=False)],
+    )
+    app.include_router(health_router(look, settings.ready_max_backlog_s))
+    app.add_exception_handler(HTTPException, _not_served(door))
+    app.state.proxy = lifecycle
+    _instrument(app, provider)
+    return app
+
+
+class _Credentials:
+    """The identity of the process, made when first needed and closed at the end."""
+
+    def __init__(self) -> None:
+        self._close: Callable[[], Awaitable[None]] | None = None
+
+    def upstream(self) -> UpstreamAuth:
+        from azure.identity.aio import DefaultAzureCredential
+
+        credential = DefaultAzureCredential()
+        self._close = credential.close
+        return EntraAuth(credential)
+
+    async def close(self) -> None:
+        if self._close is not None:
+            await self._close()
+
+
+def _backend(settings: BackendSettings, credentials: _Credentials) -> Backend:
+    auth = KeyAuth(settings.key) if settings.key else credentials.upstream()
+    return Backend.at(settings.name, settings.base_url, auth)
+
+
+def _hub(settings: HubSettings) -> Hub:
+    return Hub(settings.name, settings.conn_str, settings.namespace, settings.websocket)
+
+
+def _not_served(door: Door) -> Callable[[Request, Exception], Response]:
+    """Answers what no route takes, in the shape of every other error."""
+
+    def answer(request: Request, fault: Exception) -> Response:
+        status = fault.status_code if isinstance(fault, HTTPException) else 404
+        error = (
+            MethodNotAllowed("This method is not allowed here.")
+            if status == 405
+            else NotFound("There is nothing at this path: calls go to /openai/….")
+        )
+        door.refuse(error)
+        headers = {"x-trace-id": current_trace_id()}
+        return Response(error.body(), error.status, headers, media_type="application/json")
+
+    return answer
+
+
+def _instrument(app: FastAPI, provider: TracerProvider) -> None:
+    """SERVER spans for all but the health probes, none for single sends and receives, no metrics of its own."""
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=provider,
+        meter_provider=NoOpMeterProvider(),
+        excluded_urls="^[a-z]+://[^/]+/health/",
+        exclude_spans=["send", "receive"],
+    )

@@ -1,0 +1,91 @@
+"""What an operation is, how a path names one, and the plain operation that knows nothing of its bodies."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from otel.call import Answer, Request
+
+type Json = Mapping[str, object]
+
+_PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.+))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path under /openai/ points to."""
+
+    suffix: str
+    """What is left behind the deployment: `chat/completions`."""
+    deployment: str | None = None
+    v1: bool = False
+
+
+def target_of(path: str) -> Target:
+    """Read a decoded path; raises ValueError for one that is not under /openai/."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        raise ValueError(path)
+    return Target(suffix=found["suffix"] or "", deployment=found["deployment"], v1=found["v1"] is not None)
+
+
+class StreamReader(Protocol):
+    """Gathers what the events of one stream say."""
+
+    def event(self, event: Json) -> bool:
+        """Take one event; True if it holds generated text, reasoning or tool output."""
+        ...
+
+    def finish(self, answer: Answer) -> bool:
+        """Write what was gathered; True if the events came to an end of their own."""
+        ...
+
+
+class Operation(Protocol):
+    """How one operation's bodies read."""
+
+    name: str
+    """GenAI operation name, first word of the span's name."""
+    api_type: str | None
+    json_body: bool
+    """Whether a request must be a JSON object. Such bodies are read whole, so that they can be sent again."""
+
+    def read_request(self, body: Json) -> Request:
+        """The facts of a request's body. Raises nothing: what is not understood is upstream's to judge."""
+        ...
+
+    def read_answer(self, body: Json, answer: Answer) -> None:
+        """Add the facts of a whole JSON answer."""
+        ...
+
+    def stream(self) -> StreamReader:
+        """A reader for one stream of events."""
+        ...
+
+
+class Plain:
+    """Any operation of which only status, sizes and times are recorded."""
+
+    name = "call"
+    api_type: str | None = None
+    json_body = False
+
+    def read_request(self, body: Json) -> Request:
+        """Nothing is known of the body."""
+        return Request()
+
+    def read_answer(self, body: Json, answer: Answer) -> None:
+        """Nothing is known of the body."""
+
+    def stream(self) -> StreamReader:
+        """A reader that understands no event."""
+        return _PlainStream()
+
+
+class _PlainStream:
+    def event(self, event: Json) -> bool:
+        return False
+
+    def finish(self, answer: Answer) -> bool:
+        return True

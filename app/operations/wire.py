@@ -1,0 +1,83 @@
+"""Reading JSON that came over the wire: nothing in it is what it should be until looked at."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from otel import attributes as a
+from otel.call import Usage
+
+_NOTHING: Final[Mapping[str, object]] = {}
+
+_PARAMETERS: Final = {
+    "temperature": a.REQUEST_TEMPERATURE,
+    "top_p": a.REQUEST_TOP_P,
+    "frequency_penalty": a.REQUEST_FREQUENCY_PENALTY,
+    "presence_penalty": a.REQUEST_PRESENCE_PENALTY,
+}
+_COUNTS: Final = {
+    "max_tokens": a.REQUEST_MAX_TOKENS,
+    "max_completion_tokens": a.REQUEST_MAX_TOKENS,
+    "max_output_tokens": a.REQUEST_MAX_TOKENS,
+    "seed": a.REQUEST_SEED,
+    "n": a.REQUEST_CHOICE_COUNT,
+}
+
+
+def as_text(value: object) -> str | None:
+    """The value if it is a string."""
+    return value if isinstance(value, str) else None
+
+
+def as_object(value: object) -> Mapping[str, object]:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def as_list(value: object) -> Sequence[object]:
+    """The value if it is a JSON array, else an empty one."""
+    return value if isinstance(value, list) else ()
+
+
+def as_count(value: object) -> int | None:
+    """The value if it is a whole number."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def parameters(body: Mapping[str, object]) -> dict[str, str | int | float | list[str]]:
+    """Sampling parameters of a request by their attribute names (GenAI semantic conventions)."""
+    found: dict[str, str | int | float | list[str]] = {}
+    for name, attribute in _PARAMETERS.items():
+        value = body.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found[attribute] = float(value)
+    for name, attribute in _COUNTS.items():
+        count = as_count(body.get(name))
+        # one choice is the default, and the conventions ask for the count only where it is another
+        if count is not None and not (name == "n" and count == 1) and abs(count) < 2**63:
+            found[attribute] = count
+    stop = body.get("stop")
+    stops = [stop] if isinstance(stop, str) else [text for text in as_list(stop) if isinstance(text, str)]
+    if stops:
+        found[a.REQUEST_STOP_SEQUENCES] = stops
+    if tier := as_text(body.get("service_tier")):
+        found[a.REQUEST_SERVICE_TIER] = tier
+    return found
+
+
+def read_usage(value: object) -> Usage | None:
+    """Token counts, by either API's names; None where upstream gave no prompt count, never zeros instead."""
+    usage = as_object(value)
+    prompt = as_count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    if prompt is None:
+        return None
+    details = {
+        name: {key: count for key, count in as_object(counts).items() if isinstance(count, int)}
+        for name, counts in usage.items()
+        if name.endswith("_details") and isinstance(counts, dict)
+    }
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        total_tokens=as_count(usage.get("total_tokens")),
+        details=details,
+    )

@@ -1,0 +1,87 @@
+"""RelayedResponse: upstream's answer to the client, chunk by chunk, each sent first and looked at afterwards."""
+
+import logging
+import time
+
+from aiohttp import ClientResponse
+from starlette.types import Send
+
+from app.answer import AnswerReader
+from app.errors import ProxyError
+from app.headers import to_client
+from otel.call import Call
+
+log = logging.getLogger(__name__)
+
+TRACE_HEADER = b"x-trace-id"
+
+
+class RelayedResponse:
+    """Our own ASGI response.
+
+    Starlette's returns before its generator is closed when a client vanishes in mid-send, and so is no place to end
+    a call from. This one holds no task and no generator: whatever stops it, stops it inside `run`.
+    """
+
+    def __init__(self, upstream: ClientResponse, call: Call, reader: AnswerReader, trace_id: str) -> None:
+        self._upstream = upstream
+        self._call = call
+        self._reader: AnswerReader | None = reader
+        self._headers = [
+            *((name, value) for name, value in to_client(upstream.raw_headers) if name != TRACE_HEADER),
+            (TRACE_HEADER, trace_id.encode()),
+        ]
+        self.client_gone = False
+        """Set to go on reading without sending, when upstream is to be drained."""
+        self.ended = False
+        """Whether upstream's body came to its end."""
+
+    async def run(self, send: Send) -> None:
+        """Pass the answer on up to its last byte. The message that ends the response is left to `complete`.
+
+        Raises aiohttp.ClientError when upstream's body breaks off.
+        """
+        call, content = self._call, self._upstream.content
+        await send({"type": "http.response.start", "status": self._upstream.status, "headers": self._headers})
+        while chunk := await content.readany():
+            if call.first_chunk_ns is None:
+                call.first_chunk_ns = time.monotonic_ns()
+            if not self.client_gone:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            self._look(chunk)
+        self.ended = True
+
+    def close_reader(self) -> None:
+        """Let the reader take in what it kept; nothing is sent or awaited here."""
+        if self._reader is None:
+            return
+        try:
+            self._reader.close(self.ended)
+        except Exception:
+            log.exception("an answer could not be read to its end; its record will lack facts")
+        self._reader = None
+
+    async def complete(self, send: Send) -> None:
+        """End the response towards the client."""
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _look(self, chunk: bytes) -> None:
+        if self._reader is None:
+            return
+        try:
+            self._reader.feed(chunk)
+        except Exception:  # telemetry never hurts a call
+            log.exception("an answer could not be read; its record will lack facts")
+            self._reader = None
+
+
+async def send_error(send: Send, error: ProxyError, trace_id: str | None) -> None:
+    """Answer with an error of the proxy's own."""
+    body = error.body()
+    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+    if trace_id:
+        headers.append((TRACE_HEADER, trace_id.encode()))
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

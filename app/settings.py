@@ -1,0 +1,229 @@
+"""Settings: the environment, read once, with every fault in it reported in one error that shows no secret."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DEFAULT_CALLER_HEADERS = (
+    "subscription_id=x-apim-subscription-id,product=x-apim-product,user_id=x-apim-user-id,"
+    "app_id=x-apim-app-id,session_id=x-session-id"
+)
+NOT_YET = (
+    "AZURE_OPENAI_BACKENDS",
+    "AZURE_BLOB_CONTAINER_URL",
+    "AZURE_BLOB_CONN_STR",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "PROXY_ENTRA_TENANT",
+    "PROXY_ENTRA_AUDIENCE",
+    "PROXY_TRACE_CALLER",
+    "PROXY_REDACT",
+    "PROXY_TRACE_CONTENT",
+    "PROXY_STICKY",
+)
+
+
+class SettingsError(ValueError):
+    """What is wrong with the environment, all of it: one fault a line, by the variable's name."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("the environment cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class BackendSettings:
+    """One Azure OpenAI resource; `key` None means Entra ID."""
+
+    name: str
+    base_url: str
+    key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings:
+    """Where records go: a connection string, or a namespace and Entra ID."""
+
+    name: str
+    conn_str: str | None = field(default=None, repr=False)
+    namespace: str | None = None
+    websocket: bool = False
+
+
+def default_spool_dir() -> Path:
+    """A folder under the system's temp directory, the same for every process of this user."""
+    return Path(tempfile.gettempdir()) / f"azure-openai-telemetry-proxy-{os.geteuid()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set; README.md has the table."""
+
+    backends: tuple[BackendSettings, ...]
+    hub: HubSettings
+    api_version: str | None = None
+    client_keys: tuple[str, ...] = field(default=(), repr=False)
+    caller_headers: Mapping[str, str] = field(default_factory=dict)
+    capture_content: bool = True
+    trace_ratio: float | None = None
+    drain_on_abort: bool = False
+    spool_dir: Path = field(default_factory=default_spool_dir)
+    spool_max_bytes: int = 1024**3
+    ready_max_backlog_s: float | None = None
+    max_request_bytes: int = 64 * 1024**2
+    max_seconds: float = 600.0
+    shutdown_seconds: float = 10.0
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the environment; raises SettingsError with every fault found."""
+        return _Reader(environ).read()
+
+
+class _Reader:
+    """Reads one variable after the other and gathers the faults instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = {name: value.strip() for name, value in environ.items()}
+        self._faults: list[str] = []
+
+    def read(self) -> Settings:
+        for name in NOT_YET:
+            if self._text(name):
+                self._fault(f"{name} is not supported by this version")
+        if self._flag("OTEL_SDK_DISABLED"):
+            self._fault("OTEL_SDK_DISABLED would lose every record, since records are made of spans")
+        settings = Settings(
+            backends=(self._backend(),),
+            hub=self._hub(),
+            api_version=self._text("AZURE_OPENAI_API_VERSION"),
+            client_keys=self._client_keys(),
+            caller_headers=self._caller_headers(),
+            capture_content=self._choice("PROXY_CONTENT", "full", "none") == "full",
+            trace_ratio=self._number("PROXY_TRACE_RATIO", None, lambda ratio: 0 <= ratio <= 1, "from 0 to 1"),
+            drain_on_abort=self._choice("PROXY_ON_CLIENT_ABORT", "cancel", "drain") == "drain",
+            spool_dir=Path(self._text("PROXY_SPOOL_DIR") or default_spool_dir()),
+            spool_max_bytes=self._positive_whole("PROXY_SPOOL_MAX_BYTES", 1024**3),
+            ready_max_backlog_s=self._number("PROXY_READY_MAX_BACKLOG_SECONDS", None, lambda s: s > 0, "above 0"),
+            max_request_bytes=self._positive_whole("PROXY_MAX_REQUEST_BYTES", 64 * 1024**2),
+            max_seconds=self._positive("PROXY_MAX_SECONDS", 600.0),
+            shutdown_seconds=self._positive("PROXY_SHUTDOWN_SECONDS", 10.0),
+        )
+        self._choice("PROXY_STREAM_USAGE", "inject", "off")
+        if self._faults:
+            raise SettingsError(self._faults)
+        return settings
+
+    def _backend(self) -> BackendSettings:
+        base_url = self._text("AZURE_OPENAI_BASE_URL")
+        if base_url is None:
+            self._fault("AZURE_OPENAI_BASE_URL is missing: the endpoint of the Azure OpenAI resource")
+            base_url = ""
+        elif fault := _url_fault(base_url):
+            self._fault(f"AZURE_OPENAI_BASE_URL {fault}")
+        base_url = base_url.rstrip("/").removesuffix("/openai")
+        return BackendSettings("default", base_url, self._text("AZURE_OPENAI_KEY"))
+
+    def _hub(self) -> HubSettings:
+        conn_str, namespace = self._text("AZURE_EVENTHUB_CONN_STR"), self._text("AZURE_EVENTHUB_NAMESPACE")
+        name = self._text("AZURE_EVENTHUB_NAME")
+        if conn_str:
+            parts = dict(part.split("=", 1) for part in conn_str.split(";") if "=" in part)
+            parts = {key.strip().lower(): value for key, value in parts.items()}
+            name = name or parts.get("entitypath")
+            if not parts.get("endpoint", "").startswith("sb://"):
+                self._fault("AZURE_EVENTHUB_CONN_STR is no connection string: it has no Endpoint=sb://…")
+            elif "sharedaccesssignature" not in parts and not {"sharedaccesskeyname", "sharedaccesskey"} <= set(parts):
+                self._fault("AZURE_EVENTHUB_CONN_STR has no SharedAccessKeyName and SharedAccessKey")
+        elif not namespace:
+            self._fault(
+                "AZURE_EVENTHUB_CONN_STR is missing: the hub's connection string, "
+                "or AZURE_EVENTHUB_NAMESPACE for Entra ID"
+            )
+        elif not re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", namespace):
+            self._fault("AZURE_EVENTHUB_NAMESPACE is no host name such as example.servicebus.windows.net")
+        if not name and (conn_str or namespace):
+            self._fault("AZURE_EVENTHUB_NAME is missing, and no EntityPath names the hub")
+        websocket = self._choice("AZURE_EVENTHUB_TRANSPORT", "amqp", "websocket") == "websocket"
+        return HubSettings(name or "", conn_str, namespace, websocket)
+
+    def _client_keys(self) -> tuple[str, ...]:
+        keys = tuple(key.strip() for key in self._environ.get("PROXY_CLIENT_KEYS", "").split(",") if key.strip())
+        on_functions = bool(self._text("FUNCTIONS_WORKER_RUNTIME"))
+        if self._text("PROXY_CLIENT_KEYS") and not keys:
+            self._fault("PROXY_CLIENT_KEYS holds no key")
+        if not keys and not on_functions and not self._flag("PROXY_ALLOW_ANONYMOUS"):
+            self._fault(
+                "PROXY_CLIENT_KEYS is missing, and no Functions host checks keys: anyone could spend the "
+                "upstream's key; set PROXY_ALLOW_ANONYMOUS=true to allow just that"
+            )
+        return keys
+
+    def _caller_headers(self) -> dict[str, str]:
+        fields: dict[str, str] = {}
+        text = self._environ.get("PROXY_CALLER_HEADERS", DEFAULT_CALLER_HEADERS)
+        for pair in filter(None, (pair.strip() for pair in text.split(","))):
+            name, equals, header = (part.strip() for part in pair.partition("="))
+            if not equals or not re.fullmatch(r"\w+", name) or not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", header):
+                self._fault(f"PROXY_CALLER_HEADERS: {pair!r} is not of the form field=header")
+            else:
+                fields[name] = header.lower()
+        return fields
+
+    def _fault(self, fault: str) -> None:
+        self._faults.append(fault)
+
+    def _text(self, name: str) -> str | None:
+        return self._environ.get(name) or None
+
+    def _choice(self, name: str, *choices: str) -> str:
+        value = (self._text(name) or choices[0]).lower()
+        if value not in choices:
+            self._fault(f"{name} must be one of {', '.join(choices)}")
+            return choices[0]
+        return value
+
+    def _flag(self, name: str) -> bool:
+        return self._choice(name, "false", "true") == "true"
+
+    def _number(self, name: str, default: float | None, fits: Callable[[float], bool], expected: str) -> float | None:
+        text = self._text(name)
+        if text is None:
+            return default
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not fits(value):
+            self._fault(f"{name} must be a number {expected}")
+            return default
+        return value
+
+    def _positive(self, name: str, default: float) -> float:
+        return self._number(name, default, lambda value: 0 < value < 1e15, "above 0") or default
+
+    def _positive_whole(self, name: str, default: int) -> int:
+        return int(
+            self._number(
+                name, default, lambda value: 1 <= value < 1e15 and value.is_integer(), "that is whole and above 0"
+            )
+            or default
+        )
+
+
+def _url_fault(url: str) -> str | None:
+    """What is wrong with an upstream's URL, without repeating it: it may hold a credential."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "is no URL"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "must be an http or https URL"
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return "must hold no user, password, query or fragment"
+    return None

@@ -1,0 +1,1 @@
+"""Stand-ins on a laptop for what runs in Azure."""

@@ -1,0 +1,42 @@
+"""Embeddings: unit vectors that follow from the text alone, as numbers or as floats in base64."""
+
+import base64
+import json
+import math
+import random
+import struct
+import zlib
+from functools import lru_cache
+
+from dev.azure_openai_answer import count, texts_of
+from dev.azure_openai_ask import Ask
+from dev.azure_openai_shapes import Json, Reply, Whole
+
+_DIMENSIONS = 1536
+_LARGE_DIMENSIONS = 3072
+
+
+def embeddings(ask: Ask) -> Reply:
+    """Answer one request. Raises ServiceError."""
+    inputs = texts_of(ask.required("input"))
+    model = ask.model if ask.model.startswith("text-embedding-") else "text-embedding-3-small"
+    dimensions = ask.body.get("dimensions") or (_LARGE_DIMENSIONS if model.endswith("large") else _DIMENSIONS)
+    as_base64 = ask.body.get("encoding_format") == "base64"
+    data: list[Json] = []
+    for index, text in enumerate(inputs):
+        vector = _vector(text, dimensions)
+        packed = base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode() if as_base64 else None
+        data.append({"object": "embedding", "index": index, "embedding": packed or vector})
+    body: Json = {"object": "list", "data": data, "model": model}
+    if not ask.simulation.no_usage:
+        tokens = sum(map(count, inputs))
+        body["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return Whole(json.dumps(body, indent=2).encode() + b"\n")
+
+
+@lru_cache(maxsize=256)
+def _vector(text: str, dimensions: int) -> tuple[float, ...]:
+    numbers = random.Random(zlib.crc32(text.encode()))
+    vector = [numbers.uniform(-1, 1) for _ in range(dimensions)]
+    length = math.hypot(*vector)
+    return tuple(number / length for number in vector)

@@ -1,0 +1,98 @@
+"""Journal: the last requests as they were seen, and the faults that wait for the next."""
+
+import hashlib
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from dev.azure_openai_simulation import Simulation, UnknownWord
+from dev.azure_openai_transport import Progress
+
+_KEPT_REQUESTS = 1_000
+_KEPT_BODY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived, with the beginning of its body, and how far its answer has come."""
+
+    number: int
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    body_bytes: int
+    body_sha256: str
+    progress: Progress
+
+    def to_json(self) -> dict[str, object]:
+        facts = vars(self) | {"body": self.body.decode(errors="replace")} | vars(self.progress)
+        del facts["progress"]
+        return facts
+
+
+class Journal:
+    """Remembers the last 1,000 requests and counts all."""
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._seen: deque[Seen] = deque(maxlen=_KEPT_REQUESTS)
+        self._faults: deque[str] = deque()
+
+    def add(self, request: web.Request, body: bytes) -> Progress:
+        """Remember a request and return what its answer is to keep up."""
+        self._total += 1
+        progress = Progress()
+        self._seen.append(
+            Seen(
+                number=self._total,
+                method=request.method,
+                path=request.raw_path,
+                headers={name.lower(): ", ".join(request.headers.getall(name)) for name in request.headers},
+                body=body[:_KEPT_BODY_BYTES],
+                body_bytes=len(body),
+                body_sha256=hashlib.sha256(body).hexdigest(),
+                progress=progress,
+            )
+        )
+        return progress
+
+    def next_fault(self) -> str | None:
+        """Return the words of the fault that is due, if any; it is then spent."""
+        return self._faults.popleft() if self._faults else None
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/_simulator/requests", self._show_requests),
+            web.delete("/_simulator/requests", self._forget_requests),
+            web.get("/_simulator/faults", self._show_faults),
+            web.post("/_simulator/faults", self._add_faults),
+            web.delete("/_simulator/faults", self._clear_faults),
+        ]
+
+    async def _show_requests(self, _: web.Request) -> web.Response:
+        return web.json_response({"total": self._total, "requests": [seen.to_json() for seen in self._seen]})
+
+    async def _forget_requests(self, _: web.Request) -> web.Response:
+        self._total = 0
+        self._seen.clear()
+        return web.json_response({"total": 0})
+
+    async def _show_faults(self, _: web.Request) -> web.Response:
+        return web.json_response({"pending": list(self._faults)})
+
+    async def _add_faults(self, request: web.Request) -> web.Response:
+        fault = await request.json()
+        words = str(fault["simulate"])
+        try:
+            Simulation().but(words)
+        except UnknownWord as word:
+            raise web.HTTPBadRequest(text=f"unknown word in a simulation: {word}") from word
+        self._faults.extend([words] * int(fault.get("times", 1)))
+        return await self._show_faults(request)
+
+    async def _clear_faults(self, request: web.Request) -> web.Response:
+        self._faults.clear()
+        return await self._show_faults(request)

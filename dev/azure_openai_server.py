@@ -1,0 +1,118 @@
+"""Simulator: admits a request, finds its operation, and lets it answer or fail as the simulation has it."""
+
+import re
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+
+from dev.azure_openai_ask import Ask, is_api_version
+from dev.azure_openai_chat import chat_completions
+from dev.azure_openai_completions import completions
+from dev.azure_openai_embeddings import embeddings
+from dev.azure_openai_errors import key_denied, no_deployment, no_resource, simulated, token_denied
+from dev.azure_openai_headers import edge_headers, model_headers
+from dev.azure_openai_journal import Journal
+from dev.azure_openai_media import images_generations, speech, transcriptions
+from dev.azure_openai_models import models
+from dev.azure_openai_responses import responses
+from dev.azure_openai_shapes import Reply, ServiceError, invalid
+from dev.azure_openai_simulation import Simulation, UnknownWord
+from dev.azure_openai_transport import Transport
+
+MISSING_DEPLOYMENT = "missing"
+_MAX_REQUEST_BYTES = 256 << 20
+_PATH = re.compile(
+    r"/openai/(?:(?P<v1>v1)/|deployments/(?P<deployment>[^/]+)/)?(?P<operation>[a-z]+(?:/[a-z]+)?)"
+)
+_OF_THE_RESOURCE = ("responses", "models")
+_OPERATIONS: Mapping[tuple[str, str], Callable[[Ask], Reply]] = {
+    ("POST", "chat/completions"): chat_completions,
+    ("POST", "completions"): completions,
+    ("POST", "embeddings"): embeddings,
+    ("POST", "images/generations"): images_generations,
+    ("POST", "audio/transcriptions"): transcriptions,
+    ("POST", "audio/speech"): speech,
+    ("POST", "responses"): responses,
+    ("GET", "models"): models,
+}
+
+
+class Simulator:
+    """The service: `key` is what callers must show, if any; `defaults` hold where a request says nothing."""
+
+    def __init__(self, defaults: Simulation, key: str | None) -> None:
+        self._defaults = defaults
+        self._key = key
+        self._journal = Journal()
+
+    def app(self) -> web.Application:
+        """Return the application: the service under every path, but for the journal's own."""
+        app = web.Application(client_max_size=_MAX_REQUEST_BYTES)
+        app.add_routes(self._journal.routes())
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        app.on_response_prepare.append(_leave_out)
+        return app
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        progress = self._journal.add(request, body)
+        words = self._journal.next_fault() or request.headers.get("x-simulate") or ""
+        try:
+            simulation = self._defaults.but(words)
+        except UnknownWord as word:
+            raise web.HTTPBadRequest(text=f"unknown word in x-simulate: {word}") from word
+        transport = Transport(request, simulation, progress)
+        edge = headers = edge_headers(simulation.region)
+        try:
+            self._admit(request)
+            ask = _ask(request, body, simulation)
+            await transport.hold()
+            if ask.deployment == MISSING_DEPLOYMENT:
+                raise no_deployment()
+            headers = edge | model_headers(ask, request.headers.get("x-ms-client-request-id"))
+            if simulation.status:
+                raise simulated(simulation.status, simulation.retry_after_ms, ask.api_version)
+            reply = _reply(request.method, ask)
+        except ServiceError as error:
+            return transport.refuse(error, (edge if error.at_edge else headers) | dict(error.headers))
+        return await transport.send(reply, headers)
+
+    def _admit(self, request: web.Request) -> None:
+        """Let a caller in who shows the key, as `api-key` or as a bearer token. Raises ServiceError."""
+        bearer = request.headers.get("Authorization", "")
+        if (
+            self._key is None
+            or request.headers.get("api-key") == self._key
+            or bearer == f"Bearer {self._key}"
+        ):
+            return
+        raise token_denied() if bearer and "api-key" not in request.headers else key_denied()
+
+
+def _ask(request: web.Request, body: bytes, simulation: Simulation) -> Ask:
+    """Return what is asked. Raises ServiceError if the path leads nowhere or lacks its api-version."""
+    path = _PATH.fullmatch(request.path)
+    if path is None or (request.method, path["operation"]) not in _OPERATIONS:
+        raise no_resource()
+    api_version = None if path["v1"] else request.query.get("api-version", "")
+    if api_version is not None and not is_api_version(api_version):
+        raise no_resource()
+    if (path["operation"] in _OF_THE_RESOURCE) == (path["deployment"] is not None) and not path["v1"]:
+        raise no_resource()
+    content_type = request.headers.get("Content-Type", "")
+    return Ask(path["operation"], path["deployment"], api_version, content_type, body, simulation)
+
+
+def _reply(method: str, ask: Ask) -> Reply:
+    try:
+        return _OPERATIONS[method, ask.operation](ask)
+    except (AttributeError, LookupError, TypeError, ValueError) as fault:
+        # The operations read bodies as if they were well formed; one that is not ends here.
+        raise invalid(f"Invalid request body: {fault!r}") from fault
+
+
+async def _leave_out(_: web.Request, response: web.StreamResponse) -> None:
+    """Take out what aiohttp adds and the service does not send: its name, and a type where there is none."""
+    response.headers.popall("Server", None)
+    if not response.headers.get("Content-Type"):
+        response.headers.popall("Content-Type", None)

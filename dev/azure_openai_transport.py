@@ -1,0 +1,139 @@
+"""Transport: one reply written to its socket at the simulation's pace, or broken off where it says so."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from dev.azure_openai_shapes import Event, Reply, ServiceError, Stream, Whole, encode
+from dev.azure_openai_simulation import Simulation
+
+# Closing with this sends RST instead of FIN, and throws away what the kernel has not sent yet.
+_LINGER_NOT = struct.pack("ii", 1, 0)
+_BEFORE_RESET_SECONDS = 0.02
+
+
+@dataclass
+class Progress:
+    """How far one reply has come; `outcome` is open, completed, broken_off (as simulated) or aborted."""
+
+    status: int | None = None
+    events: int = 0
+    outcome: str = "open"
+
+
+class Transport:
+    """Writes one reply; every event is one write, and aiohttp has set TCP_NODELAY on the socket."""
+
+    def __init__(self, request: web.Request, simulation: Simulation, progress: Progress) -> None:
+        self._request = request
+        self._simulation = simulation
+        self._progress = progress
+        self._due = asyncio.get_running_loop().time()
+        self._pause = simulation.first_token_ms / 1000
+
+    async def send(self, reply: Reply, headers: Mapping[str, str]) -> web.StreamResponse:
+        """Write a reply to its end. Raises ConnectionError if it was broken off, by either side."""
+        self._progress.status = 200
+        headers = {"Content-Type": reply.content_type, **headers}
+        with self._noting_abortion():
+            if isinstance(reply, Stream):
+                return await self._stream(reply, headers)
+            return await self._whole(reply, headers)
+
+    def refuse(self, error: ServiceError, headers: Mapping[str, str]) -> web.Response:
+        """Return an error's answer, whatever the simulation has for replies."""
+        self._progress.status, self._progress.outcome = error.status, "completed"
+        headers = {"Content-Type": error.content_type, **headers}
+        return web.Response(status=error.status, body=encode(error.body), headers=headers)
+
+    async def hold(self) -> None:
+        """Wait before anything is sent, for ever where the simulation is silent."""
+        with self._noting_abortion():
+            if self._simulation.silent:
+                await self._silence()
+            await asyncio.sleep(self._simulation.delay_ms / 1000)
+        self._due = asyncio.get_running_loop().time()
+
+    @contextmanager
+    def _noting_abortion(self) -> Iterator[None]:
+        """Note that the client went away, which cancels the task that answers it or makes its write fail."""
+        try:
+            yield
+        except (asyncio.CancelledError, ConnectionError):
+            if self._progress.outcome == "open":
+                self._progress.outcome = "aborted"
+            raise
+
+    async def _silence(self) -> None:
+        await asyncio.Event().wait()
+
+    async def _whole(self, reply: Whole, headers: Mapping[str, str]) -> web.StreamResponse:
+        await self._token()
+        self._due += (reply.tokens - 1) * self._pause if reply.tokens else 0
+        await self._wait()
+        faults = self._simulation
+        if (faults.cut_after, faults.close_after, faults.stall_after) != (None, None, None):
+            response = web.StreamResponse(headers=headers)
+            response.content_length = len(reply.body)
+            await response.prepare(self._request)
+            await response.write(reply.body[: len(reply.body) // 2])
+            await self._break_off()
+        self._progress.outcome = "completed"
+        return web.Response(body=reply.body, headers=headers)
+
+    async def _stream(self, reply: Stream, headers: Mapping[str, str]) -> web.StreamResponse:
+        faults = self._simulation
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(self._request)
+        for event in reply.events:
+            if self._progress.events in (faults.cut_after, faults.close_after, faults.stall_after):
+                await self._break_off()
+            if self._progress.events == faults.error_event_after:
+                await self._write(response, Event(reply.failure(self._progress.events)))
+                break
+            if not (event.closing and faults.no_done):
+                await self._write(response, event)
+        self._progress.outcome = "completed"
+        await response.write_eof()
+        return response
+
+    async def _write(self, response: web.StreamResponse, event: Event) -> None:
+        if event.generated:
+            await self._token()
+        size = self._simulation.pieces or max(len(event.wire), 1)
+        for start in range(0, len(event.wire), size):
+            await response.write(event.wire[start : start + size])
+            await asyncio.sleep(0)
+        self._progress.events += 1
+
+    async def _token(self) -> None:
+        """Wait for the model to make one token: the first takes its own time."""
+        self._due += self._pause
+        self._pause = self._simulation.token_ms / 1000
+        await self._wait()
+
+    async def _wait(self) -> None:
+        pause = self._due - asyncio.get_running_loop().time()
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    async def _break_off(self) -> None:
+        faults, transport = self._simulation, self._request.transport
+        if faults.stall_after is not None:
+            await self._silence()
+        self._progress.outcome = "broken_off"
+        if transport is not None:
+            if faults.cut_after is not None:
+                # What was written must have reached the client before the reset overtakes it.
+                await asyncio.sleep(_BEFORE_RESET_SECONDS)
+                transport.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT
+                )
+                transport.abort()
+            transport.close()
+        raise ConnectionResetError("broken off, as simulated")

@@ -1,0 +1,140 @@
+"""What all connections of the broker share: the hub, the key, the faults in force, counts, acks held back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from dev.amqp import accepted, rejected
+from dev.amqp_values import AmqpError, Described
+from dev.event_hubs_faults import Faults
+from dev.event_hubs_hub import Hub, Partition
+from dev.event_hubs_message import open_batch
+from dev.event_hubs_token import SharedKey
+
+_BUSY: Final = (
+    "The request was terminated because the entity is being throttled. Error code : 50002. "
+    "Please wait 4 seconds and try again."
+)
+
+
+class Peer(Protocol):
+    """A connection, as far as faults go."""
+
+    def obey(self, faults: Faults) -> None:
+        """Stop or resume reading and writing as the faults in force say."""
+
+    def expire(self, what: Literal["connection", "link"]) -> None:
+        """Close as though idle for too long."""
+
+
+@dataclass(slots=True)
+class Counts:
+    connections: int = 0
+    transfers: int = 0
+    accepted: int = 0
+    rejected: int = 0
+
+
+@dataclass(slots=True)
+class Broker:
+    hub: Hub
+    key: SharedKey
+    size_limit: int
+    faults: Faults = field(default_factory=Faults)
+    counts: Counts = field(default_factory=Counts)
+    peers: set[Peer] = field(default_factory=set)
+    _held: list[Callable[[], None]] = field(default_factory=list)
+
+    @property
+    def max_message_size(self) -> int:
+        return self.size_limit if self.faults.max_message_size is None else self.faults.max_message_size
+
+    def join(self, peer: Peer) -> None:
+        self.counts.connections += 1
+        self.peers.add(peer)
+        peer.obey(self.faults)
+
+    def drops_after(self, size: int) -> bool:
+        """Count bytes of a transfer; whether the connection is to be reset in the middle of it."""
+        left = self.faults.drop_connection_after
+        if left is None:
+            return False
+        self.faults.drop_connection_after = left - size if size <= left else None
+        return size > left
+
+    def ingest(
+        self,
+        message: bytes,
+        message_format: int,
+        partition: Partition | None,
+        settle: Callable[[Described], None],
+        drop: Callable[[], None],
+    ) -> None:
+        """Store the events of one transfer and settle it, or do what the faults in force say.
+
+        Without a partition the partition key decides, else each partition in turn.
+        """
+        self.counts.transfers += 1
+        refusal = self._refusal()
+        if refusal is None:
+            try:
+                events, key = open_batch(message, message_format)
+                (partition or self.hub.route(key)).append(events, key)
+            except AmqpError as error:
+                refusal = rejected(error.condition, error.description)
+        if refusal is not None:
+            self.counts.rejected += 1
+            settle(refusal)
+        elif self.faults.strikes("lose_acks"):
+            drop()
+        elif self.faults.hold_acks:
+            self._held.append(lambda: self._accept(settle))
+        else:
+            self._accept(settle)
+
+    def _refusal(self) -> Described | None:
+        if self.faults.strikes("busy"):
+            return rejected("com.microsoft:server-busy", _BUSY)
+        if self.faults.strikes("reject"):
+            return rejected(self.faults.reject_condition, "The broker was told to reject this batch.")
+        return None
+
+    def _accept(self, settle: Callable[[Described], None]) -> None:
+        self.counts.accepted += 1
+        settle(accepted())
+
+    def set_faults(self, changes: dict[str, object]) -> None:
+        """Change faults, and act on the change at once. Raises ValueError as Faults.set does."""
+        self.faults.set(changes)
+        self._act()
+
+    def clear_faults(self) -> None:
+        self.faults = Faults()
+        self._act()
+
+    def _act(self) -> None:
+        for peer in list(self.peers):
+            peer.obey(self.faults)
+        if self.faults.idle_close:
+            what: Literal["connection", "link"] = "link" if self.faults.idle_close == "link" else "connection"
+            self.faults.idle_close = False
+            for peer in list(self.peers):
+                peer.expire(what)
+        if not self.faults.hold_acks:
+            held, self._held = self._held, []
+            for release in held:
+                release()
+
+    def stats(self) -> dict[str, object]:
+        events = {partition.id: len(partition.log) for partition in self.hub.partitions.values()}
+        return {
+            "connections": len(self.peers),
+            "connections_total": self.counts.connections,
+            "transfers": self.counts.transfers,
+            "accepted": self.counts.accepted,
+            "rejected": self.counts.rejected,
+            "acks_held": len(self._held),
+            "events": events,
+            "events_total": sum(events.values()),
+            "faults": self.faults.in_force(),
+        }

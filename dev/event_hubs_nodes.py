@@ -1,0 +1,78 @@
+"""The two request-response nodes: `$cbs` takes tokens, `$management` tells of the hub and its partitions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import time
+from typing import Final
+
+from dev.amqp_values import AmqpError, Int
+from dev.event_hubs_hub import Hub
+from dev.event_hubs_message import CORRELATION_ID, MESSAGE_ID, Message, read, reply
+from dev.event_hubs_token import SharedKey, TokenRefused
+
+CBS: Final = "$cbs"
+MANAGEMENT: Final = "$management"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    description: str
+    body: object = None
+
+
+Node = Callable[[Message], Answer]
+
+
+def cbs(key: SharedKey, open_path: Callable[[str], None]) -> Node:
+    """`put-token` (AMQP Claims-based Security 1.0 §4.2); `open_path` gets the path that a token opens."""
+
+    def answer(request: Message) -> Answer:
+        if request.text("operation") != "put-token":
+            return Answer(400, "InvalidOperation: Only put-token is known here.")
+        token = request.value if isinstance(request.value, str) else ""
+        try:
+            open_path(key.authorise(request.text("type"), token, request.text("name"), time()))
+        except TokenRefused as refused:
+            return Answer(401, str(refused))
+        return Answer(202, "Accepted")
+
+    return answer
+
+
+def management(hub: Hub, may_read: Callable[[], bool]) -> Node:
+    def answer(request: Message) -> Answer:
+        if not may_read():
+            return Answer(
+                401,
+                "Unauthorized access. 'Listen' or 'Send' claim(s) are required to perform this operation.",
+            )
+        if request.text("name").lower() != hub.name.lower():
+            return Answer(404, f"The messaging entity '{request.text('name')}' could not be found.")
+        match request.text("operation"), request.text("type"):
+            case "READ", "com.microsoft:eventhub":
+                return Answer(200, "OK", hub.describe())
+            case "READ", "com.microsoft:partition":
+                try:
+                    partition = hub.partition(request.text("partition"))
+                except AmqpError as error:
+                    return Answer(404, error.description)
+                names: dict[object, object] = {"name": hub.name, "type": "com.microsoft:partition"}
+                return Answer(200, "OK", names | partition.describe())
+        return Answer(400, "The operation is not known here.")
+
+    return answer
+
+
+def respond(node: Node, request: bytes) -> tuple[bytes, Message]:
+    """Decode a request and encode the node's answer; the decoded request says where to send it."""
+    message = read(request)
+    answer = node(message)
+    correlation_id = message.property(MESSAGE_ID)
+    if correlation_id is None:
+        correlation_id = message.property(CORRELATION_ID)
+    properties: dict[object, object] = {
+        "status-code": Int(answer.status),
+        "status-description": answer.description,
+    }
+    return reply(correlation_id, properties, answer.body), message

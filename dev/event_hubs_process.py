@@ -1,0 +1,81 @@
+"""The stand-in for Event Hubs as its starter sees it: the process, its connection string, its control."""
+
+import json
+import os
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, cast
+
+
+class BrokerProcess:
+    """A running broker, stopped at the end of its `with`. Blocking calls, for tests and scripts."""
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        """Start a broker and wait until it listens; options as of `python -m dev.event_hubs`."""
+        command = [sys.executable, "-m", "dev.event_hubs", "--port", "0", "--dir", str(directory)]
+        self.process = subprocess.Popen(
+            [*command, "--parent-pid", str(os.getpid()), *options],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parent.parent,
+        )
+        first_line = cast(IO[str], self.process.stdout).readline()
+        if not first_line:
+            raise RuntimeError(f"the broker ended with status {self.process.wait()}")
+        ready = json.loads(first_line)
+        self.port: int = ready["port"]
+        self.control_port: int = ready["control_port"]
+        self.connection_string: str = ready["connection_string"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        """End it with SIGTERM and return its exit status."""
+        self.process.terminate()
+        return self._wait()
+
+    def kill(self) -> None:
+        """End it with SIGKILL."""
+        self.process.kill()
+        self._wait()
+
+    def _wait(self) -> int:
+        try:
+            return self.process.wait(10)
+        finally:
+            cast(IO[str], self.process.stdout).close()
+
+    def set_faults(self, **faults: object) -> None:
+        """Switch on faults, as named in dev.event_hubs_faults. Raises ValueError at what it does not know."""
+        self._ask("POST", "/faults", faults)
+
+    def clear_faults(self) -> None:
+        self._ask("DELETE", "/faults")
+
+    def stats(self) -> dict[str, object]:
+        return self._ask("GET", "/stats")
+
+    def events(self) -> list[dict[str, object]]:
+        """What is stored, partition by partition, in order."""
+        return cast(list[dict[str, object]], self._ask("GET", "/events")["events"])
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, object]:
+        connection = HTTPConnection("127.0.0.1", self.control_port, timeout=30)
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body))
+            response = connection.getresponse()
+            answer = cast(dict[str, object], json.loads(response.read()))
+        finally:
+            connection.close()
+        if response.status != 200:
+            raise ValueError(answer["error"])
+        return answer

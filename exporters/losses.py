@@ -1,0 +1,38 @@
+"""Losses: every record that cannot be kept has a reason and is counted."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+log = logging.getLogger(__name__)
+
+
+class Losses:
+    """Counts lost records by reason, from any thread, and says so in the log at most once a minute a reason."""
+
+    QUIET_S = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._counts: Counter[str] = Counter()
+        self._said: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, reason: str, records: int = 1) -> None:
+        """Count `records` lost for `reason`, one lower-case word or several joined by `_`."""
+        with self._lock:
+            self._counts[reason] += records
+            total = self._counts[reason]
+            now = self._clock()
+            quiet = now - self._said.get(reason, -self.QUIET_S) < self.QUIET_S
+            if not quiet:
+                self._said[reason] = now
+        if not quiet:
+            log.error("records lost: reason=%s total=%d", reason, total)
+
+    def by_reason(self) -> Mapping[str, int]:
+        """How many were lost so far, by reason."""
+        with self._lock:
+            return dict(self._counts)

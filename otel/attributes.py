@@ -1,0 +1,84 @@
+"""Every attribute and event name on a call's span: the contract between the span and the record.
+
+The `gen_ai.*`, `openai.*`, `server.*` and `error.*` names are OpenTelemetry's GenAI semantic conventions (status
+Development); those under `proxy.*` are ours. Names in `CONTENT` may hold what people wrote or models answered.
+"""
+
+from typing import Final
+
+SCOPE: Final = "azure_openai_proxy"
+"""Instrumentation scope of the call spans: how a processor tells them from any other span."""
+
+# Events
+FIRST_CHUNK: Final = "gen_ai.first_chunk"
+FIRST_TOKEN: Final = "gen_ai.first_token"
+END_OF_STREAM: Final = "gen_ai.end_of_stream"
+
+# GenAI semantic conventions: the request
+OPERATION_NAME: Final = "gen_ai.operation.name"
+PROVIDER_NAME: Final = "gen_ai.provider.name"
+SYSTEM: Final = "gen_ai.system"
+PROVIDER: Final = "azure.ai.openai"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+REQUEST_STREAM: Final = "gen_ai.request.stream"
+REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+REQUEST_SEED: Final = "gen_ai.request.seed"
+REQUEST_STOP_SEQUENCES: Final = "gen_ai.request.stop_sequences"
+REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
+REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
+REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
+REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
+API_TYPE: Final = "openai.api.type"
+
+# GenAI semantic conventions: the answer
+RESPONSE_ID: Final = "gen_ai.response.id"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"  # seconds
+RESPONSE_SERVICE_TIER: Final = "openai.response.service_tier"
+RESPONSE_SYSTEM_FINGERPRINT: Final = "openai.response.system_fingerprint"
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+ERROR_TYPE: Final = "error.type"
+
+# The call
+CALL_ID: Final = "proxy.call.id"
+STATUS: Final = "proxy.status"
+DEPLOYMENT: Final = "proxy.deployment"
+API_VERSION: Final = "proxy.api_version"
+REGION: Final = "proxy.region"
+BACKEND: Final = "proxy.backend"
+ATTEMPTS: Final = "proxy.attempts"
+HTTP_STATUS: Final = "proxy.http_status"
+SPILLED_OVER: Final = "proxy.spilled_over"
+APIM_REQUEST_ID: Final = "proxy.apim_request_id"
+CLIENT_REQUEST_ID: Final = "proxy.client_request_id"
+ERROR_CODE: Final = "proxy.error.code"
+ERROR_MESSAGE: Final = "proxy.error.message"
+CONTENT_CAPTURED: Final = "proxy.content_captured"
+REQUEST_BYTES: Final = "proxy.request.bytes"
+RESPONSE_BYTES: Final = "proxy.response.bytes"
+CHUNKS: Final = "proxy.chunks"
+LATENCY_MS: Final = "proxy.latency_ms"
+TIME_TO_FIRST_CHUNK_MS: Final = "proxy.time_to_first_chunk_ms"
+TIME_TO_FIRST_TOKEN_MS: Final = "proxy.time_to_first_token_ms"
+USAGE: Final = "proxy.usage"  # JSON: upstream's counts by the record's names, details included
+USAGE_SOURCE: Final = "proxy.usage_source"
+CONTENT_FILTER: Final = "proxy.content_filter"  # JSON
+CALLER: Final = "proxy.caller."  # followed by the field's name
+
+# What was said
+PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
+ANSWER: Final = "proxy.answer"  # text of choice 0
+TOOL_CALLS: Final = "proxy.answer.tool_calls"  # JSON
+CHOICES: Final = "proxy.answer.choices"  # JSON
+REFUSAL: Final = "proxy.answer.refusal"
+REASONING: Final = "proxy.answer.reasoning"
+
+CONTENT: Final = frozenset({PROMPT, ANSWER, TOOL_CALLS, CHOICES, REFUSAL, REASONING, ERROR_MESSAGE})

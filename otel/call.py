@@ -1,0 +1,132 @@
+"""Call: the facts of one call, gathered while it runs; `otel.span` makes a span of them when it ends."""
+
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """How a call ended."""
+
+    COMPLETED = "completed"
+    CLIENT_ABORTED = "client_aborted"
+    UPSTREAM_ERROR = "upstream_error"
+    UPSTREAM_CUT = "upstream_cut"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(slots=True)
+class Usage:
+    """Token counts by the record's names; a count upstream did not give is None, never zero.
+
+    `details` holds upstream's `*_details` objects by their own names.
+    """
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    details: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def detail(self, name: str) -> int | None:
+        """The count called `name` in whichever details object has it."""
+        return next((counts[name] for counts in self.details.values() if name in counts), None)
+
+
+@dataclass(slots=True)
+class ToolCall:
+    """A tool or function the model asked to be called; `arguments` is the text it wrote."""
+
+    id: str | None = None
+    name: str = ""
+    arguments: str = ""
+
+
+@dataclass(slots=True)
+class Choice:
+    """One of the answers to a call."""
+
+    index: int = 0
+    content: str = ""
+    refusal: str = ""
+    reasoning: str = ""
+    tool_calls: list[ToolCall] = field(default_factory=list)
+    finish_reason: str | None = None
+
+
+@dataclass(slots=True)
+class Answer:
+    """What upstream said, as far as it was received; choices are in the order of their index."""
+
+    id: str | None = None
+    model: str | None = None
+    choices: list[Choice] = field(default_factory=list)
+    usage: Usage | None = None
+    usage_source: str = "missing"
+    content_filter: dict[str, object] = field(default_factory=dict)
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the client asked for, as far as the operation understands it. `prompt` is JSON."""
+
+    model: str | None = None
+    stream: bool = False
+    prompt: str | None = None
+    parameters: Mapping[str, str | int | float | list[str]] = field(default_factory=dict)
+    """Sampling parameters and the like, by their attribute names."""
+
+
+@dataclass(slots=True)
+class Call:
+    """One call: who, what, where to, what came back and when.
+
+    Times with `_ns` are `time.monotonic_ns()`; `started_at_ns` alone is nanoseconds since the epoch.
+    """
+
+    operation: str
+    """GenAI operation name: chat, text_completion, embeddings …"""
+    api_type: str | None = None
+    deployment: str | None = None
+    api_version: str | None = None
+    request: Request = field(default_factory=Request)
+    caller: Mapping[str, str] = field(default_factory=dict)
+    capture_content: bool = True
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    arrived_ns: int = field(default_factory=time.monotonic_ns)
+    started_at_ns: int = field(default_factory=time.time_ns)
+    first_chunk_ns: int | None = None
+    first_token_ns: int | None = None
+    end_ns: int | None = None
+
+    backend: str | None = None
+    server_address: str | None = None
+    server_port: int | None = None
+    attempts: int = 0
+    http_status: int | None = None
+    region: str | None = None
+    apim_request_id: str | None = None
+    client_request_id: str | None = None
+    spilled_over: bool | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+
+    answer: Answer = field(default_factory=Answer)
+    chunks: int = 0
+    status: Status = Status.COMPLETED
+    error_code: str | None = None
+    error_message: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The model asked for: what the body names, else the deployment."""
+        return self.request.model or self.deployment
+
+    def fail(self, status: Status, code: str, message: str | None) -> None:
+        """End with `status` and say why; the first failure is the one that counts."""
+        if self.status is Status.COMPLETED:
+            self.status, self.error_code, self.error_message = status, code, message

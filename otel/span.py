@@ -1,0 +1,175 @@
+"""CallSpan: the CLIENT span of one call, opened before upstream is asked and ended exactly once."""
+
+import time
+from collections.abc import Mapping
+
+import orjson
+from opentelemetry.propagate import inject
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.util.types import AttributeValue
+
+from otel import attributes as a
+from otel.call import Answer, Call, Choice, Usage
+
+NS_PER_MS = 1_000_000
+
+
+class CallSpan:
+    """The span under which a call goes upstream.
+
+    `finish()` may be called from several ways out of a call; only the first has an effect. All attributes are set
+    there at once, because setting them one by one while bytes wait costs more.
+    """
+
+    def __init__(self, tracer: Tracer, call: Call) -> None:
+        """Open the span as a child of the current one, which is the request's SERVER span."""
+        self.call = call
+        name = f"{call.operation} {call.model}" if call.model else call.operation
+        self._span: Span = tracer.start_span(name, kind=SpanKind.CLIENT, start_time=call.started_at_ns)
+        self._finished = False
+
+    @property
+    def trace_id(self) -> str:
+        """32 hex digits: W3C trace-id."""
+        return f"{self._span.get_span_context().trace_id:032x}"
+
+    def propagation_headers(self) -> dict[str, str]:
+        """Headers that carry this span to upstream (`traceparent`, `tracestate`)."""
+        headers: dict[str, str] = {}
+        inject(headers, set_span_in_context(self._span))
+        return headers
+
+    def finish(self) -> None:
+        """Set the facts on the span and end it."""
+        if self._finished:
+            return
+        self._finished = True
+        call = self.call
+        if call.end_ns is None:
+            call.end_ns = time.monotonic_ns()
+        span = self._span
+        span.set_attributes(_facts(call))
+        if call.capture_content:
+            span.set_attributes(_content(call))
+        if call.error_code is not None:
+            span.set_status(StatusCode.ERROR, call.error_code)
+        self._add_events()
+        span.end(_wall(call, call.end_ns))
+
+    def _add_events(self) -> None:
+        call = self.call
+        if not call.request.stream:
+            return
+        for name, at in ((a.FIRST_CHUNK, call.first_chunk_ns), (a.FIRST_TOKEN, call.first_token_ns)):
+            if at is not None:
+                self._span.add_event(name, timestamp=_wall(call, at))
+        if call.first_chunk_ns is not None and call.end_ns is not None:
+            chunks: Mapping[str, AttributeValue] = {a.CHUNKS: call.chunks, a.STATUS: call.status.value}
+            self._span.add_event(a.END_OF_STREAM, chunks, timestamp=_wall(call, call.end_ns))
+
+
+def _wall(call: Call, monotonic_ns: int) -> int:
+    """A moment of the call as nanoseconds since the epoch; durations between moments stay monotonic."""
+    return call.started_at_ns + monotonic_ns - call.arrived_ns
+
+
+def _facts(call: Call) -> dict[str, AttributeValue]:
+    """The attributes that say nothing of what was written or answered."""
+    request, answer, usage = call.request, call.answer, call.answer.usage
+    facts: dict[str, AttributeValue | None] = {
+        a.OPERATION_NAME: call.operation,
+        a.PROVIDER_NAME: a.PROVIDER,
+        a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor types the dependency by it
+        a.REQUEST_MODEL: call.model,
+        a.REQUEST_STREAM: request.stream,
+        a.API_TYPE: call.api_type,
+        a.RESPONSE_ID: answer.id,
+        a.RESPONSE_MODEL: answer.model,
+        a.RESPONSE_FINISH_REASONS: [c.finish_reason for c in answer.choices if c.finish_reason] or None,
+        a.RESPONSE_SERVICE_TIER: answer.service_tier,
+        a.RESPONSE_SYSTEM_FINGERPRINT: answer.system_fingerprint,
+        a.SERVER_ADDRESS: call.server_address,
+        a.SERVER_PORT: call.server_port,
+        a.CALL_ID: call.id,
+        a.STATUS: call.status.value,
+        a.DEPLOYMENT: call.deployment,
+        a.API_VERSION: call.api_version,
+        a.REGION: call.region,
+        a.BACKEND: call.backend,
+        a.ATTEMPTS: call.attempts,
+        a.HTTP_STATUS: call.http_status,
+        a.SPILLED_OVER: call.spilled_over,
+        a.APIM_REQUEST_ID: call.apim_request_id,
+        a.CLIENT_REQUEST_ID: call.client_request_id,
+        a.ERROR_CODE: call.error_code,
+        a.ERROR_TYPE: call.error_code,
+        a.CONTENT_CAPTURED: call.capture_content,
+        a.REQUEST_BYTES: call.request_bytes,
+        a.RESPONSE_BYTES: call.response_bytes,
+        a.LATENCY_MS: _elapsed_ms(call, call.end_ns),
+        a.USAGE_SOURCE: answer.usage_source,
+        a.CONTENT_FILTER: orjson.dumps(answer.content_filter).decode() if answer.content_filter else None,
+        **request.parameters,
+    }
+    if request.stream:
+        facts[a.CHUNKS] = call.chunks
+        facts[a.TIME_TO_FIRST_CHUNK_MS] = _elapsed_ms(call, call.first_chunk_ns)
+        facts[a.TIME_TO_FIRST_TOKEN_MS] = _elapsed_ms(call, call.first_token_ns)
+        if call.first_chunk_ns is not None:
+            facts[a.RESPONSE_TIME_TO_FIRST_CHUNK] = (call.first_chunk_ns - call.arrived_ns) / 1e9
+    if usage is not None:
+        facts[a.INPUT_TOKENS] = usage.prompt_tokens
+        facts[a.OUTPUT_TOKENS] = usage.completion_tokens
+        facts[a.CACHED_TOKENS] = usage.detail("cached_tokens")
+        facts[a.REASONING_TOKENS] = usage.detail("reasoning_tokens")
+        facts[a.USAGE] = _usage_json(usage)
+    for name, value in call.caller.items():
+        facts[a.CALLER + name] = value
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _content(call: Call) -> dict[str, AttributeValue]:
+    """The attributes that hold what was written and answered."""
+    content: dict[str, AttributeValue] = {}
+    if call.request.prompt is not None:
+        content[a.PROMPT] = call.request.prompt
+    if call.error_message is not None:
+        content[a.ERROR_MESSAGE] = call.error_message
+    answer: Answer = call.answer
+    first = next((choice for choice in answer.choices if choice.index == 0), None)
+    if first is not None:
+        content[a.ANSWER] = first.content
+        if first.tool_calls:
+            content[a.TOOL_CALLS] = orjson.dumps(first.tool_calls).decode()
+        if first.refusal:
+            content[a.REFUSAL] = first.refusal
+        if first.reasoning:
+            content[a.REASONING] = first.reasoning
+    if len(answer.choices) > 1:
+        content[a.CHOICES] = orjson.dumps([_choice(choice) for choice in answer.choices]).decode()
+    return content
+
+
+def _choice(choice: Choice) -> dict[str, object]:
+    shown: dict[str, object] = {
+        "index": choice.index,
+        "content": choice.content,
+        "finish_reason": choice.finish_reason,
+    }
+    if choice.tool_calls:
+        shown["tool_calls"] = choice.tool_calls
+    return shown
+
+
+def _usage_json(usage: Usage) -> str:
+    counts = {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+    }
+    given = {name: count for name, count in counts.items() if count is not None}
+    return orjson.dumps({**given, **usage.details}).decode()
+
+
+def _elapsed_ms(call: Call, at_ns: int | None) -> int | None:
+    return None if at_ns is None else (at_ns - call.arrived_ns) // NS_PER_MS

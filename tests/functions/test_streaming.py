@@ -1,0 +1,73 @@
+"""What passes between client and upstream, both ways, while it passes."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from tests.functions import chat
+from tests.functions.upstream import Upstream
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_each_event_arrives_before_the_next_is_sent(client: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """A client has read every event of a stream before upstream sends the next one: nothing is held back."""
+    stream = await chat.Stream.begin(client, upstream)
+    for event in chat.EVENTS:
+        await stream.pass_on(event)
+    await stream.end()
+
+
+async def test_each_part_of_an_upload_arrives_before_the_next_is_sent(
+    client: aiohttp.ClientSession, upstream: Upstream
+) -> None:
+    """Upstream has read every part of an upload before the client sends the next one."""
+    arrived = asyncio.Semaphore(0)
+    parts = [b"part %d;" % number * 1000 for number in range(5)]
+
+    async def upload() -> AsyncIterator[bytes]:
+        for part in parts:
+            yield part
+            await arrived.acquire()
+
+    headers = {"content-type": "application/octet-stream"}
+    call = asyncio.create_task(client.post("/openai/v1/files", data=upload(), headers=headers))
+    exchange = await upstream.next()
+    for part in parts:
+        got = b""
+        while len(got) < len(part):
+            got += await exchange.read()
+        assert got == part
+        arrived.release()
+    assert await exchange.read() == b""
+    await exchange.answer(b'{"id": "file-1"}')
+    async with await call as answer:
+        assert await answer.read() == b'{"id": "file-1"}'
+
+
+async def test_status_headers_and_bytes_pass_both_ways(client: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """Path, query, headers and bytes reach upstream; its status, headers and bytes reach the client."""
+    headers = {"x-ms-client-request-id": "client-1", "accept": "application/json; q=0.5", **chat.JSON}
+    call = asyncio.create_task(client.post(chat.PATH + chat.QUERY, data=chat.QUESTION, headers=headers))
+    exchange = await upstream.next()
+    assert exchange.method == "POST"
+    assert exchange.path_qs == chat.PATH + chat.QUERY
+    assert headers.items() <= {name.lower(): value for name, value in exchange.headers.items()}.items()
+    assert await exchange.read() == chat.QUESTION
+    refusal = b'{"error": {"code": "429", "message": "Slow  down"}}'
+    await exchange.answer(refusal, status=429, headers={"x-ms-region": "Sweden Central", "retry-after": "7"})
+    async with await call as answer:
+        assert answer.status == 429
+        assert answer.headers["x-ms-region"] == "Sweden Central"
+        assert answer.headers["retry-after"] == "7"
+        assert await answer.read() == refusal
+
+
+async def test_a_client_that_leaves_cancels_upstream(client: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """When the client closes its connection in the middle of a stream, the one to upstream is closed too."""
+    stream = await chat.Stream.begin(client, upstream)
+    await stream.pass_on(chat.EVENTS[0])
+    stream.answer.close()
+    await stream.exchange.wait_abandoned()

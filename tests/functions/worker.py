@@ -1,0 +1,96 @@
+"""The worker process as its host sees it: messages over the channel, lines of log, output, and its end."""
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Self
+
+SCRIPT = Path(__file__).with_name("proxy_worker.py")
+PATIENCE = 30.0  # seconds until a wait for the worker counts as failed; no promise is measured by it
+
+
+class Worker(AbstractAsyncContextManager["Worker"]):
+    """Starts proxy_worker.py in the given environment, asks it, listens to it, and ends it."""
+
+    def __init__(self, environment: Mapping[str, str], *, loop: str = "asyncio", prelude: Path | None = None) -> None:
+        self._environment = {"PATH": os.environ["PATH"], "FUNCTIONS_WORKER_RUNTIME": "python", **environment}
+        self._arguments = [loop, *([str(prelude)] if prelude else [])]
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._changed = asyncio.Condition()
+        self._listeners: list[asyncio.Task[None]] = []
+        self.lines: list[str] = []
+
+    async def __aenter__(self) -> Self:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable, str(SCRIPT), str(theirs.fileno()), *self._arguments,
+                pass_fds=[theirs.fileno()], env=self._environment, stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=2**24,
+            )  # fmt: skip
+        messages, self._channel = await asyncio.open_connection(sock=ours, limit=2**24)
+        assert self.process.stdout
+        assert self.process.stderr
+        outputs = (self.process.stdout, self.process.stderr)
+        listening = [self._take_messages(messages), *map(self._take_lines, outputs)]
+        self._listeners = [asyncio.create_task(listen) for listen in listening]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.exit_code()
+        self._channel.close()
+
+    async def ask(self, name: str, **body: Any) -> dict[str, Any]:
+        """Call one of the runtime's five coroutines with a request of these fields, and return its answer."""
+        number = len(self._answers)
+        self._answers[number] = answer = asyncio.get_running_loop().create_future()
+        self._channel.write(json.dumps({"id": number, "name": name, "body": body}).encode() + b"\n")
+        async with asyncio.timeout(PATIENCE):
+            result: dict[str, Any] = await answer
+        return result
+
+    async def line(self, part: str) -> str:
+        """Wait until the worker has written or logged a line that holds `part`."""
+        found = ""
+
+        def seen() -> bool:
+            nonlocal found
+            found = next((line for line in self.lines if part in line), "")
+            return bool(found)
+
+        async with asyncio.timeout(PATIENCE), self._changed:
+            await self._changed.wait_for(seen)
+        return found
+
+    async def exit_code(self) -> int:
+        """Wait for the process to end and everything that it wrote to be in `lines`."""
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*self._listeners)
+            return await self.process.wait()
+
+    async def _take_messages(self, messages: asyncio.StreamReader) -> None:
+        try:
+            async for line in messages:
+                message = json.loads(line)
+                if "log" in message:
+                    await self._add(message["log"])
+                else:
+                    self._answers[message["id"]].set_result(message["answer"])
+        except ConnectionResetError:
+            pass  # the worker was killed with something unread in the channel
+
+    async def _take_lines(self, lines: asyncio.StreamReader) -> None:
+        async for line in lines:
+            await self._add(line.decode())
+
+    async def _add(self, line: str) -> None:
+        async with self._changed:
+            self.lines.append(line)
+            self._changed.notify_all()
