@@ -103,7 +103,8 @@ class Tenant:
     def _drained(self, number: int, frame: FrameType | None) -> None:
         if self._lifespan is None:
             raise SystemExit(0)
-        self._loop.call_soon_threadsafe(self._empty.set)
+        for event in (self._sigterm, self._empty):
+            self._loop.call_soon_threadsafe(event.set)
 
 
 class Handover(Response):

@@ -5,8 +5,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-import orjson
-
+from app.operations.json_text import load
 from app.operations.operation import Json, Operation, StreamReader
 from app.operations.wire import as_object, as_text
 from app.sse import EventTooLarge, SseScanner
@@ -137,8 +136,8 @@ class AnswerReader:
 def _object(data: bytes) -> Json | None:
     """The JSON object in `data`, None where there is none."""
     try:
-        parsed = orjson.loads(data)
-    except orjson.JSONDecodeError:
+        parsed = load(data)
+    except ValueError:
         return None
     return parsed if isinstance(parsed, dict) else None
 

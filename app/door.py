@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote
 
-import orjson
 from starlette.types import Scope
 
 from app.auth import ClientKeys
 from app.errors import BadBody, MethodNotAllowed, NotFound, ProxyError
 from app.headers import caller_fields, first
 from app.operations import Operation, Plain, Target, find_operation, target_of
+from app.operations.json_text import load
 
 _API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)")
 _PLAIN: Final = Plain()
@@ -100,10 +100,9 @@ class Door:
 def json_object(body: bytes) -> Mapping[str, object]:
     """The JSON object in a request's body; raises BadBody."""
     try:
-        parsed = orjson.loads(body)
-    except orjson.JSONDecodeError as fault:
-        # the message names the place and what was expected there, never the text
-        raise BadBody(f"The request's body is not valid JSON: {fault.msg} at byte {fault.pos}.") from None
+        parsed = load(body)
+    except ValueError as fault:
+        raise BadBody(f"The request's body is not valid JSON: {fault}.") from None
     if not isinstance(parsed, dict):
         raise BadBody("The request's body must be a JSON object.")
     return parsed

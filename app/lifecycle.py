@@ -27,8 +27,8 @@ class Lifecycle:
 
     A stop has `shutdown_seconds`. Open calls may go on for all of it but the last three seconds (or half), then they
     are cut off; what is left of the time is for the records. Servers wait for their connections for ever before they
-    end the lifespan, so the stop starts at the signal itself. Should the process still be there two seconds after its
-    time, it ends hard: the records are on disk.
+    end the lifespan, so the stop starts at the signal itself. Should the process still be there two seconds after the
+    time a signal left it, it ends hard: the records are on disk.
     """
 
     def __init__(
@@ -84,13 +84,10 @@ class Lifecycle:
         if self._stopping is None:
             self._calls.closing = True
             self._stop_at = time.monotonic() + self._shutdown_seconds
-            watchdog = threading.Timer(self._shutdown_seconds + GRACE_S, _end_hard)
-            watchdog.daemon = True
-            watchdog.start()
-            self._stopping = asyncio.create_task(self._stop(watchdog))
+            self._stopping = asyncio.create_task(self._stop())
         return self._stopping
 
-    async def _stop(self, watchdog: threading.Timer) -> None:
+    async def _stop(self) -> None:
         may_run = max(self._shutdown_seconds / 2, self._shutdown_seconds - FLUSH_S)
         if not await self._calls.wait_idle(may_run):
             cut = self._calls.cut_all()
@@ -110,6 +107,9 @@ class Lifecycle:
 
         def on_signal(number: int, frame: FrameType | None) -> None:
             loop.call_soon_threadsafe(self._begin_stop)
+            watchdog = threading.Timer(self._shutdown_seconds + GRACE_S, _end_hard)
+            watchdog.daemon = True
+            watchdog.start()
             handler = previous[signal.Signals(number)]
             if callable(handler):
                 handler(number, frame)

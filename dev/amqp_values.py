@@ -200,9 +200,7 @@ def _fixed(wide: int, small: int | None = None) -> Callable[[bytearray, object],
 def _variable(small: int) -> Callable[[bytearray, object], None]:
     def write(out: bytearray, value: object) -> None:
         data = value.encode() if isinstance(value, str) else bytes(value)  # type: ignore[call-overload]
-        out += (
-            bytes((small, len(data))) if len(data) < 256 else bytes((small | 0x10,)) + _LENGTH.pack(len(data))
-        )
+        out += bytes((small, len(data))) if len(data) < 256 else bytes((small | 0x10,)) + _LENGTH.pack(len(data))
         out += data
 
     return write

@@ -24,9 +24,7 @@ _HOST = "127.0.0.1"
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m dev.event_hubs", description="A stand-in for Azure Event Hubs."
-    )
+    parser = argparse.ArgumentParser(prog="python -m dev.event_hubs", description="A stand-in for Azure Event Hubs.")
     parser.add_argument("--dir", type=Path, required=True, help="where the events are kept")
     parser.add_argument("--port", type=int, default=5672, help="0: any free one")
     parser.add_argument("--control-port", type=int, default=0, help="0: any free one")

@@ -66,9 +66,7 @@ class Control:
             raise ValueError(error.description) from error
         start = max(0, int(query.get("from", ["0"])[0]))
         return [
-            _event(partition, number)
-            for partition in chosen
-            for number in range(max(start, 0), len(partition.log))
+            _event(partition, number) for partition in chosen for number in range(max(start, 0), len(partition.log))
         ]
 
 

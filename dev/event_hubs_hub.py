@@ -94,9 +94,7 @@ class Partition:
 
 
 class Hub:
-    def __init__(
-        self, name: str, partitions: int, directory: Path, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, name: str, partitions: int, directory: Path, clock: Callable[[], float] = time.time) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         logs = {str(n): directory / f"{name}-{n}.log" for n in range(partitions)}
         self.name = name

@@ -89,9 +89,7 @@ class IncomingLink(Link):
 class PublisherLink(IncomingLink):
     """Events for the hub, or for one partition of it."""
 
-    def __init__(
-        self, session: "Session", name: str, handle: int, size: int, partition: Partition | None
-    ) -> None:
+    def __init__(self, session: "Session", name: str, handle: int, size: int, partition: Partition | None) -> None:
         super().__init__(session, name, handle, size)
         self._partition = partition
 
@@ -125,11 +123,7 @@ class RequestLink(IncomingLink):
         reply_to = request.property(REPLY_TO)
         for link in self.session.links.values():
             # azure-eventhub leaves reply-to null and has one reply link for each node.
-            if (
-                isinstance(link, ReplyLink)
-                and link.source == self._address
-                and reply_to in (None, link.target)
-            ):
+            if isinstance(link, ReplyLink) and link.source == self._address and reply_to in (None, link.target):
                 link.send(reply)
                 return
 
@@ -151,9 +145,7 @@ class OutgoingLink(Link):
         if flow.drain and self._credit:
             self.delivery_count += self._credit
             self._credit = 0
-            self.session.flow(
-                Flow(handle=self.handle, delivery_count=self.delivery_count, link_credit=0, drain=True)
-            )
+            self.session.flow(Flow(handle=self.handle, delivery_count=self.delivery_count, link_credit=0, drain=True))
 
     def pump(self) -> None:
         """Send what there is, as far as credit goes."""

@@ -83,9 +83,7 @@ def annotate(message: bytes, place: Enqueued, last: Enqueued | None) -> bytes:
     annotations[_ENQUEUED_TIME] = Timestamp(place.milliseconds)
     if place.partition_key is not None:
         annotations[PARTITION_KEY] = place.partition_key
-    return (
-        header + (_last_enqueued(last) if last else b"") + _section(_MESSAGE_ANNOTATIONS, annotations) + rest
-    )
+    return header + (_last_enqueued(last) if last else b"") + _section(_MESSAGE_ANNOTATIONS, annotations) + rest
 
 
 def _leading_sections(message: bytes) -> Iterator[Section]:

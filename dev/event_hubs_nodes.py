@@ -40,9 +40,11 @@ def cbs(key: SharedKey, open_path: Callable[[str], None]) -> Node:
     return answer
 
 
-def management(hub: Hub, may_read: Callable[[], bool]) -> Node:
+def management(hub: Hub, may_use: Callable[[str], bool]) -> Node:
+    """READ of the hub and of its partitions; `may_use` says whether a token opens the path of a hub."""
+
     def answer(request: Message) -> Answer:
-        if not may_read():
+        if not may_use(request.text("name")):
             return Answer(
                 401,
                 "Unauthorized access. 'Listen' or 'Send' claim(s) are required to perform this operation.",

@@ -141,9 +141,7 @@ class Session:
 
     def _receive_attach(self, attach: Attach) -> None:
         handle, broker_receives = attach.handle or 0, not attach.role
-        answer = replace(
-            attach, role=broker_receives, unsettled=None, desired_capabilities=None, properties=None
-        )
+        answer = replace(attach, role=broker_receives, unsettled=None, desired_capabilities=None, properties=None)
         answer.offered_capabilities = None
         answer.initial_delivery_count = None if broker_receives else 0
         answer.max_message_size = None
@@ -193,7 +191,7 @@ class Session:
         connection, broker = self._connection, self.broker
         if path == CBS:
             return cbs(broker.key, connection.opened_paths.add)
-        return management(broker.hub, lambda: connection.may_use(broker.hub.name))
+        return management(broker.hub, connection.may_use)
 
     def _authorised(self, path: str) -> HubAddress:
         if not self._connection.may_use(path):

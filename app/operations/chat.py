@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 
-import orjson
-
+from app.operations.json_text import dump
 from app.operations.operation import Json, StreamReader
 from app.operations.wire import as_list, as_object, as_text, parameters, read_usage
 from otel.call import Answer, Choice, Request, ToolCall
@@ -21,7 +20,7 @@ class Chat:
         return Request(
             model=as_text(body.get("model")),
             stream=body.get("stream") is True,
-            prompt=orjson.dumps(body["messages"]).decode() if "messages" in body else None,
+            prompt=dump(body["messages"]) if "messages" in body else None,
             parameters=parameters(body),
         )
 

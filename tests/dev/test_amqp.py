@@ -1,5 +1,6 @@
 """The AMQP codec, without a socket: against itself, the specification, and the codec of azure-eventhub."""
 
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -166,7 +167,7 @@ def test_azure_eventhub_finds_every_field(performative: amqp.Performative, count
     assert (code, len(fields)) == (performative.CODE, count)
 
 
-def _event(body: bytes, **parts: object) -> bytes:
+def _event(body: bytes, **parts: Any) -> bytes:
     out = bytearray()
     encode_payload(out, peer_message.Message(data=[body], **parts))
     return bytes(out)
@@ -176,9 +177,7 @@ def test_a_batch_opens_to_its_events() -> None:
     """The events of a batch come out byte for byte, with the partition key that they share."""
     events = [_event(b"one"), _event(b"two" * 200, application_properties={"n": 1})]
     out = bytearray()
-    encode_payload(
-        out, peer_message.BatchMessage(message_annotations={b"x-opt-partition-key": "k"}, data=events)
-    )
+    encode_payload(out, peer_message.BatchMessage(message_annotations={b"x-opt-partition-key": "k"}, data=events))
     assert event_hubs_message.open_batch(bytes(out), event_hubs_message.BATCH_FORMAT) == (events, "k")
 
 

@@ -1,10 +1,10 @@
 """One chat call as these tests make it: its path, the client's question, and upstream's answer or events."""
 
 import asyncio
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import aiohttp
-from yarl import URL
 
 from tests.functions.upstream import Exchange, Upstream
 
@@ -21,10 +21,14 @@ EVENTS = [
 ]
 
 
-async def ask(client: aiohttp.ClientSession, host: URL, upstream: Upstream, **headers: str) -> Exchange:
+def in_trace(trace_id: str, span_id: str = "b7ad6b7169203331") -> dict[str, str]:
+    """The header of a caller whose span this is."""
+    return {"traceparent": f"00-{trace_id}-{span_id}-01"}
+
+
+async def ask(client: aiohttp.ClientSession, upstream: Upstream, headers: dict[str, str] | None = None) -> Exchange:
     """Make a whole call, and return it as upstream saw it."""
-    url = host.join(URL(PATH + QUERY))
-    call = asyncio.create_task(client.post(url, data=QUESTION, headers={**JSON, **headers}))
+    call = asyncio.create_task(client.post(PATH + QUERY, data=QUESTION, headers=JSON | (headers or {})))
     exchange = await upstream.next()
     await exchange.answer(ANSWER)
     async with await call as answer:
@@ -40,14 +44,6 @@ class Stream:
         self.exchange = exchange
         self.answer = answer
 
-    @classmethod
-    async def begin(cls, client: aiohttp.ClientSession, upstream: Upstream, **headers: Any) -> "Stream":
-        """Start a call up to the head of its answer."""
-        call = asyncio.create_task(client.post(PATH + QUERY, data=STREAMED_QUESTION, headers={**JSON, **headers}))
-        exchange = await upstream.next()
-        await exchange.start(headers=EVENT_STREAM)
-        return cls(exchange, await call)
-
     async def pass_on(self, event: bytes) -> None:
         """Let upstream send an event, and wait until the client has it."""
         await self.exchange.send(event)
@@ -57,3 +53,16 @@ class Stream:
         """Let upstream end the stream; the client sees the end."""
         await self.exchange.end()
         assert await self.answer.content.read() == b""
+
+
+@asynccontextmanager
+async def stream(
+    client: aiohttp.ClientSession, upstream: Upstream, headers: dict[str, str] | None = None
+) -> AsyncIterator[Stream]:
+    """Start a streamed call up to the head of its answer; afterwards the client has gone."""
+    headers = JSON | (headers or {})
+    call = asyncio.create_task(client.post(PATH + QUERY, data=STREAMED_QUESTION, headers=headers))
+    exchange = await upstream.next()
+    await exchange.start(headers=EVENT_STREAM)
+    async with await call as answer:
+        yield Stream(exchange, answer)

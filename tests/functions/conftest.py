@@ -1,11 +1,15 @@
-"""A host whose worker runs the app of this repository, a scripted upstream, and a client of the host."""
+"""A host whose worker runs the app of this repository, a scripted upstream, a hub, and a client of the host."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
+from dev.event_hubs_process import BrokerProcess
 from tests.functions.host import FUNCTION_KEY, FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE, Worker
@@ -17,45 +21,43 @@ SHUTDOWN_SECONDS = 2
 type StartHost = Callable[..., FunctionsHost]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as upstream:
         yield upstream
 
 
-@pytest.fixture(scope="module")
-def environment(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Settings of a proxy whose hub is away (nothing listens on port 1) and that calls nobody else."""
-    return {
-        "AZURE_OPENAI_BASE_URL": upstream.url,
-        "AZURE_OPENAI_KEY": "upstream-key-93ab",
-        "AZURE_EVENTHUB_CONN_STR": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=send;SharedAccessKey=aHVi;"
-        "UseDevelopmentEmulator=true;EntityPath=records",
-        "PROXY_SPOOL_DIR": str(tmp_path_factory.mktemp("spool")),
-        "PROXY_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS),
-        "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
-        "APPLICATIONINSIGHTS_SDKSTATS_DISABLED": "true",
-        "APPLICATIONINSIGHTS_CONTROLPLANE_DISABLED": "true",
-        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "azure_app_service",
-    }
+@pytest.fixture(scope="session")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    with BrokerProcess(tmp_path_factory.mktemp("hub")) as hub:
+        yield hub
 
 
-@pytest.fixture(scope="module")
-def new_host(environment: dict[str, str]) -> StartHost:
-    """Makes a host, still to be entered, whose worker has this environment and what is given on top."""
+@pytest.fixture(scope="session")
+def new_host(upstream: Upstream, hub: BrokerProcess, tmp_path_factory: pytest.TempPathFactory) -> StartHost:
+    """Makes a host, still to be entered, whose worker calls nobody but upstream and hub; settings go on top."""
 
-    def new_host(*, loop: str = "asyncio", **settings: str) -> FunctionsHost:
-        return FunctionsHost(Worker({**environment, **settings}, loop=loop, prelude=PRELUDE), REPOSITORY)
+    def new_host(*, loop: str = "asyncio", app_directory: Path = REPOSITORY, **settings: str) -> FunctionsHost:
+        environment = {
+            "AZURE_OPENAI_BASE_URL": upstream.url,
+            "AZURE_OPENAI_KEY": "upstream-key-93ab",
+            "AZURE_EVENTHUB_CONN_STR": hub.connection_string,
+            "PROXY_SPOOL_DIR": str(tmp_path_factory.mktemp("spool")),
+            "PROXY_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS),
+            "PYTHON_ENABLE_OPENTELEMETRY": "true",
+            "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "azure_app_service",
+        }
+        return FunctionsHost(Worker(environment | settings, loop=loop, prelude=PRELUDE), app_directory)
 
     return new_host
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 async def host(new_host: StartHost) -> AsyncIterator[FunctionsHost]:
     async with new_host() as host:
         yield host
@@ -72,3 +74,10 @@ def new_client(host: FunctionsHost) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         host.url, headers={"x-functions-key": FUNCTION_KEY}, timeout=aiohttp.ClientTimeout(PATIENCE)
     )
+
+
+async def records_of(hub: BrokerProcess, trace_id: str) -> list[dict[str, Any]]:
+    """The records of one trace that the hub has taken."""
+    events = await asyncio.to_thread(hub.events)
+    records = [json.loads(str(event["body"])) for event in events]
+    return [record for record in records if record["trace_id"] == trace_id]

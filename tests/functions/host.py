@@ -1,9 +1,9 @@
 """Stand-in for the Functions host: indexes the app in a worker, checks keys, and forwards requests to it.
 
-What it does as the real one: reads routes and levels from the indexed bindings, prefers the more literal
-route, asks for a function key (`?code=` or `x-functions-key`) where the level is FUNCTION, sends the request
-unchanged to the worker's HttpUri with `x-ms-invocation-id` and the invocation beside it, and streams both ways
-over kept connections.
+What it does as the real one: reads routes and levels from the indexed bindings, prefers the more literal route,
+asks for a function key (`?code=` or `x-functions-key`) where the level is FUNCTION, sends the request unchanged
+to the worker's HttpUri with `x-ms-invocation-id` and the invocation beside it, and streams both ways over kept
+connections. Its lines of JSON for gRPC are those of proxy_worker.py.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from yarl import URL
 from tests.functions.worker import Worker
 
 FUNCTION_KEY = "function-key-4f1d"
+NOT_GUESSED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp's, were they left to it
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,8 @@ class Function:
     def from_metadata(cls, metadata: Mapping[str, Any]) -> Self:
         bindings = map(json.loads, metadata["raw_bindings"])
         trigger = next(binding for binding in bindings if binding["type"] == "httpTrigger")
-        return cls(
-            metadata["name"],
-            metadata["function_id"],
-            trigger["route"],
-            trigger["authLevel"],
-            frozenset(trigger.get("methods", ())),
-        )
+        methods = frozenset(trigger.get("methods", ()))
+        return cls(metadata["name"], metadata["function_id"], trigger["route"], trigger["authLevel"], methods)
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
         """The route's values if the function serves this request; no methods in the binding means all."""
@@ -56,80 +52,77 @@ class Function:
 
 
 class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
-    """A host with one worker; serves on `url` once entered."""
+    """A host with one worker; serves on `url` once entered, or once specialised if it had no app before."""
 
     def __init__(self, worker: Worker, app_directory: Path) -> None:
         self.worker = worker
-        self.app_directory = str(app_directory)
-        self.functions: list[Function] = []
-        self.metadata: list[dict[str, Any]] = []
-        self.connections = 0  # opened to the worker so far
+        self._app_directory = app_directory
         self._stack = AsyncExitStack()
+        self.capabilities: dict[str, str] = {}
+        self.metadata: list[dict[str, Any]] = []
+        self.functions: list[Function] = []
+        self.connections = 0
+        """Opened to the worker so far."""
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.worker)
-        self._stack.push_async_callback(self._stop)
-        await self._start()
+        init = {"function_app_directory": str(self._app_directory), "capabilities": {}}
+        await self._begin(await self.worker.ask("worker_init_request", **init))
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.aclose()
 
-    async def _start(self) -> None:
-        init = await self.worker.ask("worker_init_request", function_app_directory=self.app_directory, capabilities={})
-        assert init["result"]["status"] == 1, init["result"]["exception"]["message"]
-        await self.index(init)
+    async def specialise(self, app_directory: Path, environment: Mapping[str, str]) -> None:
+        """Hand an app and its environment to a worker that was started without one."""
+        app = {"function_app_directory": str(app_directory), "environment_variables": dict(environment)}
+        await self._begin(await self.worker.ask("function_environment_reload_request", **app))
 
-    async def index(self, started: dict[str, Any]) -> None:
+    async def _begin(self, started: dict[str, Any]) -> None:
         """Go on from the worker's answer to init or specialisation: index, load each function, and serve."""
+        result = started["result"]
+        assert result["status"] == 1, result["exception"]["message"]
         self.capabilities = started["capabilities"]
-        self._worker_uri = URL(self.capabilities["HttpUri"])
         answer = await self.worker.ask("functions_metadata_request")
-        self.metadata = answer["function_metadata_results"]
-        self.functions = sorted(
-            map(Function.from_metadata, self.metadata), key=lambda function: len(function.route), reverse=True
-        )
+        self.metadata = answer["function_metadata_results"] or []
+        functions = map(Function.from_metadata, self.metadata)
+        self.functions = sorted(functions, key=lambda function: len(function.route), reverse=True)
         for function in self.functions:
             loaded = await self.worker.ask("function_load_request", function_id=function.id)
             assert loaded["function_id"] == function.id
-        await self.worker.line("Uvicorn running on")
-        await self._serve()
+        if self.functions:
+            await self.worker.line("Uvicorn running on")
+            await self._serve()
 
     async def _serve(self) -> None:
         counting = aiohttp.TraceConfig()
         counting.on_connection_create_end.append(self._count)
-        self._session = aiohttp.ClientSession(
-            auto_decompress=False,
-            trace_configs=[counting],
-            timeout=aiohttp.ClientTimeout(),
-            skip_auto_headers=["User-Agent", "Accept", "Accept-Encoding", "Content-Type"],
+        self._session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                auto_decompress=False,
+                skip_auto_headers=NOT_GUESSED,
+                timeout=aiohttp.ClientTimeout(),
+                trace_configs=[counting],
+            )
         )
-        self._runner = web.AppRunner(
-            self._application(), handler_cancellation=True, access_log=None, shutdown_timeout=0.1
-        )
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = URL(f"http://127.0.0.1:{self._runner.addresses[0][1]}")
-
-    def _application(self) -> web.Application:
         application = web.Application(client_max_size=0)
         application.router.add_route("*", "/{path:.*}", self._forward)
-        return application
+        runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        self.url = URL(f"http://127.0.0.1:{runner.addresses[0][1]}")
 
     async def _count(self, *_: object) -> None:
         self.connections += 1
 
-    async def _stop(self) -> None:
-        if self.functions:
-            await self._runner.cleanup()
-            await self._session.close()
-
     async def _forward(self, request: web.Request) -> web.StreamResponse:
-        found = next(((f, v) for f in self.functions if (v := f.match(request.method, request.path)) is not None), None)
-        if found is None:
+        for function in self.functions:
+            values = function.match(request.method, request.path)
+            if values is not None:
+                break
+        else:
             return web.Response(status=404)
-        function, values = found
         keys = {request.query.get("code"), request.headers.get("x-functions-key")}
         if function.level == "FUNCTION" and FUNCTION_KEY not in keys:
             return web.Response(status=401)
@@ -146,12 +139,13 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
         )
         async with self._session.request(
             request.method,
-            URL(f"{self._worker_uri}".rstrip("/") + request.raw_path, encoded=True),
+            URL(self.capabilities["HttpUri"] + request.raw_path, encoded=True),
             headers=[*end_to_end(request.headers), ("x-ms-invocation-id", invocation_id)],
             data=request.content if request.body_exists else None,
             allow_redirects=False,
         ) as answer:
-            response = web.StreamResponse(status=answer.status, headers=CIMultiDict(end_to_end(answer.headers)))
+            headers = CIMultiDict(end_to_end(answer.headers))
+            response = web.StreamResponse(status=answer.status, headers=headers)
             await response.prepare(request)
             async for part in answer.content.iter_any():
                 await response.write(part)
@@ -161,4 +155,5 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
 
 def end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """All but what concerns one connection (RFC 9110 §7.6.1), repeated names included."""
-    return [(name, value) for name, value in headers.items() if name.lower() not in {"connection", "transfer-encoding"}]
+    hop_by_hop = {"connection", "transfer-encoding"}
+    return [(name, value) for name, value in headers.items() if name.lower() not in hop_by_hop]

@@ -1,23 +1,27 @@
 """Runs in the worker before the app is loaded: lets a test see every span, and adds what fails on purpose.
 
 Each ended span is logged as a line `span {…}`. Routes under /openai/fail raise before or in the middle of an
-answer. FAIL_LIFESPAN=1 in the environment makes the first opening of the lifespan fail.
+answer. OPENING in the environment names what happens when the lifespan is opened for the first time: `fails` or `SIGTERM`.
 """
 
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Mapping
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import app.main
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import format_span_id, format_trace_id
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+
+import app.main
+from app.main import ProxyApp
+from app.settings import Settings
 
 real_create_app = app.main.create_app
 
@@ -50,25 +54,28 @@ async def fail_midway(request: Request) -> Response:
     return StreamingResponse(parts())
 
 
-def failing_once(lifespan_context: Any) -> Any:
-    """The same lifespan, which cannot be opened the first time."""
-    attempts = iter([True])
+def disturbed(lifespan_context: Any, disturbance: str) -> Any:
+    """The same lifespan, with something in the way the first time."""
+    disturbances = iter([disturbance])
 
     @asynccontextmanager
     async def context(inner: Starlette) -> AsyncIterator[Mapping[str, Any] | None]:
-        if next(attempts, False):
-            raise RuntimeError("no lifespan on purpose")
+        match next(disturbances, None):
+            case "fails":
+                raise RuntimeError("no lifespan on purpose")
+            case "SIGTERM":
+                os.kill(os.getpid(), signal.SIGTERM)
         async with lifespan_context(inner) as state:
             yield state
 
     return context
 
 
-def create_app() -> Starlette:
-    built: Starlette = real_create_app(span_processors=[SpanLog()])
+def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
+    built = real_create_app(settings, [SpanLog(), *span_processors])
     built.router.routes[:0] = [Route("/openai/fail", fail), Route("/openai/fail/midway", fail_midway)]
-    if os.environ.get("FAIL_LIFESPAN"):
-        built.router.lifespan_context = failing_once(built.router.lifespan_context)
+    if disturbance := os.environ.get("OPENING"):
+        built.router.lifespan_context = disturbed(built.router.lifespan_context, disturbance)
     return built
 
 

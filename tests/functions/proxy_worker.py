@@ -18,6 +18,7 @@ import runpy
 import socket
 import sys
 import threading
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -89,7 +90,7 @@ class Dispatcher:
         for name in [name for name in sys.modules if name.split(".")[0] == "azure_functions_runtime"]:
             del sys.modules[name]
         sys.path.insert(0, directory)
-        if self._prelude:
+        if self._prelude and Path(directory, "function_app.py").exists():
             runpy.run_path(self._prelude)
         self._runtime = importlib.import_module("azure_functions_runtime")
         self._runtime.start_threadpool_executor()

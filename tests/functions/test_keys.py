@@ -1,12 +1,14 @@
 """Function keys: what needs one, and that none gets any further than the host's check."""
 
 import asyncio
+import uuid
 from pathlib import Path
 
 import aiohttp
 import pytest
 from yarl import URL
 
+from dev.event_hubs_process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import StartHost, new_client
 from tests.functions.host import FUNCTION_KEY, FunctionsHost
@@ -32,31 +34,33 @@ async def test_only_reading_health_needs_no_key(host: FunctionsHost, method: str
 
 
 @pytest.mark.parametrize("name", ["code", "Code", "c%6Fde"])
-async def test_upstream_sees_no_key(host: FunctionsHost, upstream: Upstream, name: str) -> None:
+async def test_upstream_sees_no_key(
+    client: aiohttp.ClientSession, host: FunctionsHost, upstream: Upstream, name: str
+) -> None:
     """A key in the query is taken out, however it is spelt, and the rest of the query stays as it is."""
     query = f"?{name}={FUNCTION_KEY}&api-version=2024-10-21&x=%20a+b"
     url = URL(f"{host.url}".rstrip("/") + chat.PATH + query, encoded=True)
-    async with new_client(host) as client:
-        call = asyncio.create_task(client.post(url, data=chat.QUESTION, headers=chat.JSON))
-        exchange = await upstream.next()
-        await exchange.answer(chat.ANSWER)
-        await call
+    call = asyncio.create_task(client.post(url, data=chat.QUESTION, headers=chat.JSON))
+    exchange = await upstream.next()
+    await exchange.answer(chat.ANSWER)
+    (await call).close()
     assert exchange.path_qs == chat.PATH + "?api-version=2024-10-21&x=%20a+b"
     assert not [value for value in exchange.headers.values() if FUNCTION_KEY in value]
 
 
-async def test_upstream_sees_no_invocation_id(
-    client: aiohttp.ClientSession, host: FunctionsHost, upstream: Upstream
-) -> None:
+async def test_upstream_sees_no_invocation_id(client: aiohttp.ClientSession, upstream: Upstream) -> None:
     """The id that the host gave the invocation stays between host and worker."""
-    exchange = await chat.ask(client, host.url, upstream)
+    exchange = await chat.ask(client, upstream)
     assert "x-ms-invocation-id" not in exchange.headers
 
 
-async def test_no_key_is_written_anywhere(new_host: StartHost, upstream: Upstream, environment: dict[str, str]) -> None:
-    """No function key is ever in a log line, a span, the output or the spool, whatever becomes of a call."""
-    async with new_host() as host, new_client(host) as client:
-        await chat.ask(client, host.url, upstream)
+async def test_no_key_is_written_anywhere(
+    new_host: StartHost, upstream: Upstream, hub: BrokerProcess, tmp_path: Path
+) -> None:
+    """No function key is ever in a log line, a span, the output, the spool or a record, whatever becomes of a call."""
+    trace_id = uuid.uuid4().hex
+    async with new_host(PROXY_SPOOL_DIR=str(tmp_path)) as host, new_client(host) as client:
+        await chat.ask(client, upstream, chat.in_trace(trace_id))
         for path in ("/openai/fail", "/openai/fail/midway", "/elsewhere", "/health/live"):
             async with client.get(path, params={"code": FUNCTION_KEY}) as answer:
                 answer.close()
@@ -67,12 +71,11 @@ async def test_no_key_is_written_anywhere(new_host: StartHost, upstream: Upstrea
     assert "failed midway on purpose" in written
     assert '"kind": "SERVER"' in written
     assert FUNCTION_KEY not in written
-    assert FUNCTION_KEY.encode() not in spooled(environment)
+    records = "\n".join(str(event["body"]) for event in await asyncio.to_thread(hub.events))
+    assert trace_id in records
+    assert FUNCTION_KEY not in records
+    assert FUNCTION_KEY.encode() not in b"".join(file.read_bytes() for file in files(tmp_path))
 
 
-def spooled(environment: dict[str, str]) -> bytes:
-    """All that the proxy has left on disk."""
-    spool = Path(environment["PROXY_SPOOL_DIR"])
-    content = b"".join(file.read_bytes() for file in spool.rglob("*") if file.is_file())
-    assert content
-    return content
+def files(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]

@@ -1,13 +1,17 @@
 """How a worker ends on SIGTERM. Clocks appear here only as the limit that the proxy promises to keep."""
 
 import asyncio
-from contextlib import AsyncExitStack
+import json
+import uuid
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 
+from dev.event_hubs_process import BrokerProcess
 from tests.functions import chat
-from tests.functions.conftest import SHUTDOWN_SECONDS, StartHost, new_client
+from tests.functions.conftest import SHUTDOWN_SECONDS, StartHost, new_client, records_of
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE
@@ -15,6 +19,9 @@ from tests.functions.worker import PATIENCE
 pytestmark = pytest.mark.anyio
 
 A_LITTLE = 5.0  # seconds on top of PROXY_SHUTDOWN_SECONDS: 15 in all at the default of 10
+NO_HUB = (
+    "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=send;SharedAccessKey=aHVi;UseDevelopmentEmulator=true;EntityPath=x"
+)
 
 
 async def end(host: FunctionsHost) -> int:
@@ -30,52 +37,77 @@ async def test_a_worker_that_has_served_nothing(new_host: StartHost) -> None:
         assert await end(host) == 0
 
 
+async def test_sigterm_in_the_middle_of_the_start(new_host: StartHost, upstream: Upstream) -> None:
+    """SIGTERM while the first request still waits for the start ends the worker when that request is served."""
+    async with new_host(OPENING="SIGTERM") as host, new_client(host) as client:
+        await chat.ask(client, upstream)
+        assert await end(host) == 0
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_an_idle_worker(new_host: StartHost, upstream: Upstream, loop: str) -> None:
-    """SIGTERM between requests ends the worker with exit code 0, on either event loop."""
-    async with new_host(loop=loop) as host, new_client(host) as client:
-        await chat.ask(client, host.url, upstream)
+async def test_records_are_delivered(new_host: StartHost, upstream: Upstream, hub: BrokerProcess, loop: str) -> None:
+    """When the worker has ended, with exit code 0 and on either event loop, the hub has every record."""
+    trace_id = uuid.uuid4().hex
+    async with new_host(loop=loop, PROXY_SHUTDOWN_SECONDS=str(PATIENCE)) as host, new_client(host) as client:
+        await chat.ask(client, upstream, chat.in_trace(trace_id))
+        host.worker.process.terminate()
+        assert await host.worker.exit_code() == 0
+    assert [record["status"] for record in await records_of(hub, trace_id)] == ["completed"]
+
+
+async def test_the_hub_is_away(new_host: StartHost, upstream: Upstream, tmp_path: Path) -> None:
+    """Without a hub the worker ends in time all the same, and the record stays in the spool."""
+    trace_id = uuid.uuid4().hex
+    async with new_host(AZURE_EVENTHUB_CONN_STR=NO_HUB, PROXY_SPOOL_DIR=str(tmp_path)) as host:
+        async with new_client(host) as client:
+            await chat.ask(client, upstream, chat.in_trace(trace_id))
         host.worker.process.terminate()
         assert await end(host) == 0
+    assert [record["status"] for record in spooled(tmp_path, trace_id)] == ["completed"]
 
 
 async def test_an_open_stream_may_end_by_itself(new_host: StartHost, upstream: Upstream) -> None:
-    """A stream that ends after SIGTERM and before the limit is delivered whole, and the worker then exits."""
-    beyond_patience = str(10 * PATIENCE)
-    async with new_host(PROXY_SHUTDOWN_SECONDS=beyond_patience) as host, new_client(host) as client:
-        stream = await chat.Stream.begin(client, upstream)
-        await stream.pass_on(chat.EVENTS[0])
-        host.worker.process.terminate()
-        await host.worker.line("Shutting down")
-        for event in chat.EVENTS[1:]:
-            await stream.pass_on(event)
-        await stream.end()
+    """A stream that ends after SIGTERM and before the limit is delivered whole; then the worker ends at once."""
+    never = str(10 * PATIENCE)
+    async with new_host(PROXY_SHUTDOWN_SECONDS=never) as host, new_client(host) as client:
+        async with chat.stream(client, upstream) as stream:
+            await stream.pass_on(chat.EVENTS[0])
+            host.worker.process.terminate()
+            await host.worker.line("Shutting down")
+            for event in chat.EVENTS[1:]:
+                await stream.pass_on(event)
+            await stream.end()
         assert await host.worker.exit_code() == 0
 
 
-async def test_a_stream_that_never_ends_is_cut(new_host: StartHost, upstream: Upstream) -> None:
+async def test_a_stream_that_never_ends_is_cut(new_host: StartHost, upstream: Upstream, tmp_path: Path) -> None:
     """A stream still open at the limit is cut for client and upstream, however often SIGTERM comes."""
-    async with new_host() as host, new_client(host) as client:
-        stream = await chat.Stream.begin(client, upstream)
-        await stream.pass_on(chat.EVENTS[0])
-        host.worker.process.terminate()
-        await host.worker.line("Shutting down")
-        host.worker.process.terminate()
-        with pytest.raises(aiohttp.ClientPayloadError):
-            await stream.answer.content.read()
-        await stream.exchange.wait_abandoned()
+    trace_id = uuid.uuid4().hex
+    async with new_host(AZURE_EVENTHUB_CONN_STR=NO_HUB, PROXY_SPOOL_DIR=str(tmp_path)) as host:
+        async with new_client(host) as client, chat.stream(client, upstream, chat.in_trace(trace_id)) as stream:
+            await stream.pass_on(chat.EVENTS[0])
+            host.worker.process.terminate()
+            await host.worker.line("Shutting down")
+            host.worker.process.terminate()
+            with pytest.raises(aiohttp.ClientPayloadError):
+                await stream.answer.content.read()
+            await stream.exchange.wait_abandoned()
         assert await end(host) == 0
+    (record,) = spooled(tmp_path, trace_id)
+    assert (record["status"], record["content"]) == ("interrupted", "0")
 
 
 async def test_a_client_that_does_not_read(new_host: StartHost, upstream: Upstream) -> None:
     """A client that has stopped reading, with megabytes on their way to it, cannot keep the worker alive."""
-    async with AsyncExitStack() as stack:
-        host = await stack.enter_async_context(new_host())
-        client = await stack.enter_async_context(new_client(host))
-        stream = await chat.Stream.begin(client, upstream)
+    async with new_host() as host, new_client(host) as client, chat.stream(client, upstream) as stream:
         flood = asyncio.create_task(stream.exchange.send(b"data: {}\n\n" * 2**23))
         await stream.answer.content.readexactly(1)
         host.worker.process.terminate()
         assert await end(host) == 0
         flood.cancel()
-        stream.answer.close()
+
+
+def spooled(directory: Path, trace_id: str) -> list[dict[str, Any]]:
+    """The records of one trace that a worker has left on disk."""
+    lines = [line for file in directory.rglob("*.ndjson") for line in file.read_text().splitlines()]
+    return [record for record in map(json.loads, lines) if record["trace_id"] == trace_id]

@@ -14,10 +14,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_each_event_arrives_before_the_next_is_sent(client: aiohttp.ClientSession, upstream: Upstream) -> None:
     """A client has read every event of a stream before upstream sends the next one: nothing is held back."""
-    stream = await chat.Stream.begin(client, upstream)
-    for event in chat.EVENTS:
-        await stream.pass_on(event)
-    await stream.end()
+    async with chat.stream(client, upstream) as stream:
+        for event in chat.EVENTS:
+            await stream.pass_on(event)
+        await stream.end()
 
 
 async def test_each_part_of_an_upload_arrives_before_the_next_is_sent(
@@ -67,7 +67,18 @@ async def test_status_headers_and_bytes_pass_both_ways(client: aiohttp.ClientSes
 
 async def test_a_client_that_leaves_cancels_upstream(client: aiohttp.ClientSession, upstream: Upstream) -> None:
     """When the client closes its connection in the middle of a stream, the one to upstream is closed too."""
-    stream = await chat.Stream.begin(client, upstream)
-    await stream.pass_on(chat.EVENTS[0])
-    stream.answer.close()
+    async with chat.stream(client, upstream) as stream:
+        await stream.pass_on(chat.EVENTS[0])
     await stream.exchange.wait_abandoned()
+
+
+@pytest.mark.xfail(strict=True, reason="app.main must find uvicorn by `receive`: here `send` is wrapped by two apps")
+async def test_no_header_of_an_answer_is_doubled(client: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """Upstream's date and server reach the client, without those of the worker's own server beside them."""
+    call = asyncio.create_task(client.post(chat.PATH + chat.QUERY, data=chat.QUESTION, headers=chat.JSON))
+    exchange = await upstream.next()
+    upstreams = {"date": "Mon, 01 Jan 2024 00:00:00 GMT", "server": "upstream"}
+    await exchange.answer(chat.ANSWER, headers=upstreams)
+    async with await call as answer:
+        for name, value in upstreams.items():
+            assert answer.headers.getall(name) == [value]

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,7 +18,7 @@ class Worker(AbstractAsyncContextManager["Worker"]):
     """Starts proxy_worker.py in the given environment, asks it, listens to it, and ends it."""
 
     def __init__(self, environment: Mapping[str, str], *, loop: str = "asyncio", prelude: Path | None = None) -> None:
-        self._environment = {"PATH": os.environ["PATH"], "FUNCTIONS_WORKER_RUNTIME": "python", **environment}
+        self.environment = {"PATH": os.environ["PATH"], "FUNCTIONS_WORKER_RUNTIME": "python", **environment}
         self._arguments = [loop, *([str(prelude)] if prelude else [])]
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._changed = asyncio.Condition()
@@ -30,7 +30,7 @@ class Worker(AbstractAsyncContextManager["Worker"]):
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable, str(SCRIPT), str(theirs.fileno()), *self._arguments,
-                pass_fds=[theirs.fileno()], env=self._environment, stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()], env=self.environment, stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=2**24,
             )  # fmt: skip
         messages, self._channel = await asyncio.open_connection(sock=ours, limit=2**24)
@@ -46,6 +46,8 @@ class Worker(AbstractAsyncContextManager["Worker"]):
             self.process.kill()
         await self.exit_code()
         self._channel.close()
+        with suppress(OSError):
+            await self._channel.wait_closed()
 
     async def ask(self, name: str, **body: Any) -> dict[str, Any]:
         """Call one of the runtime's five coroutines with a request of these fields, and return its answer."""
@@ -72,7 +74,7 @@ class Worker(AbstractAsyncContextManager["Worker"]):
     async def exit_code(self) -> int:
         """Wait for the process to end and everything that it wrote to be in `lines`."""
         async with asyncio.timeout(PATIENCE):
-            await asyncio.gather(*self._listeners)
+            await asyncio.wait(self._listeners)
             return await self.process.wait()
 
     async def _take_messages(self, messages: asyncio.StreamReader) -> None:

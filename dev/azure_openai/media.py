@@ -4,9 +4,9 @@ import base64
 import struct
 import zlib
 
-from dev.azure_openai_answer import Answer, Prompt, compose, count
-from dev.azure_openai_ask import Ask
-from dev.azure_openai_shapes import (
+from dev.azure_openai.answer import Answer, Prompt, compose, count
+from dev.azure_openai.ask import Ask
+from dev.azure_openai.shapes import (
     Event,
     Json,
     Reply,
@@ -31,9 +31,7 @@ def images_generations(ask: Ask) -> Reply:
     if "dall-e" in ask.deployment:
         found: Json = {"content_filter_results": prompt_filter(), "prompt_filter_results": prompt_filter()}
         return Whole(
-            encode(
-                {"created": now(), "data": [found | {"revised_prompt": prompt} | image for image in images]}
-            )
+            encode({"created": now(), "data": [found | {"revised_prompt": prompt} | image for image in images]})
         )
     body: Json = {
         "background": "opaque",

@@ -5,25 +5,23 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from dev.azure_openai_ask import Ask, is_api_version
-from dev.azure_openai_chat import chat_completions
-from dev.azure_openai_completions import completions
-from dev.azure_openai_embeddings import embeddings
-from dev.azure_openai_errors import key_denied, no_deployment, no_resource, simulated, token_denied
-from dev.azure_openai_headers import edge_headers, model_headers
-from dev.azure_openai_journal import Journal
-from dev.azure_openai_media import images_generations, speech, transcriptions
-from dev.azure_openai_models import models
-from dev.azure_openai_responses import responses
-from dev.azure_openai_shapes import Reply, ServiceError, invalid
-from dev.azure_openai_simulation import Simulation, UnknownWord
-from dev.azure_openai_transport import Transport
+from dev.azure_openai.ask import Ask, is_api_version
+from dev.azure_openai.chat import chat_completions
+from dev.azure_openai.completions import completions
+from dev.azure_openai.embeddings import embeddings
+from dev.azure_openai.errors import key_denied, no_deployment, no_resource, simulated, token_denied
+from dev.azure_openai.headers import edge_headers, model_headers
+from dev.azure_openai.journal import Journal
+from dev.azure_openai.media import images_generations, speech, transcriptions
+from dev.azure_openai.models import models
+from dev.azure_openai.responses import responses
+from dev.azure_openai.shapes import Reply, ServiceError, invalid
+from dev.azure_openai.simulation import Simulation, UnknownWord
+from dev.azure_openai.transport import Transport
 
 MISSING_DEPLOYMENT = "missing"
 _MAX_REQUEST_BYTES = 256 << 20
-_PATH = re.compile(
-    r"/openai/(?:(?P<v1>v1)/|deployments/(?P<deployment>[^/]+)/)?(?P<operation>[a-z]+(?:/[a-z]+)?)"
-)
+_PATH = re.compile(r"/openai/(?:(?P<v1>v1)/|deployments/(?P<deployment>[^/]+)/)?(?P<operation>[a-z]+(?:/[a-z]+)?)")
 _OF_THE_RESOURCE = ("responses", "models")
 _OPERATIONS: Mapping[tuple[str, str], Callable[[Ask], Reply]] = {
     ("POST", "chat/completions"): chat_completions,
@@ -80,11 +78,7 @@ class Simulator:
     def _admit(self, request: web.Request) -> None:
         """Let a caller in who shows the key, as `api-key` or as a bearer token. Raises ServiceError."""
         bearer = request.headers.get("Authorization", "")
-        if (
-            self._key is None
-            or request.headers.get("api-key") == self._key
-            or bearer == f"Bearer {self._key}"
-        ):
+        if self._key is None or request.headers.get("api-key") == self._key or bearer == f"Bearer {self._key}":
             return
         raise token_denied() if bearer and "api-key" not in request.headers else key_denied()
 
@@ -97,7 +91,8 @@ def _ask(request: web.Request, body: bytes, simulation: Simulation) -> Ask:
     api_version = None if path["v1"] else request.query.get("api-version", "")
     if api_version is not None and not is_api_version(api_version):
         raise no_resource()
-    if (path["operation"] in _OF_THE_RESOURCE) == (path["deployment"] is not None) and not path["v1"]:
+    names_deployment = path["deployment"] is not None
+    if not path["v1"] and names_deployment == (path["operation"] in _OF_THE_RESOURCE):
         raise no_resource()
     content_type = request.headers.get("Content-Type", "")
     return Ask(path["operation"], path["deployment"], api_version, content_type, body, simulation)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dev.azure_openai_simulation import Simulation, UnknownWord
-from dev.azure_openai_transport import Progress
+from dev.azure_openai.simulation import Simulation, UnknownWord
+from dev.azure_openai.transport import Progress
 
 _KEPT_REQUESTS = 1_000
 _KEPT_BODY_BYTES = 1 << 20

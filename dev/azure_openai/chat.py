@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
-from dev.azure_openai_answer import Answer, Prompt, Tool, compose, reasoning_tokens, text_of
-from dev.azure_openai_ask import Ask
-from dev.azure_openai_errors import failure_event
-from dev.azure_openai_shapes import (
+from dev.azure_openai.answer import Answer, Prompt, Tool, compose, reasoning_tokens, text_of
+from dev.azure_openai.ask import Ask
+from dev.azure_openai.errors import failure_event
+from dev.azure_openai.shapes import (
     DONE,
     FINGERPRINT,
     Event,
@@ -137,9 +137,7 @@ class _Chunks:
         }
         return _event({"choices": [choice]} | _UNNAMED | self._usage)
 
-    def delta(
-        self, index: int, delta: Json, finish_reason: str | None = None, severity: str | None = None
-    ) -> bytes:
+    def delta(self, index: int, delta: Json, finish_reason: str | None = None, severity: str | None = None) -> bytes:
         return self._template(index, delta, finish_reason, severity).fill(*self._padding(""))
 
     def tokens(self, index: int, delta: Json) -> Callable[[str], bytes]:
@@ -202,9 +200,7 @@ def _choice_events(chunks: _Chunks, answer: Answer, index: int) -> Iterator[Even
         }
         opening = role if len(answer.tool_calls) == 1 else {}
         yield Event(chunks.delta(index, opening | {"tool_calls": [function]}), generated=True)
-        chunk = chunks.tokens(
-            index, {"tool_calls": [{"function": {"arguments": Template.HOLE}, "index": number}]}
-        )
+        chunk = chunks.tokens(index, {"tool_calls": [{"function": {"arguments": Template.HOLE}, "index": number}]})
         yield from (Event(chunk(piece), generated=True) for piece in call.pieces)
     if answer.filtered and chunks.filter_mode == "async":
         yield from offsets.rest(filtered=True)

@@ -1,7 +1,7 @@
 """Models: the list of what the resource offers."""
 
-from dev.azure_openai_ask import MODELS, Ask
-from dev.azure_openai_shapes import Json, Reply, Whole, encode
+from dev.azure_openai.ask import MODELS, Ask
+from dev.azure_openai.shapes import Json, Reply, Whole, encode
 
 _CREATED = 1_741_000_000
 

@@ -2,7 +2,7 @@
 
 import uuid
 
-from dev.azure_openai_ask import Ask
+from dev.azure_openai.ask import Ask
 
 _SESSION = "d20260214093000-3c9a51e07f42"
 _REQUEST_LIMIT = 1_000

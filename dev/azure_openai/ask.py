@@ -8,8 +8,8 @@ from email.message import Message
 from functools import cached_property
 from typing import Any
 
-from dev.azure_openai_shapes import Json, ServiceError, identifier, invalid
-from dev.azure_openai_simulation import Simulation
+from dev.azure_openai.shapes import Json, ServiceError, identifier, invalid
+from dev.azure_openai.simulation import Simulation
 
 MODELS = {
     "gpt-35-turbo-instruct": "gpt-35-turbo-instruct",
@@ -93,13 +93,9 @@ class Ask:
             raise invalid("Unrecognized request argument supplied: stream_options")
         if self.body.get("data_sources"):
             message = "Validation error at #/stream_options: Extra inputs are not permitted"
-            raise ServiceError(
-                400, {"error": {"requestid": identifier("", 32), "code": 400, "message": message}}
-            )
+            raise ServiceError(400, {"error": {"requestid": identifier("", 32), "code": 400, "message": message}})
         if not self.streams:
-            raise invalid(
-                "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
-            )
+            raise invalid("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
         return bool(options.get("include_usage"))
 
     @property

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dev.azure_openai_shapes import Event, Reply, ServiceError, Stream, Whole, encode
-from dev.azure_openai_simulation import Simulation
+from dev.azure_openai.shapes import Event, Reply, ServiceError, Stream, Whole, encode
+from dev.azure_openai.simulation import Simulation
 
 # Closing with this sends RST instead of FIN, and throws away what the kernel has not sent yet.
 _LINGER_NOT = struct.pack("ii", 1, 0)
@@ -37,13 +37,17 @@ class Transport:
         self._pause = simulation.first_token_ms / 1000
 
     async def send(self, reply: Reply, headers: Mapping[str, str]) -> web.StreamResponse:
-        """Write a reply to its end. Raises ConnectionError if it was broken off, by either side."""
+        """Write a reply to its end, or as far as the simulation and the client let it go."""
         self._progress.status = 200
         headers = {"Content-Type": reply.content_type, **headers}
-        with self._noting_abortion():
-            if isinstance(reply, Stream):
-                return await self._stream(reply, headers)
-            return await self._whole(reply, headers)
+        try:
+            with self._noting_abortion():
+                if isinstance(reply, Stream):
+                    return await self._stream(reply, headers)
+                return await self._whole(reply, headers)
+        except ConnectionError:
+            # aiohttp wants a response all the same; with the connection gone, it lets this one go quietly.
+            return web.Response()
 
     def refuse(self, error: ServiceError, headers: Mapping[str, str]) -> web.Response:
         """Return an error's answer, whatever the simulation has for replies."""
@@ -56,7 +60,8 @@ class Transport:
         with self._noting_abortion():
             if self._simulation.silent:
                 await self._silence()
-            await asyncio.sleep(self._simulation.delay_ms / 1000)
+            if self._simulation.delay_ms:
+                await asyncio.sleep(self._simulation.delay_ms / 1000)
         self._due = asyncio.get_running_loop().time()
 
     @contextmanager
@@ -131,9 +136,7 @@ class Transport:
             if faults.cut_after is not None:
                 # What was written must have reached the client before the reset overtakes it.
                 await asyncio.sleep(_BEFORE_RESET_SECONDS)
-                transport.get_extra_info("socket").setsockopt(
-                    socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT
-                )
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
                 transport.abort()
             transport.close()
         raise ConnectionResetError("broken off, as simulated")

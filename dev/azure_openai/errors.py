@@ -2,7 +2,7 @@
 
 import math
 
-from dev.azure_openai_shapes import Json, ServiceError, encode, invalid
+from dev.azure_openai.shapes import Json, ServiceError, encode, invalid
 
 _FILTERED = (
     "The response was filtered due to the prompt triggering Azure OpenAI's content management policy. Please "
@@ -87,18 +87,17 @@ def simulated(status: int, retry_after_ms: int | None, api_version: str | None) 
             return invalid("Refused, as simulated.", status=status)
         case _:
             error = model_failure()
-    return ServiceError(
-        status, {"error": error}, {} if retry_after_ms is None else _retry_after(retry_after_ms)
-    )
+    headers = {} if retry_after_ms is None else _retry_after(retry_after_ms)
+    return ServiceError(status, {"error": error}, headers)
 
 
 def _rate_limited(retry_after_ms: int, api_version: str | None) -> ServiceError:
     headers = _retry_after(retry_after_ms)
     message = (
         "Requests to the ChatCompletions_Create Operation under Azure OpenAI API version "
-        f"{api_version or 'v1'} have exceeded token rate limit of your current OpenAI S0 pricing tier. Please retry after "
-        f"{headers['retry-after']} seconds. Please go here: https://aka.ms/oai/quotaincrease if you would "
-        "like to further increase the default rate limit."
+        f"{api_version or 'v1'} have exceeded token rate limit of your current OpenAI S0 pricing tier. "
+        f"Please retry after {headers['retry-after']} seconds. Please go here: "
+        "https://aka.ms/oai/quotaincrease if you would like to further increase the default rate limit."
     )
     headers |= {"x-ratelimit-remaining-requests": "0", "x-ratelimit-remaining-tokens": "0"}
     return ServiceError(429, {"error": {"code": "429", "message": message}}, headers)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from dev.azure_openai_errors import prompt_filtered
-from dev.azure_openai_shapes import Json, identifier
+from dev.azure_openai.errors import prompt_filtered
+from dev.azure_openai.shapes import Json, identifier
 
 FILTER_PROMPT = "[filter the prompt]"
 FILTER_ANSWER = "[filter the answer]"
@@ -132,9 +132,7 @@ def _tool_calls(prompt: Prompt) -> tuple[ToolCall, ...]:
     tools = prompt.tools[:1]
     if PARALLEL in prompt.text and prompt.parallel:
         tools = prompt.tools[:2] if len(prompt.tools) > 1 else prompt.tools * 2
-    return tuple(
-        ToolCall(identifier("call_", 24), tool.name, json.dumps(example(tool.parameters))) for tool in tools
-    )
+    return tuple(ToolCall(identifier("call_", 24), tool.name, json.dumps(example(tool.parameters))) for tool in tools)
 
 
 @lru_cache(maxsize=256)

@@ -1,6 +1,6 @@
 """The Responses operation: the JSON answer, and the same answer told in events."""
 
-from dev.azure_openai_answer import (
+from dev.azure_openai.answer import (
     Answer,
     Prompt,
     Tool,
@@ -8,9 +8,9 @@ from dev.azure_openai_answer import (
     reasoning_tokens,
     text_of,
 )
-from dev.azure_openai_ask import Ask
-from dev.azure_openai_responses_stream import response_events, response_failure
-from dev.azure_openai_shapes import (
+from dev.azure_openai.ask import Ask
+from dev.azure_openai.responses_stream import response_events, response_failure
+from dev.azure_openai.shapes import (
     Json,
     Reply,
     Stream,
@@ -86,12 +86,14 @@ def _begun(ask: Ask) -> Json:
         "max_tool_calls": None,
         "metadata": body.get("metadata") or {},
         "model": ask.model,
+        "moderation": None,
         "object": "response",
         "output": [],
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
         "presence_penalty": 0.0,
         "previous_response_id": body.get("previous_response_id"),
         "prompt_cache_key": body.get("prompt_cache_key"),
+        "prompt_cache_retention": "in_memory",
         "reasoning": {"effort": None, "summary": None} | (body.get("reasoning") or {}),
         "safety_identifier": None,
         "service_tier": "default",
@@ -147,7 +149,7 @@ def _findings(source: str, results: Json, characters: int, blocked: bool) -> Jso
 
 def _output(ask: Ask, answer: Answer, status: str) -> list[Json]:
     items: list[Json] = []
-    if ask.reasons:
+    if answer.reasoning_tokens:
         asked = (ask.body.get("reasoning") or {}).get("summary")
         summary = [{"type": "summary_text", "text": _SUMMARY}] if asked else []
         items.append({"id": identifier("rs_", 50), "summary": summary, "type": "reasoning"})

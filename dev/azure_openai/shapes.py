@@ -64,9 +64,7 @@ class ServiceError(Exception):
     content_type: str = "application/json"
 
 
-def invalid(
-    message: str, param: str | None = None, code: str | None = None, status: int = 400
-) -> ServiceError:
+def invalid(message: str, param: str | None = None, code: str | None = None, status: int = 400) -> ServiceError:
     """Return what the model's server says to a request that it cannot take."""
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return ServiceError(status, {"error": error})

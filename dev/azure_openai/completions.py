@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from itertools import chain, zip_longest
 
-from dev.azure_openai_answer import Answer, Prompt, compose, texts_of
-from dev.azure_openai_ask import Ask
-from dev.azure_openai_errors import failure_event
-from dev.azure_openai_shapes import (
+from dev.azure_openai.answer import Answer, Prompt, compose, texts_of
+from dev.azure_openai.ask import Ask
+from dev.azure_openai.errors import failure_event
+from dev.azure_openai.shapes import (
     DONE,
     Event,
     Json,
@@ -39,19 +39,14 @@ def completions(ask: Ask) -> Reply:
     reported: Json = {} if ask.simulation.no_usage else {"usage": usage}
     if not ask.streams:
         choices = [
-            _choice(answer.text, index, answer.finish_reason, filter_mode)
-            for index, answer in enumerate(answers)
+            _choice(answer.text, index, answer.finish_reason, filter_mode) for index, answer in enumerate(answers)
         ]
         return Whole(encode(known | found | {"choices": choices} | reported) + b"\n", tokens)
     pending: Json = {"usage": None} if wants_usage else {}
-    events = [
-        _choice_events(known, pending, answer, index, filter_mode) for index, answer in enumerate(answers)
-    ]
+    events = [_choice_events(known, pending, answer, index, filter_mode) for index, answer in enumerate(answers)]
     first = [Event(_event(known | found | {"choices": []} | pending))] if found else []
     last = [Event(_event(known | {"choices": []} | reported))] if wants_usage and reported else []
-    return Stream(
-        chain(first, filter(None, chain.from_iterable(zip_longest(*events))), last, [DONE]), failure_event
-    )
+    return Stream(chain(first, filter(None, chain.from_iterable(zip_longest(*events))), last, [DONE]), failure_event)
 
 
 def _prompt(ask: Ask, text: str) -> Prompt:
@@ -72,16 +67,12 @@ def _choice(text: str, index: int, finish_reason: str | None, filter_mode: str) 
     return choice | {"content_filter_results": answer_filter(severity)}
 
 
-def _choice_events(
-    known: Json, pending: Json, answer: Answer, index: int, filter_mode: str
-) -> Iterator[Event]:
+def _choice_events(known: Json, pending: Json, answer: Answer, index: int, filter_mode: str) -> Iterator[Event]:
     choice = _choice(Template.HOLE, index, None, filter_mode)
     token = Template(known | {"choices": [choice]} | pending)
     for piece in answer.pieces:
         yield Event(token.fill(encode(piece)), generated=True)
-    yield Event(
-        _event(known | {"choices": [_choice("", index, answer.finish_reason, filter_mode)]} | pending)
-    )
+    yield Event(_event(known | {"choices": [_choice("", index, answer.finish_reason, filter_mode)]} | pending))
 
 
 def _event(chunk: Json) -> bytes:

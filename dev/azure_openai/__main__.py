@@ -55,8 +55,8 @@ import signal
 
 from aiohttp import web
 
-from dev.azure_openai_server import Simulator
-from dev.azure_openai_simulation import Simulation
+from dev.azure_openai.server import Simulator
+from dev.azure_openai.simulation import Simulation
 
 _PARENT_CHECK_SECONDS = 0.5
 _SHUTDOWN_SECONDS = 0.1
@@ -64,9 +64,7 @@ _SHUTDOWN_SECONDS = 0.1
 
 def main() -> None:
     """Run until told to end."""
-    parser = argparse.ArgumentParser(
-        prog="dev.azure_openai", description="A simulator of the Azure OpenAI service."
-    )
+    parser = argparse.ArgumentParser(prog="dev.azure_openai", description="A simulator of the Azure OpenAI service.")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--region", default="Sweden Central")
     parser.add_argument("--key", help="what callers must show; any caller is let in without it")
@@ -90,9 +88,7 @@ async def _serve(app: web.Application, port: int, parent_pid: int | None) -> Non
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    runner = web.AppRunner(
-        app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS
-    )
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()

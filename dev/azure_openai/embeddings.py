@@ -8,9 +8,9 @@ import struct
 import zlib
 from functools import lru_cache
 
-from dev.azure_openai_answer import count, texts_of
-from dev.azure_openai_ask import Ask
-from dev.azure_openai_shapes import Json, Reply, Whole
+from dev.azure_openai.answer import count, texts_of
+from dev.azure_openai.ask import Ask
+from dev.azure_openai.shapes import Json, Reply, Whole
 
 _DIMENSIONS = 1536
 _LARGE_DIMENSIONS = 3072

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from dev.azure_openai_answer import Answer, ToolCall, pieces_of
-from dev.azure_openai_errors import model_failure
-from dev.azure_openai_shapes import Event, Json, Template, encode, obfuscation
+from dev.azure_openai.answer import Answer, ToolCall, pieces_of
+from dev.azure_openai.errors import model_failure
+from dev.azure_openai.shapes import Event, Json, Template, encode, obfuscation
 
 
 def response_events(begun: Json, ended: Json, answer: Answer) -> Iterator[Event]:

@@ -1,0 +1,1 @@
+"""A simulator of the Azure OpenAI service: `python -m dev.azure_openai`."""

@@ -1,0 +1,50 @@
+"""The proxy as `dev.up` runs it: with one more span processor, which writes every finished span to a file.
+
+`uvicorn dev.traced:create_app --factory`. This is the one file of dev/ that imports the proxy, and it does so only when
+the server calls for the application. DEV_SPANS_FILE names the file: a JSON object a line, without what was written
+or answered. The process ends with its stdin, the other end of which `dev.up` holds: so it cannot outlive it.
+"""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastapi import FastAPI
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+
+class SpanFile(SpanExporter):
+    """Appends spans to a file, leaving out the attributes named in `content`."""
+
+    def __init__(self, path: Path, content: frozenset[str]) -> None:
+        self._path = path
+        self._content = content
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write a line a span."""
+        with self._path.open("a", encoding="utf-8") as file:
+            for span in spans:
+                shown = json.loads(span.to_json())
+                shown["attributes"] = {k: v for k, v in shown["attributes"].items() if k not in self._content}
+                file.write(json.dumps(shown) + "\n")
+        return SpanExportResult.SUCCESS
+
+
+def create_app() -> FastAPI:
+    """The proxy, set up by the environment."""
+    from app.main import create_app as create_proxy
+    from otel.attributes import CONTENT
+
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    spans = SpanFile(Path(os.environ["DEV_SPANS_FILE"]), CONTENT)
+    return create_proxy(span_processors=[SimpleSpanProcessor(spans)])
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,72 @@
+"""StreamedCall: one streamed chat through the openai SDK, with the moment of every chunk as the client sees it."""
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import httpx2
+from openai import AsyncAzureOpenAI, DefaultAsyncHttpxClient, OpenAIError
+from openai.types.chat import ChatCompletionChunk
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """When a chunk arrived, in milliseconds from the request's sending, and what was in it."""
+
+    at_ms: float
+    text: str
+    generated: bool
+    """Whether `text` is the model's, rather than a name for what else a chunk can hold."""
+
+
+@dataclass(slots=True)
+class StreamedCall:
+    """What the client knows of its call."""
+
+    trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    parent_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    """The span that the client names as the parent of the proxy's."""
+    chunks: list[Chunk] = field(default_factory=list)
+    fault: str | None = None
+    _sent: float = 0.0
+
+    async def run(
+        self, endpoint: str, key: str, deployment: str, api_version: str, prompt: str, on_text: Callable[[str], None]
+    ) -> None:
+        """Make the call; `on_text` gets each piece of the answer as it arrives. A failure goes to `fault`."""
+        http = DefaultAsyncHttpxClient(trust_env=False, event_hooks={"request": [self._on_sending]})
+        client = AsyncAzureOpenAI(
+            azure_endpoint=endpoint, api_key=key, api_version=api_version, max_retries=0, http_client=http
+        )
+        async with client:
+            try:
+                stream = await client.chat.completions.create(
+                    model=deployment,
+                    messages=[{"role": "user", "content": prompt}],
+                    stream=True,
+                    stream_options={"include_usage": True},
+                    extra_headers={"traceparent": f"00-{self.trace_id}-{self.parent_id}-01"},
+                )
+                async for event in stream:
+                    chunk = self._chunk(event)
+                    self.chunks.append(chunk)
+                    if chunk.generated:
+                        on_text(chunk.text)
+            except (OpenAIError, httpx2.HTTPError) as fault:
+                self.fault = str(fault)
+
+    async def _on_sending(self, request: httpx2.Request) -> None:
+        self._sent = time.perf_counter()
+
+    def _chunk(self, event: ChatCompletionChunk) -> Chunk:
+        at_ms = (time.perf_counter() - self._sent) * 1000
+        if not event.choices:
+            return Chunk(at_ms, "usage" if event.usage else "filter results", False)
+        choice = event.choices[0]
+        # with the asynchronous filter, chunks without a delta come in between, whatever the SDK's types say
+        if choice.delta is None:
+            return Chunk(at_ms, "filter results", False)
+        if choice.delta.content:
+            return Chunk(at_ms, choice.delta.content, True)
+        return Chunk(at_ms, choice.finish_reason or ("role" if choice.delta.role else "empty"), False)

@@ -1,0 +1,145 @@
+"""The proxy that `dev.up` runs, and the stand-ins it needs for those services that the environment does not name."""
+
+import asyncio
+import json
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dev.up_children import Children
+
+type Tell = Callable[[str, str, str], None]
+"""Is told of each part: its name, its address, what it is."""
+
+_HOST: Final = "127.0.0.1"
+_HUB: Final = "records"
+_DEPLOYMENT: Final = "gpt-4o"
+_API_VERSION: Final = "2024-10-21"
+_TOKEN_MS: Final = 40  # slow enough to be seen
+_READY_S: Final = 30.0
+_POLL_S: Final = 0.02
+
+
+class Refused(Exception):
+    """It cannot start as things are; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy, and how to call it."""
+
+    port: int
+    key: str
+    deployment: str
+    settings: Mapping[str, str]
+    spans: Path
+    """The file to which it writes its spans."""
+
+    @property
+    def url(self) -> str:
+        return f"http://{_HOST}:{self.port}"
+
+    @property
+    def api_version(self) -> str:
+        return self.settings.get("AZURE_OPENAI_API_VERSION") or _API_VERSION
+
+    def curl(self, prompt: str) -> str:
+        """A shell command that makes a streamed call, and shows x-trace-id with the other headers."""
+        path = f"/openai/deployments/{self.deployment}/chat/completions?api-version={self.api_version}"
+        messages = [{"role": "user", "content": prompt}]
+        body = {"stream": True, "stream_options": {"include_usage": True}, "messages": messages}
+        return (
+            f"curl -iN '{self.url}{path}' \\\n"
+            f"  -H 'api-key: {self.key}' -H 'content-type: application/json' \\\n"
+            f"  -d '{json.dumps(body)}'"
+        )
+
+    async def ready(self) -> None:
+        """Wait until it takes calls. Raises Refused if that takes too long."""
+        try:
+            async with asyncio.timeout(_READY_S):
+                while not await self._is_ready():
+                    await asyncio.sleep(_POLL_S)
+        except TimeoutError:
+            raise Refused(f"The proxy was not ready after {_READY_S:.0f} s.") from None
+
+    async def _is_ready(self) -> bool:
+        try:
+            reader, writer = await asyncio.open_connection(_HOST, self.port)
+            writer.write(b"GET /health/ready HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            status = await reader.readline()
+            writer.close()
+        except OSError:
+            return False
+        return b" 200 " in status
+
+
+async def start_proxy(
+    children: Children, directory: Path, environ: Mapping[str, str], port: int, deployment: str | None, tell: Tell
+) -> Proxy:
+    """Start the stand-ins, and when they are ready a proxy on them, which need not be ready yet.
+
+    `environ` holds its settings as far as the user has made any; port 0 takes a free one. Raises Refused.
+    """
+    port = _free_port(port)
+    real_upstream = environ.get("AZURE_OPENAI_BASE_URL") or environ.get("AZURE_OPENAI_BACKENDS")
+    real_hub = environ.get("AZURE_EVENTHUB_CONN_STR") or environ.get("AZURE_EVENTHUB_NAMESPACE")
+    if real_upstream and not deployment:
+        raise Refused(
+            "AZURE_OPENAI_* names a real service: say what to call there, by AZURE_OPENAI_DEPLOYMENT or --deployment."
+        )
+    proxy_key, upstream_key, spans = _new_key("local"), _new_key("upstream"), directory / "spans"
+    settings = {
+        "PROXY_SHUTDOWN_SECONDS": "2",
+        **environ,
+        "PROXY_CLIENT_KEYS": proxy_key,
+        "DEV_SPANS_FILE": str(spans),
+    }
+    simulator = broker = None
+    if not real_upstream:
+        options = ("--key", upstream_key, "--token-ms", str(_TOKEN_MS))
+        simulator = await children.stand_in("simulator", "dev.azure_openai", *options)
+    if not real_hub:
+        broker = await children.stand_in("broker", "dev.event_hubs", "--hub", _HUB, "--dir", str(directory / "hub"))
+    if simulator is None:
+        tell("upstream", environ.get("AZURE_OPENAI_BASE_URL") or "AZURE_OPENAI_BACKENDS", "Azure OpenAI itself")
+    else:
+        base_url = (await simulator.first_line())["base_url"]
+        tell("simulator", base_url, "in place of Azure OpenAI")
+        settings |= {"AZURE_OPENAI_BASE_URL": base_url, "AZURE_OPENAI_KEY": upstream_key}
+    if broker is None:
+        tell("hub", environ.get("AZURE_EVENTHUB_NAMESPACE") or "AZURE_EVENTHUB_CONN_STR", "Event Hubs itself")
+    else:
+        ready = await broker.first_line()
+        tell("broker", f"amqp://localhost:{ready['port']}", "in place of Event Hubs")
+        settings |= {
+            "AZURE_EVENTHUB_CONN_STR": ready["connection_string"],
+            "AZURE_EVENTHUB_NAME": _HUB,
+            "AZURE_EVENTHUB_TRANSPORT": "amqp",
+            # never the usual place: what waits there is for the real hub
+            "PROXY_SPOOL_DIR": str(directory / "spool"),
+        }
+    await children.server("proxy", "dev.traced:create_app", port, settings)
+    return Proxy(port, proxy_key, deployment or _DEPLOYMENT, settings, spans)
+
+
+def _new_key(owner: str) -> str:
+    return f"{owner}-{secrets.token_hex(12)}"
+
+
+def _free_port(port: int) -> int:
+    """The port itself, or a free one for 0. Raises Refused if a server could not listen there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except (OSError, OverflowError) as fault:
+            raise Refused(
+                f"Port {port} cannot be had: {getattr(fault, 'strerror', None) or fault}. "
+                "End what holds it, or choose another: python -m dev.up --port 0"
+            ) from None
+        found: int = probe.getsockname()[1]
+    return found

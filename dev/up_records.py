@@ -1,0 +1,107 @@
+"""Records: what arrives in the hub from now on, read by a consumer as any other system would read it."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any, Final, Self
+
+from azure.eventhub import EventData, TransportType
+from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
+
+type Record = dict[str, Any]
+
+_GROUP: Final = "$Default"
+_CLOCKS_DIFFER: Final = timedelta(minutes=1)
+_TRY_AGAIN_S: Final = 5.0
+_CLOSE_S: Final = 0.5
+
+
+class Unreadable(Exception):
+    """The hub does not let its events be read just now: it is away, or the credential may only send."""
+
+
+class Records:
+    """An open consumer of all partitions. What fails is tried again, and told once."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """The hub is the one that these settings of the proxy name."""
+        self._client = _connect(environ)
+        self._since = datetime.now(UTC)
+        self._arrived: asyncio.Queue[Record | Unreadable] = asyncio.Queue()
+        self._told = ""
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        since = self._since - _CLOCKS_DIFFER
+        self._reading = asyncio.create_task(
+            self._client.receive(self._take, starting_position=since, on_error=self._tell)
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._reading is not None
+        self._reading.cancel()
+        with contextlib.suppress(Exception):  # a reader has nothing to lose, whatever its last words
+            async with asyncio.timeout(_CLOSE_S):
+                await self._client.close()
+
+    async def next(self) -> Record:
+        """Wait for the next record of a call that ended since this was made. Raises Unreadable."""
+        arrived = await self._arrived.get()
+        if isinstance(arrived, Unreadable):
+            raise arrived
+        return arrived
+
+    async def of(self, trace_id: str) -> Record:
+        """Wait for the record of that trace, passing over others. Raises Unreadable."""
+        while (record := await self.next())["trace_id"] != trace_id:
+            pass
+        return record
+
+    async def _take(self, partition: PartitionContext, event: EventData | None) -> None:
+        """Queue an event if it is a record, and a new one."""
+        self._told = ""
+        try:
+            record = json.loads(event.body_as_str()) if event else None
+        except ValueError:
+            return
+        since = self._since.replace(tzinfo=None).isoformat()
+        if isinstance(record, dict) and "trace_id" in record and record.get("timestamp", "") >= since:
+            self._arrived.put_nowait(record)
+
+    async def _tell(self, partition: PartitionContext | None, fault: Exception) -> None:
+        message = str(fault).partition("\n")[0] or type(fault).__name__
+        if message != self._told:
+            self._told = message
+            self._arrived.put_nowait(Unreadable(message))
+
+
+def _connect(environ: Mapping[str, str]) -> EventHubConsumerClient:
+    websocket = environ.get("AZURE_EVENTHUB_TRANSPORT", "").lower() == "websocket"
+    transport = TransportType.AmqpOverWebsocket if websocket else TransportType.Amqp
+    name = environ.get("AZURE_EVENTHUB_NAME")
+    if environ.get("AZURE_EVENTHUB_CONN_STR"):
+        return EventHubConsumerClient.from_connection_string(
+            environ["AZURE_EVENTHUB_CONN_STR"],
+            _GROUP,
+            eventhub_name=name or None,
+            transport_type=transport,
+            retry_total=0,
+            load_balancing_interval=_TRY_AGAIN_S,
+        )
+    from azure.identity.aio import DefaultAzureCredential
+
+    return EventHubConsumerClient(
+        environ["AZURE_EVENTHUB_NAMESPACE"],
+        name or "",
+        _GROUP,
+        DefaultAzureCredential(),
+        transport_type=transport,
+        retry_total=0,
+        load_balancing_interval=_TRY_AGAIN_S,
+    )

@@ -1,0 +1,161 @@
+"""What `dev.up` shows of a call: its chunks in time, its spans and its record, each as something rich can print."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.highlighter import JSONHighlighter
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from dev.up_call import Chunk, StreamedCall
+from dev.up_records import Record
+
+type Span = Mapping[str, Any]
+"""A finished span as the SDK's `to_json` has it."""
+
+WIDTH: Final = 98
+LINE: Final = "{:8}  {:32}  {:18.18}  {:9} {:>9}  {}"
+HEADING: Final = LINE.format("time", "trace_id", "model", "status", "tokens", "ttfc/ttft/total")
+
+_COLUMNS: Final = 5
+_MOST_CHUNKS: Final = 60
+_SHOWN: Final = (
+    "http.method",
+    "http.target",
+    "http.status_code",
+    "server.address",
+    "gen_ai.provider.name",
+    "gen_ai.request.model",
+    "gen_ai.response.model",
+    "gen_ai.response.finish_reasons",
+    "gen_ai.usage.input_tokens",
+    "gen_ai.usage.output_tokens",
+    "proxy.region",
+    "proxy.status",
+    "error.type",
+)
+
+
+def timeline(chunks: Sequence[Chunk]) -> RenderableType:
+    """A line with a mark for each chunk, the moments that matter named below it, and all chunks in a table."""
+    last = chunks[-1]
+    token = next((chunk for chunk in chunks if chunk.generated), None)
+    marks = Text(" " * WIDTH)
+    for chunk in chunks:
+        at = _column(chunk, last)
+        mark = Text("┃", "cyan" if chunk.generated else "yellow")
+        marks = marks[:at] + mark + marks[at + 1 :]
+    moments = [_moment(chunks[0], last, "first chunk", "yellow")]
+    if token is not None:
+        moments.append(_moment(token, last, "first token", "cyan"))
+    moments.append(_moment(last, last, f"last of {len(chunks)} chunks", "yellow"))
+    return Group(marks, *moments, "", _table(chunks))
+
+
+def _column(chunk: Chunk, last: Chunk) -> int:
+    return round(chunk.at_ms / last.at_ms * (WIDTH - 1))
+
+
+def _moment(chunk: Chunk, last: Chunk, name: str, style: str) -> Text:
+    at, label = _column(chunk, last), f"{chunk.at_ms:.0f} ms {name}"
+    if at + 2 + len(label) <= WIDTH:
+        return Text(f"{' ' * at}╰ {label}", style)
+    return Text(f"{label:>{max(at - 1, 0)}} ╯", style)
+
+
+def _table(chunks: Sequence[Chunk]) -> RenderableType:
+    table = Table.grid(padding=(0, 1, 0, 0))
+    cells = [_cell(chunk) for chunk in chunks[:_MOST_CHUNKS]]
+    for start in range(0, len(cells), _COLUMNS):
+        table.add_row(*cells[start : start + _COLUMNS])
+    if len(chunks) > _MOST_CHUNKS:
+        return Group(table, Text(f"… and {len(chunks) - _MOST_CHUNKS} more", "dim"))
+    return table
+
+
+def _cell(chunk: Chunk) -> Text:
+    text = " ".join(chunk.text.split()) or "⏎" if chunk.generated else f"({chunk.text})"
+    cell = Text.assemble((f"{chunk.at_ms:5.0f} ", "dim"), (text, "" if chunk.generated else "yellow"))
+    cell.truncate(WIDTH // _COLUMNS - 1, overflow="ellipsis", pad=True)
+    return cell
+
+
+def span_tree(spans: Sequence[Span], call: StreamedCall) -> Tree:
+    """The spans of the call's trace under the client's own; times count from the first span's beginning."""
+    tree = Tree(Text.assemble(("trace ", "bold"), call.trace_id, (f"  begun by the client, span {call.parent_id}", "dim")))
+    begin = min((_moment_of(span["start_time"]) for span in spans), default=datetime.now(UTC))
+    _grow(tree, spans, call.parent_id, begin)
+    return tree
+
+
+def _grow(tree: Tree, spans: Sequence[Span], parent: str, begin: datetime) -> None:
+    for span in spans:
+        if (span["parent_id"] or "").removeprefix("0x") != parent:
+            continue
+        start, end = (_ms(_moment_of(span[name]) - begin) for name in ("start_time", "end_time"))
+        kind = span["kind"].removeprefix("SpanKind.")
+        node = tree.add(
+            Text.assemble((kind, "bold magenta"), " ", (span["name"], "bold"), (f"  {start:.0f} to {end:.0f} ms", "green"))
+        )
+        for name, value in _attributes(span):
+            node.add(Text.assemble((f"{name} ", "dim"), _plain(value)))
+        for event in span["events"]:
+            at = _ms(_moment_of(event["timestamp"]) - begin)
+            facts = "".join(f"  {name}={_plain(value)}" for name, value in event["attributes"].items())
+            node.add(Text.assemble((f"{at:4.0f} ms ", "green"), (event["name"], "cyan"), (facts, "dim")))
+        _grow(node, spans, span["context"]["span_id"].removeprefix("0x"), begin)
+
+
+def _attributes(span: Span) -> Iterator[tuple[str, object]]:
+    attributes = span["attributes"]
+    return ((name, attributes[name]) for name in _SHOWN if name in attributes)
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _moment_of(timestamp: str) -> datetime:
+    return datetime.fromisoformat(timestamp)
+
+
+def _ms(duration: Any) -> float:
+    return float(duration.total_seconds() * 1000)
+
+
+def record_json(record: Record) -> Text:
+    """The whole record, objects and lists on one line where they fit."""
+    text = Text(_fit(record, 0))
+    JSONHighlighter().highlight(text)
+    return text
+
+
+def _fit(value: object, indent: int, used: int = 0) -> str:
+    """JSON of a value that begins after `used` characters of its line."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if not value or not isinstance(value, dict | list) or (indent and used + len(flat) < WIDTH):
+        return flat
+    pad = " " * (indent + 2)
+    if isinstance(value, dict):
+        names = [f"{pad}{json.dumps(name)}: " for name in value]
+        items = [name + _fit(item, indent + 2, len(name)) for name, item in zip(names, value.values(), strict=True)]
+        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
+    return "[\n" + ",\n".join(pad + _fit(item, indent + 2, len(pad)) for item in value) + "\n" + " " * indent + "]"
+
+
+def record_line(record: Record) -> Text:
+    """The record on one line, under HEADING; times are milliseconds."""
+    usage = record.get("usage") or {}
+    tokens = "→".join(str(usage.get(name, "–")) for name in ("prompt_tokens", "completion_tokens")) if usage else "–"
+    names = ("time_to_first_chunk_ms", "time_to_first_token_ms", "latency_ms")
+    times = "/".join("–" if record.get(name) is None else str(record[name]) for name in names)
+    ended = datetime.fromisoformat(record["timestamp"]).replace(tzinfo=UTC).astimezone()
+    status = record["status"]
+    line = Text(LINE.format(f"{ended:%H:%M:%S}", record["trace_id"], record["model"], status, tokens, times))
+    line.highlight_words([status], "green" if status == "completed" else "red")
+    line.highlight_words([record["trace_id"]], "cyan")
+    return line

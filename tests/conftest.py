@@ -1,0 +1,85 @@
+"""What the tests run against: a real broker, a scripted upstream, and proxies started for the test."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kit.hub import Broker, HubReader
+from tests.kit.proxy import KEY, ProxyProcess, ProxyThread, closing_all
+from tests.kit.upstream import Script, ScriptedUpstream
+
+type StartProxy = Callable[..., ProxyThread]
+type StartProcess = Callable[..., ProxyProcess]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One broker for all tests that leave it in peace."""
+    started = Broker(tmp_path_factory.mktemp("hub"))
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def hub(broker: Broker) -> Iterator[HubReader]:
+    """What arrives at that broker."""
+    reader = HubReader(broker.conn_str)
+    yield reader
+    reader.close()
+
+
+@pytest.fixture
+def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
+    """Start an upstream that follows a script; a script that failed fails the test."""
+    started: list[ScriptedUpstream] = []
+
+    def start(script: Script) -> ScriptedUpstream:
+        server = ScriptedUpstream(script)
+        server.__enter__()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.__exit__()
+    for server in started:
+        assert not server.failures, server.failures
+
+
+def environ(upstream_url: str, conn_str: str, spool: Path, **more: str) -> dict[str, str]:
+    """The environment of a proxy under test."""
+    return {
+        "AZURE_OPENAI_BASE_URL": upstream_url,
+        "AZURE_OPENAI_KEY": "upstream-key-0",
+        "AZURE_EVENTHUB_CONN_STR": conn_str,
+        "PROXY_CLIENT_KEYS": KEY,
+        "PROXY_SPOOL_DIR": str(spool),
+        **more,
+    }
+
+
+@pytest.fixture
+def proxy(broker: Broker, tmp_path: Path) -> Iterator[StartProxy]:
+    """Start a proxy in a thread: `proxy(upstream_url, NAME="value")`."""
+    with closing_all() as started:
+
+        def start(upstream_url: str, conn_str: str = broker.conn_str, **more: str) -> ProxyThread:
+            running = ProxyThread(environ(upstream_url, conn_str, tmp_path / "spool", **more))
+            started.append(running)
+            return running
+
+        yield start
+
+
+@pytest.fixture
+def process(broker: Broker, tmp_path: Path) -> Iterator[StartProcess]:
+    """Start a proxy as a process of its own: `process(upstream_url, NAME="value")`."""
+    with closing_all() as started:
+
+        def start(upstream_url: str, conn_str: str = broker.conn_str, *arguments: str, **more: str) -> ProxyProcess:
+            running = ProxyProcess(environ(upstream_url, conn_str, tmp_path / "spool", **more), *arguments)
+            started.append(running)
+            return running.wait_started()
+
+        yield start
