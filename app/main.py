@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from fastapi import FastAPI, Request
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -22,8 +23,12 @@ from app.health import Delivery, Readiness, health_router
 from app.lifecycle import Lifecycle
 from app.relay import Relay, current_trace_id
 from app.settings import BackendSettings, HubSettings, Settings
+from exporters.adoption import adopt
+from exporters.blob import BlobAddress
+from exporters.directory import OwnDirectory
 from exporters.eventhub import EventHubSpanExporter
 from exporters.hub import Hub
+from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.sender import Sender
 from exporters.spool import Spool
@@ -57,11 +62,14 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
     """
     settings = settings or Settings.from_environ(os.environ)
     losses, calls, credentials = Losses(), OpenCalls(), _Credentials()
-    spool = Spool(settings.spool_dir, settings.spool_max_bytes, losses)
-    sender = Sender(spool, _hub(settings.hub).connect, losses)
-    exporter = EventHubSpanExporter(spool, sender.flush)
+    directory = OwnDirectory(settings.spool_dir)
+    spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)
+    blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
+    sender = Sender(spool, _hub(settings.hub).connect, losses, partial(adopt, directory, spool), blobs)
+    exporter = EventHubSpanExporter(spool, journal, sender.flush)
+    records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
     provider = make_provider(
-        [RecordProcessor(exporter, on_failure=lambda: losses.add("not_made")), *span_processors],
+        [records, *span_processors],
         make_sampler(settings.trace_ratio),
     )
     door = Door(
@@ -72,6 +80,8 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
         provider.shutdown()
         sender.stop(seconds)
         spool.close()
+        journal.close()
+        directory.release()
 
     lifecycle = Lifecycle(calls, settings.shutdown_seconds, sender.start, flush, credentials.close)
     relay = Relay(

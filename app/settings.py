@@ -14,8 +14,6 @@ DEFAULT_CALLER_HEADERS = (
 )
 NOT_YET = (
     "AZURE_OPENAI_BACKENDS",
-    "AZURE_BLOB_CONTAINER_URL",
-    "AZURE_BLOB_CONN_STR",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "PROXY_ENTRA_TENANT",
@@ -65,6 +63,8 @@ class Settings:
 
     backends: tuple[BackendSettings, ...]
     hub: HubSettings
+    blob_container_url: str | None = None
+    blob_conn_str: str | None = field(default=None, repr=False)
     api_version: str | None = None
     client_keys: tuple[str, ...] = field(default=(), repr=False)
     caller_headers: Mapping[str, str] = field(default_factory=dict)
@@ -77,6 +77,11 @@ class Settings:
     max_request_bytes: int = 64 * 1024**2
     max_seconds: float = 600.0
     shutdown_seconds: float = 10.0
+
+    @property
+    def has_blobs(self) -> bool:
+        """Whether there is a container for what the hub cannot take."""
+        return bool(self.blob_container_url or self.blob_conn_str)
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Settings":
@@ -100,6 +105,8 @@ class _Reader:
         settings = Settings(
             backends=(self._backend(),),
             hub=self._hub(),
+            blob_container_url=self._container_url(),
+            blob_conn_str=self._text("AZURE_BLOB_CONN_STR"),
             api_version=self._text("AZURE_OPENAI_API_VERSION"),
             client_keys=self._client_keys(),
             caller_headers=self._caller_headers(),
@@ -150,6 +157,16 @@ class _Reader:
             self._fault("AZURE_EVENTHUB_NAME is missing, and no EntityPath names the hub")
         websocket = self._choice("AZURE_EVENTHUB_TRANSPORT", "amqp", "websocket") == "websocket"
         return HubSettings(name or "", conn_str, namespace, websocket)
+
+    def _container_url(self) -> str | None:
+        url, conn_str = self._text("AZURE_BLOB_CONTAINER_URL"), self._text("AZURE_BLOB_CONN_STR")
+        if url and (fault := _url_fault(url)):
+            self._fault(f"AZURE_BLOB_CONTAINER_URL {fault}")
+        elif url and not urlsplit(url).path.strip("/"):
+            self._fault("AZURE_BLOB_CONTAINER_URL names no container: https://account.blob.core.windows.net/container")
+        if conn_str and "=" not in conn_str:
+            self._fault("AZURE_BLOB_CONN_STR is no connection string")
+        return url
 
     def _client_keys(self) -> tuple[str, ...]:
         keys = tuple(key.strip() for key in self._environ.get("PROXY_CLIENT_KEYS", "").split(",") if key.strip())

@@ -21,6 +21,7 @@ class SseScanner:
         self._buffer = bytearray()
         self._searched = 0
         self._started = False
+        self._after_cr = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes and return the data of each event that they complete.
@@ -29,15 +30,13 @@ class SseScanner:
         event's end; the stream cannot be scanned any further then.
         """
         buffer = self._buffer
-        buffer += chunk
+        buffer += self._fold_line_ends(chunk)
         if not self._started:
             if len(buffer) < len(BOM) and BOM.startswith(buffer):
                 return []
             self._started = True
             if buffer.startswith(BOM):
                 del buffer[: len(BOM)]
-        if b"\r" in buffer:
-            self._fold_line_ends()
         end = buffer.rfind(b"\n\n", self._searched)
         if end < 0:
             # an event's end may be split: its first LF can be the last byte here
@@ -53,23 +52,24 @@ class SseScanner:
 
     def close(self) -> list[bytes]:
         """The data of a last event that the stream's end left without its empty line."""
-        rest = bytes(self._buffer).replace(b"\r", b"\n")
+        rest = bytes(self._buffer)
         self._buffer.clear()
         return [data for block in rest.split(b"\n\n") if (data := _data(block)) is not None]
 
-    def _fold_line_ends(self) -> None:
-        """CRLF and CR become LF; a CR at the very end waits, since its LF may come with the next bytes."""
-        waiting = self._buffer.endswith(b"\r")
-        if waiting:
-            del self._buffer[-1:]
-        folded = self._buffer.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        self._buffer[:] = folded + (b"\r" if waiting else b"")
-        self._searched = 0
+    def _fold_line_ends(self, chunk: bytes) -> bytes:
+        """CRLF and CR become LF; a CR at the end is one at once, and the LF that may follow it is then none."""
+        if not chunk:
+            return chunk
+        if self._after_cr and chunk.startswith(b"\n"):
+            chunk = chunk[1:]
+        self._after_cr = chunk.endswith(b"\r")
+        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in chunk else chunk
 
 
 def _data(block: bytes) -> bytes | None:
     """The data of one event; None when it has no data line, and so is no event."""
     if block.startswith(b"data:") and b"\n" not in block:  # nearly every event of this API
         return block[6:] if block[5:6] == b" " else block[5:]
-    lines = [line[6:] if line[5:6] == b" " else line[5:] for line in block.split(b"\n") if line.startswith(b"data:")]
+    fields = (line.partition(b":") for line in block.split(b"\n"))  # a field without a colon has an empty value
+    lines = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
     return b"\n".join(lines) if lines else None

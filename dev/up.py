@@ -16,20 +16,13 @@ import signal
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
 
 from dev.up_children import ChildEnded, Children
-from dev.up_proxy import Proxy, Refused, start_proxy
-
-if TYPE_CHECKING:
-    from dev.up_records import Records
-
-_PROMPT: Final = "What does a trace tell?"
-_PROMPT_FOR_CURL: Final = "Why trace a call?"
-_RECORD_S: Final = 30.0
+from dev.up_proxy import Refused, start_proxy
 
 
 class Stopped(Exception):
@@ -49,7 +42,7 @@ def main() -> None:
 
 
 async def _run(console: Console, port: int, deployment: str | None) -> int:
-    """Returns the exit status."""
+    """Run, and return the exit status."""
     faults: list[Exception] = []
     try:
         with TemporaryDirectory(prefix="proxy-", ignore_cleanup_errors=True) as directory:
@@ -58,12 +51,12 @@ async def _run(console: Console, port: int, deployment: str | None) -> int:
                 await _up(console, children, Path(directory), port, deployment)
     except* Stopped:
         console.print("Stopped.")
-    except* (ChildEnded, Refused) as group_of_faults:
-        faults += group_of_faults.exceptions
+    except* (ChildEnded, Refused) as found:
+        faults += found.exceptions
     for fault in faults:
-        console.print(Text(str(fault), "bold red"))
+        console.print(Text(str(fault), "bold red"), soft_wrap=True)
         if isinstance(fault, ChildEnded):
-            console.print(Text(fault.last_lines or "It said nothing."), soft_wrap=True)
+            console.print(Text(fault.last_lines or "(It logged nothing.)"), soft_wrap=True)
     return 1 if faults else 0
 
 
@@ -76,42 +69,19 @@ async def _until_signal(console: Console) -> NoReturn:
     raise Stopped
 
 
-async def _up(console: Console, children: Children, directory: Path, port: int, deployment: str | None) -> NoReturn:
+async def _up(console: Console, children: Children, directory: Path, port: int, deployment: str | None) -> None:
     def tell(name: str, address: str, nature: str) -> None:
-        console.print(Text.assemble((f"{name:11}", "bold"), (f"{address:28}", "cyan"), nature), soft_wrap=True)
+        console.print(Text.assemble((f"{name:11}", "bold"), (f"{address:30}", "cyan"), nature), soft_wrap=True)
 
     with console.status("starting …"):
         proxy = await start_proxy(children, directory, os.environ, port, deployment, tell)
-        # imports that take as long as the proxy needs for its own, which it does meanwhile
-        from dev.up_records import Records
-    async with Records(proxy.settings) as records:
-        with console.status("starting …"):
-            await proxy.ready()
-        tell("proxy", proxy.url, "ready")
-        await _show_call(console, proxy, records)
-        await _follow(console, proxy, records)
+        # these imports take long: time enough for the proxy to do its own
+        from dev.up_show import Show
+
+        await proxy.ready()
+        tell("proxy", proxy.url, "ready for calls")
+    await Show(console, proxy).run()
 
 
-async def _show_call(console: Console, proxy: Proxy, records: "Records") -> None:
-    """Make one call, and show what the client, the trace and the hub have of it."""
-    from dev.up_call import StreamedCall
-    from dev.up_records import Unreadable
-    from dev.up_view import HEADING
-
-    call = StreamedCall()
-
-
-async def _follow(console: Console, proxy: Proxy, records: "Records") -> NoReturn:
-    """Say how to call, and print a line for each record that comes."""
-    from dev.up_records import Unreadable
-    from dev.up_view import HEADING, record_line
-
-    console.print("[bold]Serving.[/] Call it from another terminal; each record shows here as it arrives:\n")
-    console.print(Text(proxy.curl(_PROMPT_FOR_CURL)), soft_wrap=True)
-    console.print("\nCtrl-C stops all of it.\n")
-    console.print(Text(HEADING, "dim"), soft_wrap=True)
-    while True:
-        try:
-            console.print(record_line(await records.next()), soft_wrap=True)
-        except Unreadable as fault:
-            console.print(Text(f"The hub cannot be read: {fault}", "red"), soft_wrap=True)
+if __name__ == "__main__":
+    main()

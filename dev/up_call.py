@@ -9,6 +9,8 @@ import httpx2
 from openai import AsyncAzureOpenAI, DefaultAsyncHttpxClient, OpenAIError
 from openai.types.chat import ChatCompletionChunk
 
+from dev.up_proxy import Proxy
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -29,20 +31,22 @@ class StreamedCall:
     """The span that the client names as the parent of the proxy's."""
     chunks: list[Chunk] = field(default_factory=list)
     fault: str | None = None
-    _sent: float = 0.0
+    _sent: float = field(default=0.0, init=False, repr=False)
 
-    async def run(
-        self, endpoint: str, key: str, deployment: str, api_version: str, prompt: str, on_text: Callable[[str], None]
-    ) -> None:
+    async def run(self, proxy: Proxy, prompt: str, on_text: Callable[[str], None]) -> None:
         """Make the call; `on_text` gets each piece of the answer as it arrives. A failure goes to `fault`."""
         http = DefaultAsyncHttpxClient(trust_env=False, event_hooks={"request": [self._on_sending]})
         client = AsyncAzureOpenAI(
-            azure_endpoint=endpoint, api_key=key, api_version=api_version, max_retries=0, http_client=http
+            azure_endpoint=proxy.url,
+            api_key=proxy.key,
+            api_version=proxy.api_version,
+            max_retries=0,
+            http_client=http,
         )
         async with client:
             try:
                 stream = await client.chat.completions.create(
-                    model=deployment,
+                    model=proxy.deployment,
                     messages=[{"role": "user", "content": prompt}],
                     stream=True,
                     stream_options={"include_usage": True},
@@ -62,11 +66,11 @@ class StreamedCall:
     def _chunk(self, event: ChatCompletionChunk) -> Chunk:
         at_ms = (time.perf_counter() - self._sent) * 1000
         if not event.choices:
-            return Chunk(at_ms, "usage" if event.usage else "filter results", False)
+            return Chunk(at_ms, "usage" if event.usage else "filter", False)
         choice = event.choices[0]
         # with the asynchronous filter, chunks without a delta come in between, whatever the SDK's types say
         if choice.delta is None:
-            return Chunk(at_ms, "filter results", False)
+            return Chunk(at_ms, "filter", False)
         if choice.delta.content:
             return Chunk(at_ms, choice.delta.content, True)
         return Chunk(at_ms, choice.finish_reason or ("role" if choice.delta.role else "empty"), False)

@@ -50,18 +50,20 @@ class Proxy:
         """A shell command that makes a streamed call, and shows x-trace-id with the other headers."""
         path = f"/openai/deployments/{self.deployment}/chat/completions?api-version={self.api_version}"
         messages = [{"role": "user", "content": prompt}]
-        body = {"stream": True, "stream_options": {"include_usage": True}, "messages": messages}
         return (
-            f"curl -iN '{self.url}{path}' \\\n"
-            f"  -H 'api-key: {self.key}' -H 'content-type: application/json' \\\n"
-            f"  -d '{json.dumps(body)}'"
+            f"curl '{self.url}{path}' \\\n"
+            f"  -iN -H 'api-key: {self.key}' -H 'content-type: application/json' \\\n"
+            """  -d '{"stream": true, "stream_options": {"include_usage": true},\n"""
+            f"""       "messages": {json.dumps(messages)}}}'"""
         )
 
     async def ready(self) -> None:
         """Wait until it takes calls. Raises Refused if that takes too long."""
         try:
             async with asyncio.timeout(_READY_S):
-                while not await self._is_ready():
+                while True:
+                    if await self._is_ready():
+                        return
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
             raise Refused(f"The proxy was not ready after {_READY_S:.0f} s.") from None
@@ -91,27 +93,30 @@ async def start_proxy(
         raise Refused(
             "AZURE_OPENAI_* names a real service: say what to call there, by AZURE_OPENAI_DEPLOYMENT or --deployment."
         )
-    proxy_key, upstream_key, spans = _new_key("local"), _new_key("upstream"), directory / "spans"
+    key, spans = _new_key("local"), directory / "spans"
     settings = {
         "PROXY_SHUTDOWN_SECONDS": "2",
         **environ,
-        "PROXY_CLIENT_KEYS": proxy_key,
+        "PROXY_CLIENT_KEYS": key,
         "DEV_SPANS_FILE": str(spans),
     }
+    upstream_key = _new_key("upstream")
     simulator = broker = None
     if not real_upstream:
-        options = ("--key", upstream_key, "--token-ms", str(_TOKEN_MS))
-        simulator = await children.stand_in("simulator", "dev.azure_openai", *options)
+        pace = ("--token-ms", str(_TOKEN_MS))
+        simulator = await children.stand_in("simulator", "dev.azure_openai", "--key", upstream_key, *pace)
     if not real_hub:
-        broker = await children.stand_in("broker", "dev.event_hubs", "--hub", _HUB, "--dir", str(directory / "hub"))
+        # one partition, so that records are read in the order of their calls
+        hub = ("--hub", _HUB, "--partitions", "1", "--dir", str(directory / "hub"))
+        broker = await children.stand_in("broker", "dev.event_hubs", *hub)
     if simulator is None:
-        tell("upstream", environ.get("AZURE_OPENAI_BASE_URL") or "AZURE_OPENAI_BACKENDS", "Azure OpenAI itself")
+        tell("upstream", "as AZURE_OPENAI_* names it", "the real Azure OpenAI")
     else:
         base_url = (await simulator.first_line())["base_url"]
         tell("simulator", base_url, "in place of Azure OpenAI")
         settings |= {"AZURE_OPENAI_BASE_URL": base_url, "AZURE_OPENAI_KEY": upstream_key}
     if broker is None:
-        tell("hub", environ.get("AZURE_EVENTHUB_NAMESPACE") or "AZURE_EVENTHUB_CONN_STR", "Event Hubs itself")
+        tell("hub", "as AZURE_EVENTHUB_* names it", "the real Event Hubs")
     else:
         ready = await broker.first_line()
         tell("broker", f"amqp://localhost:{ready['port']}", "in place of Event Hubs")
@@ -123,7 +128,7 @@ async def start_proxy(
             "PROXY_SPOOL_DIR": str(directory / "spool"),
         }
     await children.server("proxy", "dev.traced:create_app", port, settings)
-    return Proxy(port, proxy_key, deployment or _DEPLOYMENT, settings, spans)
+    return Proxy(port, key, deployment or _DEPLOYMENT, settings, spans)
 
 
 def _new_key(owner: str) -> str:
@@ -137,9 +142,7 @@ def _free_port(port: int) -> int:
         try:
             probe.bind((_HOST, port))
         except (OSError, OverflowError) as fault:
-            raise Refused(
-                f"Port {port} cannot be had: {getattr(fault, 'strerror', None) or fault}. "
-                "End what holds it, or choose another: python -m dev.up --port 0"
-            ) from None
+            reason = getattr(fault, "strerror", None) or "ports go from 0 to 65535"
+            raise Refused(f"Port {port} cannot be had ({reason}): choose another with --port.") from None
         found: int = probe.getsockname()[1]
     return found

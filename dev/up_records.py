@@ -15,7 +15,7 @@ type Record = dict[str, Any]
 
 _GROUP: Final = "$Default"
 _CLOCKS_DIFFER: Final = timedelta(minutes=1)
-_TRY_AGAIN_S: Final = 5.0
+_TRY_AGAIN_S: Final = 15.0
 _CLOSE_S: Final = 0.5
 
 
@@ -24,10 +24,10 @@ class Unreadable(Exception):
 
 
 class Records:
-    """An open consumer of all partitions. What fails is tried again, and told once."""
+    """A consumer of all partitions, which reads within an `async with`. What fails is tried again, and told once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """The hub is the one that these settings of the proxy name."""
+        """Records count from this moment on. The hub is the one that these settings of the proxy name."""
         self._client = _connect(environ)
         self._since = datetime.now(UTC)
         self._arrived: asyncio.Queue[Record | Unreadable] = asyncio.Queue()

@@ -17,11 +17,10 @@ from dev.up_records import Record
 type Span = Mapping[str, Any]
 """A finished span as the SDK's `to_json` has it."""
 
-WIDTH: Final = 98
 LINE: Final = "{:8}  {:32}  {:18.18}  {:9} {:>9}  {}"
 HEADING: Final = LINE.format("time", "trace_id", "model", "status", "tokens", "ttfc/ttft/total")
 
-_COLUMNS: Final = 5
+_CELL: Final = 19
 _MOST_CHUNKS: Final = 60
 _SHOWN: Final = (
     "http.method",
@@ -40,38 +39,38 @@ _SHOWN: Final = (
 )
 
 
-def timeline(chunks: Sequence[Chunk]) -> RenderableType:
+def timeline(chunks: Sequence[Chunk], width: int) -> RenderableType:
     """A line with a mark for each chunk, the moments that matter named below it, and all chunks in a table."""
     last = chunks[-1]
     token = next((chunk for chunk in chunks if chunk.generated), None)
-    marks = Text(" " * WIDTH)
+    marks = Text(" " * width)
     for chunk in chunks:
-        at = _column(chunk, last)
+        at = _column(chunk, last, width)
         mark = Text("┃", "cyan" if chunk.generated else "yellow")
         marks = marks[:at] + mark + marks[at + 1 :]
-    moments = [_moment(chunks[0], last, "first chunk", "yellow")]
+    moments = [_moment(chunks[0], last, width, "first chunk", "yellow")]
     if token is not None:
-        moments.append(_moment(token, last, "first token", "cyan"))
-    moments.append(_moment(last, last, f"last of {len(chunks)} chunks", "yellow"))
-    return Group(marks, *moments, "", _table(chunks))
+        moments.append(_moment(token, last, width, "first token", "cyan"))
+    moments.append(_moment(last, last, width, f"last of {len(chunks)} chunks", "yellow"))
+    return Group(marks, *moments, "", _table(chunks, width // _CELL))
 
 
-def _column(chunk: Chunk, last: Chunk) -> int:
-    return round(chunk.at_ms / last.at_ms * (WIDTH - 1))
+def _column(chunk: Chunk, last: Chunk, width: int) -> int:
+    return round(chunk.at_ms / last.at_ms * (width - 1))
 
 
-def _moment(chunk: Chunk, last: Chunk, name: str, style: str) -> Text:
-    at, label = _column(chunk, last), f"{chunk.at_ms:.0f} ms {name}"
-    if at + 2 + len(label) <= WIDTH:
+def _moment(chunk: Chunk, last: Chunk, width: int, name: str, style: str) -> Text:
+    at, label = _column(chunk, last, width), f"{chunk.at_ms:.0f} ms {name}"
+    if at + 2 + len(label) <= width:
         return Text(f"{' ' * at}╰ {label}", style)
     return Text(f"{label:>{max(at - 1, 0)}} ╯", style)
 
 
-def _table(chunks: Sequence[Chunk]) -> RenderableType:
+def _table(chunks: Sequence[Chunk], columns: int) -> RenderableType:
     table = Table.grid(padding=(0, 1, 0, 0))
     cells = [_cell(chunk) for chunk in chunks[:_MOST_CHUNKS]]
-    for start in range(0, len(cells), _COLUMNS):
-        table.add_row(*cells[start : start + _COLUMNS])
+    for start in range(0, len(cells), columns):
+        table.add_row(*cells[start : start + columns])
     if len(chunks) > _MOST_CHUNKS:
         return Group(table, Text(f"… and {len(chunks) - _MOST_CHUNKS} more", "dim"))
     return table
@@ -80,13 +79,15 @@ def _table(chunks: Sequence[Chunk]) -> RenderableType:
 def _cell(chunk: Chunk) -> Text:
     text = " ".join(chunk.text.split()) or "⏎" if chunk.generated else f"({chunk.text})"
     cell = Text.assemble((f"{chunk.at_ms:5.0f} ", "dim"), (text, "" if chunk.generated else "yellow"))
-    cell.truncate(WIDTH // _COLUMNS - 1, overflow="ellipsis", pad=True)
+    cell.truncate(_CELL - 1, overflow="ellipsis", pad=True)
     return cell
 
 
 def span_tree(spans: Sequence[Span], call: StreamedCall) -> Tree:
     """The spans of the call's trace under the client's own; times count from the first span's beginning."""
-    tree = Tree(Text.assemble(("trace ", "bold"), call.trace_id, (f"  begun by the client, span {call.parent_id}", "dim")))
+    tree = Tree(
+        Text.assemble(("trace ", "bold"), call.trace_id, (f"  begun by the client, span {call.parent_id}", "dim"))
+    )
     begin = min((_moment_of(span["start_time"]) for span in spans), default=datetime.now(UTC))
     _grow(tree, spans, call.parent_id, begin)
     return tree
@@ -99,14 +100,16 @@ def _grow(tree: Tree, spans: Sequence[Span], parent: str, begin: datetime) -> No
         start, end = (_ms(_moment_of(span[name]) - begin) for name in ("start_time", "end_time"))
         kind = span["kind"].removeprefix("SpanKind.")
         node = tree.add(
-            Text.assemble((kind, "bold magenta"), " ", (span["name"], "bold"), (f"  {start:.0f} to {end:.0f} ms", "green"))
+            Text.assemble(
+                (kind, "bold magenta"), " ", (span["name"], "bold"), (f"  {start:.0f} to {end:.0f} ms", "green")
+            )
         )
         for name, value in _attributes(span):
-            node.add(Text.assemble((f"{name} ", "dim"), _plain(value)))
+            node.add(Text.assemble((f"{name:32}", "dim"), _plain(value)))
         for event in span["events"]:
             at = _ms(_moment_of(event["timestamp"]) - begin)
-            facts = "".join(f"  {name}={_plain(value)}" for name, value in event["attributes"].items())
-            node.add(Text.assemble((f"{at:4.0f} ms ", "green"), (event["name"], "cyan"), (facts, "dim")))
+            facts = ", ".join(f"{name} {_plain(value)}" for name, value in event["attributes"].items())
+            node.add(Text.assemble((f"{event['name']:24}", "cyan"), (f"{at:5.0f} ms  ", "green"), (facts, "dim")))
         _grow(node, spans, span["context"]["span_id"].removeprefix("0x"), begin)
 
 
@@ -127,32 +130,34 @@ def _ms(duration: Any) -> float:
     return float(duration.total_seconds() * 1000)
 
 
-def record_json(record: Record) -> Text:
+def record_json(record: Record, width: int) -> Text:
     """The whole record, objects and lists on one line where they fit."""
-    text = Text(_fit(record, 0))
+    text = Text(_fit(record, width))
     JSONHighlighter().highlight(text)
     return text
 
 
-def _fit(value: object, indent: int, used: int = 0) -> str:
+def _fit(value: object, width: int, indent: int = 0, used: int = 0) -> str:
     """JSON of a value that begins after `used` characters of its line."""
     flat = json.dumps(value, ensure_ascii=False)
-    if not value or not isinstance(value, dict | list) or (indent and used + len(flat) < WIDTH):
+    if not value or not isinstance(value, dict | list) or (indent and used + len(flat) < width):
         return flat
     pad = " " * (indent + 2)
     if isinstance(value, dict):
-        names = [f"{pad}{json.dumps(name)}: " for name in value]
-        items = [name + _fit(item, indent + 2, len(name)) for name, item in zip(names, value.values(), strict=True)]
-        return "{\n" + ",\n".join(items) + "\n" + " " * indent + "}"
-    return "[\n" + ",\n".join(pad + _fit(item, indent + 2, len(pad)) for item in value) + "\n" + " " * indent + "]"
+        items = [(f"{pad}{json.dumps(name)}: ", item) for name, item in value.items()]
+    else:
+        items = [(pad, item) for item in value]
+    lines = ",\n".join(name + _fit(item, width, indent + 2, len(name)) for name, item in items)
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{lines}\n{' ' * indent}{closing}"
 
 
 def record_line(record: Record) -> Text:
     """The record on one line, under HEADING; times are milliseconds."""
     usage = record.get("usage") or {}
-    tokens = "→".join(str(usage.get(name, "–")) for name in ("prompt_tokens", "completion_tokens")) if usage else "–"
+    tokens = "→".join(str(usage.get(name, "-")) for name in ("prompt_tokens", "completion_tokens")) if usage else "-"
     names = ("time_to_first_chunk_ms", "time_to_first_token_ms", "latency_ms")
-    times = "/".join("–" if record.get(name) is None else str(record[name]) for name in names)
+    times = "/".join("-" if record.get(name) is None else str(record[name]) for name in names)
     ended = datetime.fromisoformat(record["timestamp"]).replace(tzinfo=UTC).astimezone()
     status = record["status"]
     line = Text(LINE.format(f"{ended:%H:%M:%S}", record["trace_id"], record["model"], status, tokens, times))

@@ -5,22 +5,33 @@ from collections.abc import Callable, Sequence
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
+from exporters.journal import Journal
 from exporters.record import Record
 from exporters.spool import Spool
+from otel.attributes import CALL_ID
 
 
 class EventHubSpanExporter(SpanExporter):
-    """Export is an append to the spool: no network, no queue in memory, some 20 µs."""
+    """Export is an append to the spool: no network, and no queue in memory."""
 
-    def __init__(self, spool: Spool, flush: Callable[[float], bool]) -> None:
+    def __init__(self, spool: Spool, journal: Journal, flush: Callable[[float], bool]) -> None:
         """`flush` waits that many seconds for the spool to be sent."""
         self._spool = spool
+        self._journal = journal
         self._flush = flush
+
+    def begin(self, span: ReadableSpan) -> None:
+        """Keep on disk what is known of a call that has begun, until its span is exported."""
+        self._journal.begin(_call_id(span), Record.interrupted(span).to_json())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write one record a span; SUCCESS once all are on disk. A loss is counted where it happens."""
-        kept = [self._spool.append(Record.from_span(span).to_json()) for span in spans]
-        return SpanExportResult.SUCCESS if all(kept) else SpanExportResult.FAILURE
+        result = SpanExportResult.SUCCESS
+        for span in spans:
+            if not self._spool.append(Record.from_span(span).to_json()):
+                result = SpanExportResult.FAILURE
+            self._journal.end(_call_id(span))
+        return result
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Send what waits; False if the hub took longer than that."""
@@ -28,3 +39,7 @@ class EventHubSpanExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Nothing: the sender and the spool outlive the spans, and are stopped by those who started them."""
+
+
+def _call_id(span: ReadableSpan) -> str:
+    return str((span.attributes or {}).get(CALL_ID))

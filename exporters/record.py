@@ -4,6 +4,7 @@ docs/record.schema.json describes it for other systems. The fields of `FIXED` ar
 there, the two stream-only times aside, and mean the same for ever. Added fields are left out when unknown.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,12 +17,15 @@ from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
 
+type Json = dict[str, object]
+
 SCHEMA_VERSION: Final = 1
 
 FIXED: Final = ("type", "content", "usage", "model", "prompt", "region", "latency_ms", "timestamp")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TYPE = re.compile(rb'\{"type":"(\w+)","schema_version":(\d+)')
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_HEAD: Final = re.compile(rb'\{"type":"(\w+)","schema_version":(\d+),"id":"(\w+)"')
+_UNDATED: Final = "0000-00-00T00:00:00.000000"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,18 @@ class Record:
     @classmethod
     def from_span(cls, span: ReadableSpan) -> "Record":
         """The record of a finished call span (`otel.span.CallSpan`)."""
+        return cls._of(span, _naive(_utc(span.end_time or 0)))
+
+    @classmethod
+    def interrupted(cls, span: ReadableSpan) -> "Record":
+        """The record that a call just begun shall have if its process is killed; `adopted` gives it its date."""
+        record = cls._of(span, _UNDATED)
+        return cls({**record.fields, "status": "interrupted"})
+
+    @classmethod
+    def _of(cls, span: ReadableSpan, timestamp: str) -> "Record":
         facts = span.attributes or {}
-        context, end = span.get_span_context(), span.end_time or 0
+        context = span.get_span_context()
         stream = bool(facts.get(a.REQUEST_STREAM))
         latency = _whole(facts.get(a.LATENCY_MS))
         fields: dict[str, object] = {
@@ -43,8 +57,8 @@ class Record:
             "id": facts.get(a.CALL_ID),
             "trace_id": f"{context.trace_id:032x}" if context else None,
             "span_id": f"{context.span_id:016x}" if context else None,
-            "timestamp": _utc(end).replace(tzinfo=None).isoformat(timespec="microseconds"),
-            "started_at": _utc(span.start_time or end).isoformat(timespec="microseconds")[:-6] + "Z",
+            "timestamp": timestamp,
+            "started_at": _naive(_utc(span.start_time or 0)) + "Z",
             "operation": facts.get(a.OPERATION_NAME),
             "model": facts.get(a.RESPONSE_MODEL) or facts.get(a.REQUEST_MODEL) or "unknown",
             "deployment": facts.get(a.DEPLOYMENT),
@@ -104,10 +118,21 @@ def event_properties(line: bytes) -> dict[str, str | int]:
 
     Raises ValueError for a line that is no record.
     """
-    found = _TYPE.match(line)
+    found = _HEAD.match(line)
     if found is None:
-        raise ValueError("not a record: it does not begin with type and schema_version")
+        raise ValueError("not a record: it does not begin with type, schema_version and id")
     return {"type": found[1].decode(), "schema_version": int(found[2])}
+
+
+def record_id(line: bytes) -> str | None:
+    """The id of a record's line, None for a line that is no record."""
+    found = _HEAD.match(line)
+    return found[3].decode() if found else None
+
+
+def adopted(line: bytes, at: datetime) -> bytes:
+    """The line of an interrupted record, dated with the moment it was found after its process had died."""
+    return line.replace(_UNDATED.encode(), _naive(at).encode(), 1)
 
 
 def _stream_times(facts: Mapping[str, AttributeValue], latency: int | None) -> dict[str, object]:
@@ -143,5 +168,21 @@ def _encodable(value: object) -> object:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
+def _naive(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
+
+
 def _utc(epoch_ns: int) -> datetime:
     return _EPOCH + timedelta(microseconds=epoch_ns // 1000)
+
+
+def parse(line: bytes) -> Json:
+    """A record's line as an object, its fields in their order. Raises ValueError."""
+    try:
+        parsed = orjson.loads(line)
+    except orjson.JSONDecodeError:  # such as a prompt with a lone surrogate, which JSON allows as an escape
+        whole = json.dumps(json.loads(line), ensure_ascii=False)
+        parsed = orjson.loads(whole.encode("utf-8", "replace"))
+    if not isinstance(parsed, dict):
+        raise ValueError("not a record: no JSON object")
+    return parsed

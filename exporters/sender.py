@@ -1,8 +1,12 @@
-"""Sender: the thread that drains the spool into the hub: claim a segment, send it in batches, acknowledge it.
+"""Sender: the thread that drains the spool into the hub: claim a segment, deliver it, acknowledge it.
 
-It has a loop of its own, because building a large batch stalls a loop, and uses the asynchronous client, because
-only that can be left: the synchronous one blocks for ever when a broker stops answering in mid-send.
-After any error the client is thrown away; what was not acknowledged is sent again, so a record can arrive twice.
+    spool ── claim ──> lines ── Delivery ──> hub ── acknowledged ──> segment removed
+      ^                            │ any error: a new connection, after a pause
+      └──────── give back ─────────┘
+
+It has a loop of its own, because building a batch stalls a loop, and uses the asynchronous client, because only that
+can be left: the synchronous one blocks for ever when a broker stops answering. It tries for ever. Records go out in
+the order of their segments; what was sent and not acknowledged is sent again, so a record can arrive twice.
 """
 
 import asyncio
@@ -14,39 +18,55 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from azure.eventhub import EventDataBatch
 from azure.eventhub.aio import EventHubProducerClient
-from azure.eventhub.exceptions import EventHubError
 
-from exporters.hub import event_of
+from exporters.blob import BlobStore
+from exporters.delivery import Delivery, is_busy, is_refused_for_ever
 from exporters.losses import Losses
+from exporters.parking import Parking
 from exporters.segment import Segment
 from exporters.spool import Spool
 
 log = logging.getLogger(__name__)
 
 LINGER_S: Final = 0.2
-SEND_S: Final = 30.0
-ADOPT_EVERY_S: Final = 5.0
+LOOK_EVERY_S: Final = 5.0
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 30.0
-BUSY_PAUSE_S: Final = 4.0  # Event Hubs asks for this much after a ServerBusy
+BUSY_PAUSE_S: Final = 4.0  # what Event Hubs asks for with ServerBusy
+WHOLE: Final = 1024 * 1024  # the largest event any hub takes
+SMALLEST_RECORD: Final = 2048
+PARKING_S: Final = 1.5
 
 
 class Sender:
-    """Owns the thread, its loop and the client. `start`, `flush` and `stop` may be called from any thread."""
+    """Owns the thread, its loop and the connection. `start`, `flush` and `stop` may be called from any thread."""
 
-    def __init__(self, spool: Spool, connect: Callable[[], EventHubProducerClient], losses: Losses) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        connect: Callable[[], EventHubProducerClient],
+        losses: Losses,
+        adopt: Callable[[], object],
+        open_blobs: Callable[[], BlobStore] | None = None,
+    ) -> None:
+        """`adopt` looks for what dead processes left; `open_blobs` connects to the container, if there is one."""
         self._spool = spool
         self._connect = connect
         self._losses = losses
-        self._client: EventHubProducerClient | None = None
+        self._adopt = adopt
+        self._open_blobs = open_blobs
+        self._blobs: BlobStore | None = None
+        self._delivery: Delivery | None = None
         self._thread = threading.Thread(target=self._main, name="record-sender", daemon=True)
+        self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake: asyncio.Event | None = None
-        self._started = threading.Event()
-        self._stop_at: float | None = None
-        self._sent_of_claimed = 0
+        self._stop_at = float("inf")
+        self._done = 0
+        """Lines of the claimed segment that need not be sent again."""
+        self._limit: int | None = None
+        """Set while records go one by one, since the hub refused a batch for what is in it."""
         self._failures = 0
         self.sent = 0
         self.last_success: float | None = None
@@ -55,25 +75,27 @@ class Sender:
     def start(self) -> None:
         """Begin to drain."""
         self._thread.start()
-        self._started.wait()
+        self._ready.wait()
 
     def flush(self, seconds: float) -> bool:
         """Seal, and wait until everything has been sent; False if that took longer than `seconds`."""
         deadline = time.monotonic() + seconds
         self._spool.seal()
         self._nudge()
-        while self._spool.backlog().records and self._thread.is_alive():
-            if time.monotonic() >= deadline:
-                return False
+        while self._spool.backlog().records and self._thread.is_alive() and time.monotonic() < deadline:
             time.sleep(0.01)
         return not self._spool.backlog().records
 
     def stop(self, seconds: float) -> bool:
-        """Send what can be sent in `seconds`, then end the thread; True if nothing is left."""
-        self._stop_at = time.monotonic() + seconds
+        """Send what can be sent in `seconds`, park the rest if there is a container, end the thread.
+
+        True if nothing is left in the spool. Not to be called twice.
+        """
+        reserve = min(PARKING_S, seconds / 2) if self._open_blobs else 0.0
+        self._stop_at = time.monotonic() + seconds - reserve
         self._spool.seal()
         self._nudge()
-        self._thread.join(seconds + 1.0)
+        self._thread.join(seconds + 0.5)
         return not self._spool.backlog().records
 
     def _nudge(self) -> None:
@@ -83,93 +105,108 @@ class Sender:
                 loop.call_soon_threadsafe(wake.set)
 
     def _main(self) -> None:
-        asyncio.run(self._drain())
+        asyncio.run(self._run())
 
-    async def _drain(self) -> None:
+    async def _run(self) -> None:
         self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
-        self._started.set()
-        adopt_at = 0.0
-        while True:
-            if time.monotonic() >= adopt_at:
-                self._spool.adopt()
-                adopt_at = time.monotonic() + ADOPT_EVERY_S
-            self._spool.seal(0.0 if self._stop_at is not None else LINGER_S)
-            segment = self._spool.claim()
-            if segment is None:
-                if self._stop_at is not None:
-                    break
-                await self._pause(LINGER_S)
-            elif not await self._deliver(segment) and self._time_left() <= 0:
-                break
-        await self._discard_client()
-
-    async def _deliver(self, segment: Segment) -> bool:
-        """Send a segment; False if it was given back after a failure, and a pause."""
+        self._ready.set()
+        self._blobs = self._open_blobs() if self._open_blobs else None
+        parking = Parking(self._spool, self._blobs) if self._blobs else None
         try:
-            async with asyncio.timeout(max(0.0, min(SEND_S, self._time_left()))):
-                await self._send(segment)
-        except (EventHubError, OSError, TimeoutError, ValueError) as fault:
+            await self._drain(parking)
+            if parking:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PARKING_S):
+                        await parking.park_all()
+        finally:
+            await self._disconnect()
+            if self._blobs:
+                await self._blobs.close()
+
+    async def _drain(self, parking: Parking | None) -> None:
+        look_at = 0.0
+        while True:
+            stopping = self._stop_at != float("inf")
+            if time.monotonic() >= look_at and not stopping:
+                self._adopt()
+                if parking:
+                    await parking.take_in()
+                look_at = time.monotonic() + LOOK_EVERY_S
+            self._spool.seal(0.0 if stopping else LINGER_S)
+            segment = self._spool.claim()
+            if segment is not None:
+                await self._deliver(segment)
+            elif stopping:
+                return
+            else:
+                await self._pause(LINGER_S)
+            if time.monotonic() >= self._stop_at:
+                return
+
+    async def _deliver(self, segment: Segment) -> None:
+        """Send a segment and have it removed; or give it back after a failure, and pause."""
+        try:
+            lines, torn = segment.lines()
+        except OSError as fault:
+            log.error("a segment of the spool cannot be read: %s", fault.strerror)
+            self._losses.add("spool_unreadable", segment.records)
+            self._finished(segment)
+            return
+        try:
+            async with asyncio.timeout_at(self._deadline()):
+                await self._send(lines)
+        except Exception as fault:  # whatever it is: the records stay, and it is tried again
             self._spool.give_back(segment)
             await self._failed(fault)
-            return False
-        self._spool.acknowledge(segment)
-        self._sent_of_claimed = 0
-        self._failures = 0
-        self.last_success = time.time()
-        return True
-
-    async def _send(self, segment: Segment) -> None:
-        """Send what is left of a segment, in as few batches as the link's size allows."""
-        lines, torn = segment.lines()
+            return
         if torn:
             self._losses.add("torn_line")
-        if self._client is None:
-            self._client = self._connect()
-        batch = await self._client.create_batch()
-        for line in lines[self._sent_of_claimed :]:
-            batch = await self._add(batch, line)
-        await self._send_batch(batch)
+        self._finished(segment)
+        self._failures = 0
 
-    async def _add(self, batch: EventDataBatch, line: bytes) -> EventDataBatch:
-        """Put a record in the batch, which is sent before when it is full; the batch to go on with."""
-        event = event_of(line)
-        try:
-            batch.add(event)
-        except ValueError:
-            assert self._client is not None
-            await self._send_batch(batch)
-            batch = await self._client.create_batch()
-            try:
-                batch.add(event)
-            except ValueError:
-                self._losses.add("too_large")
-                self._sent_of_claimed += 1
-        return batch
+    async def _send(self, lines: list[bytes]) -> None:
+        if self._delivery is None:
+            self._delivery = Delivery(self._connect(), self._blobs, self._losses)
+        if self._limit is None:
+            await self._delivery.send(lines[self._done :], self._count)
+            return
+        for line in lines[self._done :]:
+            if self._limit < SMALLEST_RECORD:
+                self._losses.add("refused")
+            else:
+                await self._delivery.send_alone(line, self._limit)
+            self._count(1)
+            self._limit = WHOLE
 
-    async def _send_batch(self, batch: EventDataBatch) -> None:
-        count = len(batch)
-        if count:
-            assert self._client is not None
-            await self._client.send_batch(batch)
-            self._sent_of_claimed += count
-            self.sent += count
+    def _count(self, records: int) -> None:
+        self._done += records
+        self.sent += records
+        self.last_success = time.time()
+
+    def _finished(self, segment: Segment) -> None:
+        self._spool.acknowledge(segment)
+        self._done, self._limit = 0, None
 
     async def _failed(self, fault: Exception) -> None:
+        await self._disconnect()
+        if is_refused_for_ever(fault):
+            self._limit = WHOLE if self._limit is None else self._limit // 2
+            log.warning("the hub refuses what a record is; it is sent alone, and shorter each time")
+            return
         self._failures += 1
-        await self._discard_client()
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures, 12)) * random.uniform(0.5, 1.0)
-        if "server-busy" in str(fault) or "50002" in str(fault):
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(self._failures - 1, 12))
+        if is_busy(fault):
             pause = max(pause, BUSY_PAUSE_S)
         if self._failures in (1, 10) or self._failures % 100 == 0:
             log.warning("records wait: sending failed %d times: %s", self._failures, type(fault).__name__)
-        await self._pause(min(pause, max(0.0, self._time_left())))
+            log.debug("the last failure", exc_info=fault)
+        pause *= random.uniform(1.0, 1.25)
+        await self._pause(max(0.0, min(pause, self._stop_at - time.monotonic())))
 
-    async def _discard_client(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(1.0):
-                    await client.close()
+    async def _disconnect(self) -> None:
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            await delivery.close()
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless there is word of a stop or a flush."""
@@ -179,5 +216,7 @@ class Sender:
                 await self._wake.wait()
         self._wake.clear()
 
-    def _time_left(self) -> float:
-        return float("inf") if self._stop_at is None else self._stop_at - time.monotonic()
+    def _deadline(self) -> float | None:
+        """When to leave off, by the loop's clock."""
+        left = self._stop_at - time.monotonic()
+        return None if left == float("inf") else asyncio.get_running_loop().time() + max(0.0, left)

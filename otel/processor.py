@@ -1,11 +1,11 @@
-"""RecordProcessor: hands every finished call span to the record's exporter, sampled or not."""
+"""RecordProcessor: hands every call span to the record's exporter when it begins and when it ends, sampled or not."""
 
 import logging
 from collections.abc import Callable
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel.attributes import SCOPE
 
@@ -13,32 +13,36 @@ log = logging.getLogger(__name__)
 
 
 class RecordProcessor(SpanProcessor):
-    """Calls `exporter.export` in `on_end`, in the thread that ended the span.
+    """Calls the exporter in the thread that starts and ends the span.
 
     The SDK's own processors pass only sampled spans on, and the batching one keeps them in memory; a record must
-    exist for every call and be on disk before the call ends. `on_failure` counts what the exporter could not take:
-    telemetry never hurts a call, so nothing is raised here.
+    exist for every call and be on disk before the call ends. Telemetry never hurts a call: nothing is raised here,
+    and `on_failure` counts a record that could not be made.
     """
 
-    def __init__(self, exporter: SpanExporter, on_failure: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, exporter: SpanExporter, begin: Callable[[ReadableSpan], None], on_failure: Callable[[], None]
+    ) -> None:
+        """`begin` is told of each call span that starts, with the attributes known by then."""
         self._exporter = exporter
+        self._begin = begin
         self._on_failure = on_failure
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: the facts are set when the call ends."""
+        """Tell of a call that begins."""
+        if _is_call(span):
+            try:
+                self._begin(span)
+            except Exception:
+                log.exception("a call could not be journalled")
 
     def on_end(self, span: ReadableSpan) -> None:
         """Export a call's span; any other span is not a call."""
-        scope = span.instrumentation_scope
-        if scope is None or scope.name != SCOPE:
-            return
-        try:
-            result = self._exporter.export((span,))
-        except Exception:  # the one guarded boundary between telemetry and the call
-            log.exception("the record of a call could not be made")
-            self._on_failure()
-        else:
-            if result is not SpanExportResult.SUCCESS:
+        if _is_call(span):
+            try:
+                self._exporter.export((span,))
+            except Exception:  # the one guarded boundary between telemetry and the call
+                log.exception("the record of a call could not be made")
                 self._on_failure()
 
     def shutdown(self) -> None:
@@ -48,3 +52,8 @@ class RecordProcessor(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Have the exporter send what it holds; False if that took longer than the time given."""
         return self._exporter.force_flush(timeout_millis)
+
+
+def _is_call(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == SCOPE

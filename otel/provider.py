@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import AlwaysRecordSampler, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.trace import Link, SpanKind, TraceState
+from opentelemetry.util.types import Attributes
 
 SERVICE = "azure-openai-telemetry-proxy"
 
@@ -16,7 +19,7 @@ def make_provider(processors: Sequence[SpanProcessor], sampler: Sampler) -> Trac
     to Application Insights is limited on its own way out.
     """
     provider = TracerProvider(
-        sampler=AlwaysRecordSampler(sampler),
+        sampler=RecordAll(sampler),
         resource=Resource.create({SERVICE_NAME: SERVICE}),
         span_limits=SpanLimits(
             max_span_attributes=SpanLimits.UNSET,
@@ -29,6 +32,37 @@ def make_provider(processors: Sequence[SpanProcessor], sampler: Sampler) -> Trac
     for processor in processors:
         provider.add_span_processor(processor)
     return provider
+
+
+class RecordAll(Sampler):
+    """Records every span and samples those that `root` samples.
+
+    The SDK's AlwaysRecordSampler does that too, but an unsampled span then starts without the attributes it was
+    given, since a result that drops a span carries none.
+    """
+
+    def __init__(self, root: Sampler) -> None:
+        self._root = root
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """The root's decision, with recording in place of dropping, and all attributes."""
+        result = self._root.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        if result.decision is not Decision.DROP:
+            return result
+        return SamplingResult(Decision.RECORD_ONLY, {**(attributes or {}), **result.attributes}, result.trace_state)
+
+    def get_description(self) -> str:
+        """For people."""
+        return f"RecordAll{{{self._root.get_description()}}}"
 
 
 def make_sampler(trace_ratio: float | None) -> Sampler:

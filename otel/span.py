@@ -17,15 +17,17 @@ NS_PER_MS = 1_000_000
 class CallSpan:
     """The span under which a call goes upstream.
 
-    `finish()` may be called from several ways out of a call; only the first has an effect. All attributes are set
-    there at once, because setting them one by one while bytes wait costs more.
+    `finish()` may be called from several ways out of a call; only the first has an effect. What is
+    known at the start is on the span from then on, for the journal; all else is set at the end, at once.
     """
 
     def __init__(self, tracer: Tracer, call: Call) -> None:
         """Open the span as a child of the current one, which is the request's SERVER span."""
         self.call = call
         name = f"{call.operation} {call.model}" if call.model else call.operation
-        self._span: Span = tracer.start_span(name, kind=SpanKind.CLIENT, start_time=call.started_at_ns)
+        self._span: Span = tracer.start_span(
+            name, kind=SpanKind.CLIENT, attributes=_known_at_start(call), start_time=call.started_at_ns
+        )
         self._finished = False
 
     @property
@@ -73,16 +75,32 @@ def _wall(call: Call, monotonic_ns: int) -> int:
     return call.started_at_ns + monotonic_ns - call.arrived_ns
 
 
-def _facts(call: Call) -> dict[str, AttributeValue]:
-    """The attributes that say nothing of what was written or answered."""
-    request, answer, usage = call.request, call.answer, call.answer.usage
+def _known_at_start(call: Call) -> dict[str, AttributeValue]:
+    """What a call is, before upstream is asked."""
+    request = call.request
     facts: dict[str, AttributeValue | None] = {
+        a.CALL_ID: call.id,
         a.OPERATION_NAME: call.operation,
         a.PROVIDER_NAME: a.PROVIDER,
         a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor types the dependency by it
+        a.API_TYPE: call.api_type,
         a.REQUEST_MODEL: call.model,
         a.REQUEST_STREAM: request.stream,
-        a.API_TYPE: call.api_type,
+        a.DEPLOYMENT: call.deployment,
+        a.API_VERSION: call.api_version,
+        a.CONTENT_CAPTURED: call.capture_content,
+        a.PROMPT: request.prompt if call.capture_content else None,
+        **request.parameters,
+    }
+    for name, value in call.caller.items():
+        facts[a.CALLER + name] = value
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _facts(call: Call) -> dict[str, AttributeValue]:
+    """What came of it, without what was said."""
+    request, answer, usage = call.request, call.answer, call.answer.usage
+    facts: dict[str, AttributeValue | None] = {
         a.RESPONSE_ID: answer.id,
         a.RESPONSE_MODEL: answer.model,
         a.RESPONSE_FINISH_REASONS: [c.finish_reason for c in answer.choices if c.finish_reason] or None,
@@ -90,10 +108,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.RESPONSE_SYSTEM_FINGERPRINT: answer.system_fingerprint,
         a.SERVER_ADDRESS: call.server_address,
         a.SERVER_PORT: call.server_port,
-        a.CALL_ID: call.id,
         a.STATUS: call.status.value,
-        a.DEPLOYMENT: call.deployment,
-        a.API_VERSION: call.api_version,
         a.REGION: call.region,
         a.BACKEND: call.backend,
         a.ATTEMPTS: call.attempts,
@@ -103,13 +118,11 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.CLIENT_REQUEST_ID: call.client_request_id,
         a.ERROR_CODE: call.error_code,
         a.ERROR_TYPE: call.error_code,
-        a.CONTENT_CAPTURED: call.capture_content,
         a.REQUEST_BYTES: call.request_bytes,
         a.RESPONSE_BYTES: call.response_bytes,
         a.LATENCY_MS: _elapsed_ms(call, call.end_ns),
         a.USAGE_SOURCE: answer.usage_source,
         a.CONTENT_FILTER: orjson.dumps(answer.content_filter).decode() if answer.content_filter else None,
-        **request.parameters,
     }
     if request.stream:
         facts[a.CHUNKS] = call.chunks
@@ -123,16 +136,12 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         facts[a.CACHED_TOKENS] = usage.detail("cached_tokens")
         facts[a.REASONING_TOKENS] = usage.detail("reasoning_tokens")
         facts[a.USAGE] = _usage_json(usage)
-    for name, value in call.caller.items():
-        facts[a.CALLER + name] = value
     return {name: value for name, value in facts.items() if value is not None}
 
 
 def _content(call: Call) -> dict[str, AttributeValue]:
-    """The attributes that hold what was written and answered."""
+    """What was said in answer."""
     content: dict[str, AttributeValue] = {}
-    if call.request.prompt is not None:
-        content[a.PROMPT] = call.request.prompt
     if call.error_message is not None:
         content[a.ERROR_MESSAGE] = call.error_message
     answer: Answer = call.answer

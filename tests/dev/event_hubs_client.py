@@ -11,9 +11,9 @@ from typing import Any, Self, cast
 from azure.eventhub import EventData, EventHubProducerClient, aio
 from azure.eventhub.exceptions import EventHubError
 
-from dev import amqp
-from dev.amqp_values import Described, Symbol, ULong
-from dev.event_hubs_process import BrokerProcess
+from dev.event_hubs import amqp
+from dev.event_hubs.amqp_values import Described, Symbol, ULong
+from dev.event_hubs.process import BrokerProcess
 
 _SELECTOR = Symbol("apache.org:selector-filter:string")
 

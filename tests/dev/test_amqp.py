@@ -10,8 +10,9 @@ from azure.eventhub._pyamqp._encode import encode_payload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dev import amqp, event_hubs_message
-from dev.amqp_values import (
+from dev.event_hubs import amqp
+from dev.event_hubs import message as event_hubs_message
+from dev.event_hubs.amqp_values import (
     AmqpError,
     Array,
     Described,

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dev.event_hubs_process import BrokerProcess
+from dev.event_hubs.process import BrokerProcess
 from tests.functions.host import FUNCTION_KEY, FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE, Worker

@@ -1,7 +1,7 @@
 """Runs in the worker before the app is loaded: lets a test see every span, and adds what fails on purpose.
 
 Each ended span is logged as a line `span {…}`. Routes under /openai/fail raise before or in the middle of an
-answer. OPENING in the environment names what happens when the lifespan is opened for the first time: `fails` or `SIGTERM`.
+answer. OPENING in the environment names what happens when the lifespan is opened first: `fails` or `SIGTERM`.
 """
 
 import json

@@ -2,17 +2,19 @@
 
 import asyncio
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 from yarl import URL
 
-from dev.event_hubs_process import BrokerProcess
+from dev.event_hubs.process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import StartHost, new_client
 from tests.functions.host import FUNCTION_KEY, FunctionsHost
 from tests.functions.upstream import Upstream
+from tests.functions.worker import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -59,11 +61,13 @@ async def test_no_key_is_written_anywhere(
 ) -> None:
     """No function key is ever in a log line, a span, the output, the spool or a record, whatever becomes of a call."""
     trace_id = uuid.uuid4().hex
-    async with new_host(PROXY_SPOOL_DIR=str(tmp_path)) as host, new_client(host) as client:
+    settings = {"PROXY_SPOOL_DIR": str(tmp_path), "PROXY_SHUTDOWN_SECONDS": str(PATIENCE)}
+    async with new_host(**settings) as host, new_client(host) as client:
         await chat.ask(client, upstream, chat.in_trace(trace_id))
         for path in ("/openai/fail", "/openai/fail/midway", "/elsewhere", "/health/live"):
             async with client.get(path, params={"code": FUNCTION_KEY}) as answer:
-                answer.close()
+                with suppress(aiohttp.ClientPayloadError):
+                    await answer.read()
         host.worker.process.terminate()
         await host.worker.exit_code()
     written = "\n".join(host.worker.lines)

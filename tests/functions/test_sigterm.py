@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dev.event_hubs_process import BrokerProcess
+from dev.event_hubs.process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import SHUTDOWN_SECONDS, StartHost, new_client, records_of
 from tests.functions.host import FunctionsHost
@@ -100,7 +100,7 @@ async def test_a_stream_that_never_ends_is_cut(new_host: StartHost, upstream: Up
 async def test_a_client_that_does_not_read(new_host: StartHost, upstream: Upstream) -> None:
     """A client that has stopped reading, with megabytes on their way to it, cannot keep the worker alive."""
     async with new_host() as host, new_client(host) as client, chat.stream(client, upstream) as stream:
-        flood = asyncio.create_task(stream.exchange.send(b"data: {}\n\n" * 2**23))
+        flood = asyncio.create_task(stream.exchange.send(b"data: %s\n\n" % (b"." * 2**20) * 64))
         await stream.answer.content.readexactly(1)
         host.worker.process.terminate()
         assert await end(host) == 0

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from dev.amqp import Attach, Begin, Detach, Disposition, End, Flow, Performative, Transfer, error_value
-from dev.amqp_values import AmqpError, Array, Described
-from dev.event_hubs_address import HubAddress, filter_of, parse, path_of
-from dev.event_hubs_links import (
+from dev.event_hubs.address import HubAddress, filter_of, parse, path_of
+from dev.event_hubs.amqp import Attach, Begin, Detach, Disposition, End, Flow, Performative, Transfer, error_value
+from dev.event_hubs.amqp_values import AmqpError, Array, Described
+from dev.event_hubs.links import (
     ConsumerLink,
     IncomingLink,
     Link,
@@ -15,11 +15,11 @@ from dev.event_hubs_links import (
     ReplyLink,
     RequestLink,
 )
-from dev.event_hubs_nodes import CBS, MANAGEMENT, Node, cbs, management
+from dev.event_hubs.nodes import CBS, MANAGEMENT, Node, cbs, management
 
 if TYPE_CHECKING:
-    from dev.event_hubs_broker import Broker
-    from dev.event_hubs_connection import Connection
+    from dev.event_hubs.broker import Broker
+    from dev.event_hubs.connection import Connection
 
 # Never closed: credit is what limits a sender here.
 _INCOMING_WINDOW: Final = 2**31 - 1

@@ -10,10 +10,10 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from dev.amqp_values import AmqpError
-from dev.event_hubs_broker import Broker
-from dev.event_hubs_hub import Partition
-from dev.event_hubs_message import CONTENT_TYPE, read
+from dev.event_hubs.amqp_values import AmqpError
+from dev.event_hubs.broker import Broker
+from dev.event_hubs.hub import Partition
+from dev.event_hubs.message import CONTENT_TYPE, read
 
 _MAX_BODY: Final = 65536
 

@@ -3,7 +3,7 @@
     python -m dev.event_hubs --port 0 --dir DIR
 
 The first line on stdout is a JSON object with `port`, `control_port` and `connection_string`. SIGTERM and
-SIGINT end it. Events stay in DIR, so a broker started there again has them. dev.event_hubs_control says how
+SIGINT end it. Events stay in DIR, so a broker started there again has them. dev.event_hubs.control says how
 to set faults.
 """
 
@@ -14,11 +14,11 @@ import os
 import signal
 from pathlib import Path
 
-from dev.event_hubs_broker import Broker
-from dev.event_hubs_connection import Connection
-from dev.event_hubs_control import Control
-from dev.event_hubs_hub import Hub
-from dev.event_hubs_token import SharedKey
+from dev.event_hubs.broker import Broker
+from dev.event_hubs.connection import Connection
+from dev.event_hubs.control import Control
+from dev.event_hubs.hub import Hub
+from dev.event_hubs.token import SharedKey
 
 _HOST = "127.0.0.1"
 

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Final, Literal, cast
 
-from dev.amqp import (
+from dev.event_hubs.amqp import (
     AMQP_HEADER,
     HEARTBEAT,
     SASL_HEADER,
@@ -22,11 +22,11 @@ from dev.amqp import (
     error_value,
     frame,
 )
-from dev.amqp_values import AmqpError, symbols
-from dev.event_hubs_broker import Broker
-from dev.event_hubs_faults import Faults
-from dev.event_hubs_session import Session
-from dev.event_hubs_token import covers
+from dev.event_hubs.amqp_values import AmqpError, symbols
+from dev.event_hubs.broker import Broker
+from dev.event_hubs.faults import Faults
+from dev.event_hubs.session import Session
+from dev.event_hubs.token import covers
 
 _MAX_FRAME_SIZE: Final = 65536
 _CHANNEL_MAX: Final = 4999

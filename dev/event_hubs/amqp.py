@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Annotated, ClassVar, Final, Self
 
-from dev.amqp_values import AmqpError, Array, Described, Symbol, UByte, UInt, ULong, UShort, decode, encode
+from dev.event_hubs.amqp_values import AmqpError, Array, Described, Symbol, UByte, UInt, ULong, UShort, decode, encode
 
 AMQP_HEADER: Final = b"AMQP\x00\x01\x00\x00"
 SASL_HEADER: Final = b"AMQP\x03\x01\x00\x00"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from time import time
 from typing import Final
 
-from dev.amqp_values import AmqpError, Int
-from dev.event_hubs_hub import Hub
-from dev.event_hubs_message import CORRELATION_ID, MESSAGE_ID, Message, read, reply
-from dev.event_hubs_token import SharedKey, TokenRefused
+from dev.event_hubs.amqp_values import AmqpError, Int
+from dev.event_hubs.hub import Hub
+from dev.event_hubs.message import CORRELATION_ID, MESSAGE_ID, Message, read, reply
+from dev.event_hubs.token import SharedKey, TokenRefused
 
 CBS: Final = "$cbs"
 MANAGEMENT: Final = "$management"

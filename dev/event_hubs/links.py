@@ -4,14 +4,14 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from dev.amqp import Flow, Transfer, accepted
-from dev.amqp_values import AmqpError, Described
-from dev.event_hubs_hub import Partition
-from dev.event_hubs_message import REPLY_TO, annotate
-from dev.event_hubs_nodes import Node, respond
+from dev.event_hubs.amqp import Flow, Transfer, accepted
+from dev.event_hubs.amqp_values import AmqpError, Described
+from dev.event_hubs.hub import Partition
+from dev.event_hubs.message import REPLY_TO, annotate
+from dev.event_hubs.nodes import Node, respond
 
 if TYPE_CHECKING:
-    from dev.event_hubs_session import Session
+    from dev.event_hubs.session import Session
 
 _CREDIT: Final = 1000
 """Messages that a client may send ahead; renewed when half of them are used."""

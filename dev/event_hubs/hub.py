@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, Protocol
 from zlib import crc32
 
-from dev.amqp_values import AmqpError, Timestamp, strings
-from dev.event_hubs_log import PartitionLog
+from dev.event_hubs.amqp_values import AmqpError, Timestamp, strings
+from dev.event_hubs.log import PartitionLog
 
 _POSITION: Final = re.compile(
     r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=?)\s*'(-?\d+|@latest)'"

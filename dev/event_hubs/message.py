@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from dev.amqp_values import AmqpError, Described, Symbol, Timestamp, ULong, decode, encode
+from dev.event_hubs.amqp_values import AmqpError, Described, Symbol, Timestamp, ULong, decode, encode
 
 BATCH_FORMAT: Final = 0x80013700
 """The message-format of Event Hubs' batches: each data section is a whole encoded message."""

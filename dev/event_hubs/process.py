@@ -55,7 +55,7 @@ class BrokerProcess:
             cast(IO[str], self.process.stdout).close()
 
     def set_faults(self, **faults: object) -> None:
-        """Switch on faults, as named in dev.event_hubs_faults. Raises ValueError at what it does not know."""
+        """Switch on faults, as named in dev.event_hubs.faults. Raises ValueError at what it does not know."""
         self._ask("POST", "/faults", faults)
 
     def clear_faults(self) -> None:

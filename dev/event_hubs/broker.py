@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
-from dev.amqp import accepted, rejected
-from dev.amqp_values import AmqpError, Described
-from dev.event_hubs_faults import Faults
-from dev.event_hubs_hub import Hub, Partition
-from dev.event_hubs_message import open_batch
-from dev.event_hubs_token import SharedKey
+from dev.event_hubs.amqp import accepted, rejected
+from dev.event_hubs.amqp_values import AmqpError, Described
+from dev.event_hubs.faults import Faults
+from dev.event_hubs.hub import Hub, Partition
+from dev.event_hubs.message import open_batch
+from dev.event_hubs.token import SharedKey
 
 _BUSY: Final = (
     "The request was terminated because the entity is being throttled. Error code : 50002. "

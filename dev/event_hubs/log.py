@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from dev.event_hubs_message import Enqueued
+from dev.event_hubs.message import Enqueued
 
 _RECORD: Final = struct.Struct(">qHI")
 """Enqueued time in milliseconds, length of the partition key (_NO_KEY: none), length of the event."""

@@ -1,0 +1,92 @@
+"""Adoption: what a dead process left becomes this one's: its segments, and a record for each call it was in.
+
+A dead process is one whose lock is free. Everything here can be interrupted and begun again by another: a segment is
+moved by one rename, and a call's file is removed only after its record has been appended. At worst a record is sent
+twice, with one id.
+"""
+
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+
+from exporters.directory import OwnDirectory
+from exporters.journal import interrupted_lines
+from exporters.lock import DirectoryLock
+from exporters.record import adopted, record_id
+from exporters.segment import SEALED, Segment, is_segment, read_segment, segment_name
+from exporters.spool import Spool
+
+log = logging.getLogger(__name__)
+
+
+def adopt(own: OwnDirectory, spool: Spool) -> int:
+    """Take over what dead processes left, and measure what living ones hold; how many directories were taken.
+
+    Raises nothing: a directory that cannot be read is tried again next time.
+    """
+    taken, elsewhere = 0, 0
+    for path in sorted(own.root.glob("*.lock")):
+        if own.owns(path):
+            continue
+        try:
+            lock = DirectoryLock.take(path)
+            if lock is None:
+                elsewhere += _size(path.with_suffix(""))
+                continue
+            try:
+                _take_over(lock.directory, own, spool)
+            except BaseException:
+                lock.release()
+                raise
+            lock.remove()
+            taken += 1
+        except OSError as fault:
+            log.warning("a directory of the spool cannot be adopted: %s", fault.strerror)
+    spool.bytes_elsewhere = elsewhere
+    return taken
+
+
+def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> None:
+    if not directory.is_dir():
+        return
+    calls = interrupted_lines(directory)
+    segments = sorted(filter(is_segment, directory.iterdir()))
+    finished = _finished({record_id(line) for _, line in calls if line}, segments)
+    moved = [_move(path, own.path()) for path in segments]
+    spool.take_in(segment for segment in moved if segment.size)
+    for segment in moved:
+        if not segment.size:
+            segment.path.unlink()
+    for path, line in calls:
+        # the cap and the disk may refuse it: that is counted, and not tried for ever
+        if line and record_id(line) not in finished:
+            spool.append(adopted(line, datetime.now(UTC)))
+        path.unlink()
+    directory.rmdir()
+    if moved or calls:
+        log.info("adopted %d segments of a process that has ended", len(moved))
+
+
+def _finished(ids: set[str | None], segments: list[Path]) -> set[str | None]:
+    """Those of `ids` that a segment already holds: the process died between a record and the end of its call."""
+    if not ids:
+        return set()
+    return ids & {record_id(line) for path in segments for line in path.read_bytes().split(b"\n")}
+
+
+def _move(path: Path, to: Path) -> Segment:
+    target = to / path.with_suffix(SEALED).name
+    while target.exists():  # two processes can begin a segment in the same nanosecond
+        created, _, counter = target.stem.partition("-")
+        target = to / (segment_name(int(created, 16), int(counter) + 1) + SEALED)
+    return read_segment(path.rename(target))
+
+
+def _size(directory: Path) -> int:
+    total = 0
+    for path in directory.glob("*"):
+        try:
+            total += path.stat().st_size
+        except FileNotFoundError:  # its owner has just removed it
+            continue
+    return total

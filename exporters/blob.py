@@ -1,0 +1,115 @@
+"""BlobStore: a container for records too large for the hub, and for what a stopping instance could not send.
+
+records/2026/11/22/<id>.json     one whole record; its event carries the blob's URL as `content_ref`
+pending/<name>.ndjson            a segment an instance parked when it stopped; any instance sends it on
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import ContainerClient
+
+RECORDS: Final = "records"
+PENDING: Final = "pending"
+LEASE_S: Final = 60
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAddress:
+    """The container: a URL and Entra ID, or a connection string of its account; the URL then only names it."""
+
+    container_url: str | None = None
+    conn_str: str | None = field(default=None, repr=False)
+
+    def connect(self) -> "BlobStore":
+        """A new client, for one thread's loop."""
+        from azure.storage.blob.aio import ContainerClient
+
+        if self.conn_str is not None:
+            name = (self.container_url or DEFAULT_CONTAINER).rstrip("/").rpartition("/")[2]
+            return BlobStore(ContainerClient.from_connection_string(self.conn_str, name))
+        from azure.identity.aio import DefaultAzureCredential
+
+        return BlobStore(
+            ContainerClient.from_container_url(self.container_url or "", credential=DefaultAzureCredential())
+        )
+
+
+DEFAULT_CONTAINER: Final = "openai-records"
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A parked segment that this instance holds the lease of."""
+
+    name: str
+    content: bytes
+    remove: Callable[[], Awaitable[None]]
+
+
+class BlobStore:
+    """One container. Every method raises AzureError when the service cannot be reached or refuses."""
+
+    def __init__(self, container: "ContainerClient") -> None:
+        self._container = container
+        self._ready = False
+
+    async def put_record(self, record_id: str, line: bytes) -> str:
+        """Store a whole record; its URL, without any signature."""
+        day = datetime.now(UTC).strftime("%Y/%m/%d")
+        return await self._put(f"{RECORDS}/{day}/{record_id}.json", line, "application/json")
+
+    async def park(self, name: str, content: bytes) -> None:
+        """Store a segment for whichever instance comes next."""
+        await self._put(f"{PENDING}/{name}", content, "application/x-ndjson")
+
+    async def parked(self) -> list[str]:
+        """The names of the parked segments, oldest first."""
+        await self._make()
+        return sorted([blob.name async for blob in self._container.list_blobs(name_starts_with=f"{PENDING}/")])
+
+    async def fetch(self, name: str) -> "Parked | None":
+        """Take a parked segment under a lease; None when another instance has it."""
+        from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+
+        blob = self._container.get_blob_client(name)
+        try:
+            lease = await blob.acquire_lease(LEASE_S)
+        except (ResourceExistsError, ResourceNotFoundError):
+            return None
+        content = await (await blob.download_blob(lease=lease)).readall()
+
+        async def remove() -> None:
+            await blob.delete_blob(lease=lease)
+
+        return Parked(name.rpartition("/")[2], content, remove)
+
+    async def _put(self, name: str, content: bytes, content_type: str) -> str:
+        from azure.storage.blob import ContentSettings
+
+        await self._make()
+        blob = self._container.get_blob_client(name)
+        # the same name has the same content, so an upload that is tried again may find itself done
+        await blob.upload_blob(content, overwrite=True, content_settings=ContentSettings(content_type))
+        return str(blob.url).partition("?")[0]
+
+    async def _make(self) -> None:
+        """The container, made at first use if it may be; an identity may be allowed to write and not to make it."""
+        from azure.core.exceptions import HttpResponseError, ResourceExistsError
+
+        if not self._ready:
+            try:
+                await self._container.create_container()
+            except ResourceExistsError:
+                pass
+            except HttpResponseError as fault:
+                if fault.status_code != 403:
+                    raise
+            self._ready = True
+
+    async def close(self) -> None:
+        """Free the connections."""
+        await self._container.close()

@@ -1,0 +1,58 @@
+"""OwnDirectory: the one directory in the spool's root that belongs to this process, made when first needed."""
+
+import errno
+import os
+import threading
+import uuid
+from pathlib import Path
+
+from exporters.lock import DirectoryLock
+
+
+class OwnDirectory:
+    """Shared by the spool and the journal; may be used from any thread."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._guard = threading.Lock()
+        self._lock: DirectoryLock | None = None
+
+    def path(self) -> Path:
+        """The directory, which exists and is locked; raises OSError."""
+        with self._guard:
+            if self._lock is None:
+                make_private(self.root)
+                self._lock = DirectoryLock.take(self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock")
+                if self._lock is None:
+                    raise BlockingIOError(errno.EAGAIN, "the lock of a new directory is held")
+            directory = self._lock.directory
+            if not directory.is_dir():
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return directory
+
+    def owns(self, lock_path: Path) -> bool:
+        """Whether that lock file is ours."""
+        return self._lock is not None and self._lock.path == lock_path
+
+    def release(self) -> None:
+        """Let go of it: removed if empty, else left for adoption."""
+        with self._guard:
+            lock, self._lock = self._lock, None
+        if lock is None:
+            return
+        try:
+            lock.directory.rmdir()
+        except OSError:
+            lock.release()
+        else:
+            lock.remove()
+
+
+def make_private(directory: Path) -> None:
+    """Make a directory that only this user can enter; raises PermissionError if another owns one by that name."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.stat()
+    if found.st_uid != os.geteuid():
+        raise PermissionError(errno.EACCES, "the spool's directory belongs to another user")
+    if found.st_mode & 0o077:
+        directory.chmod(0o700)

@@ -1,0 +1,89 @@
+"""Journal: a call in flight has a file, so that a killed process leaves an `interrupted` record and not a gap.
+
+What it promises:
+  1. From `begin`, which comes before upstream is asked, until `end`, which comes after the record was written, a
+     file holds the record that the call shall have if the process dies now.
+  2. A file is whole when it ends in a line end. One that does not belongs to a call that never went upstream.
+  3. A call that cannot be journalled goes on; that is said in the log and counted in `failures`.
+
+Files are slots that calls take in turn and that stay open, so that a call costs one write and one truncation
+instead of making and removing a file.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from exporters.directory import OwnDirectory
+from exporters.segment import write_all
+
+log = logging.getLogger(__name__)
+
+SLOT: Final = ".call"
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    path: Path
+    fd: int
+
+
+class Journal:
+    """The slots of one process, used on the thread that serves the calls."""
+
+    def __init__(self, directory: OwnDirectory) -> None:
+        self._directory = directory
+        self._free: list[_Slot] = []
+        self._taken: dict[str, _Slot] = {}
+        self._opened = 0
+        self.failures = 0
+
+    def begin(self, call: str, line: bytes) -> None:
+        """Keep `line`, the record of an interrupted call, until that call ends."""
+        try:
+            slot = self._free.pop() if self._free else self._open()
+            try:
+                write_all(slot.fd, line)
+            except OSError:
+                self._free.append(slot)
+                raise
+        except OSError as fault:
+            self.failures += 1
+            if self.failures in (1, 100) or self.failures % 10_000 == 0:
+                log.warning("%d calls could not be journalled: %s", self.failures, fault.strerror)
+            return
+        self._taken[call] = slot
+
+    def end(self, call: str) -> None:
+        """The call has its record, or its loss is counted: forget it."""
+        slot = self._taken.pop(call, None)
+        if slot is not None:
+            os.ftruncate(slot.fd, 0)
+            self._free.append(slot)
+
+    def close(self) -> None:
+        """Remove the free slots; those of calls that have not ended stay, for adoption."""
+        for slot in self._free:
+            slot.path.unlink(missing_ok=True)
+            os.close(slot.fd)
+        for slot in self._taken.values():
+            os.close(slot.fd)
+        self._free.clear()
+        self._taken.clear()
+
+    def _open(self) -> _Slot:
+        self._opened += 1
+        path = self._directory.path() / f"{self._opened:06d}{SLOT}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        return _Slot(path, os.open(path, flags, 0o600))
+
+
+def interrupted_lines(directory: Path) -> list[tuple[Path, bytes]]:
+    """The slots of a dead process and what each holds, without its line end: nothing for a free or a torn one."""
+    found = []
+    for path in sorted(directory.glob(f"*{SLOT}")):
+        content = path.read_bytes()
+        found.append((path, content[:-1] if content.endswith(b"\n") else b""))
+    return found

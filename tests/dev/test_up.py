@@ -1,0 +1,258 @@
+"""`python -m dev.up` as a newcomer runs it: what it shows, what it serves, and that it leaves nothing behind."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 30.0
+READY = r"(?m)^proxy .* ready for calls$"
+SERVING = r"(?m)^time +trace_id .*$"
+
+
+class Up:
+    """A running `dev.up`, and what it has printed so far."""
+
+    def __init__(self, *options: str, **environ: str) -> None:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "PROXY_"))}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dev.up", *(options or ("--port", "0"))],
+            cwd=ROOT,
+            env=ours | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+        self._ended = False
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        self.status()
+
+    def _read(self) -> None:
+        assert self.process.stdout
+        with self.process.stdout as lines:
+            for line in lines:
+                with self._more:
+                    self.output += line
+                    self._more.notify_all()
+        with self._more:
+            self._ended = True
+            self._more.notify_all()
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until what was printed matches."""
+        with self._more:
+            self._more.wait_for(lambda: self._ended or re.search(pattern, self.output), PATIENCE_S)
+        found = re.search(pattern, self.output)
+        assert found, f"{pattern} is not in:\n{self.output}"
+        return found
+
+    def section(self, title: str) -> str:
+        """What stands under a title."""
+        return self.wait_for(rf"(?ms)^── {title} .*?$(.*?)^── ")[1]
+
+    def children(self) -> dict[int, str]:
+        """Its processes: their ids and command lines."""
+        return {pid: args for pid, parent, args in processes() if parent == self.process.pid}
+
+    def status(self) -> int:
+        """Wait for its end, and return its exit status."""
+        status = self.process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        return status
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Id, parent's id and command line of all processes but those that are over and wait to be asked how it went."""
+    columns = ["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args="]
+    listed = subprocess.run(columns, capture_output=True, text=True, check=True).stdout
+    rows = (line.split(None, 3) for line in listed.splitlines())
+    return [(int(row[0]), int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")]
+
+
+def alive(ids: set[int]) -> set[int]:
+    return ids & {pid for pid, _, _ in processes()}
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[Up]:
+    with Up() as running:
+        running.wait_for(SERVING)
+        yield running
+
+
+def test_it_shows_one_call_from_end_to_end(up: Up) -> None:
+    """Chunk timings, span tree and record are of one call, and the record has been through the hub."""
+    chunks, spans = up.section("Its chunks"), up.section("Its spans")
+    record = json.loads(up.section("Its record"))
+
+    first_chunk = re.search(r"(\d+) ms first chunk", chunks)
+    first_token = re.search(r"(\d+) ms first token", chunks)
+    assert first_chunk
+    assert first_token
+    assert int(first_chunk[1]) < int(first_token[1])
+    assert f"last of {record['chunks']} chunks" in chunks
+    assert len(re.findall(r"\d+ \S+", chunks.split("chunks", 1)[1])) == record["chunks"]
+
+    assert f"trace {record['trace_id']} " in spans
+    assert re.search(r"SERVER POST .*\n.*CLIENT chat gpt-4o", spans, re.DOTALL)
+    for event in ("gen_ai.first_chunk", "gen_ai.first_token", "gen_ai.end_of_stream"):
+        assert event in spans
+
+    assert record["type"] == "stream_completion"
+    assert record["content"] in up.section("One streamed call")
+    assert record["usage"]["total_tokens"] > 0
+
+
+def test_without_a_terminal_the_lines_are_plain(up: Up) -> None:
+    """No control codes in a pipe, and nothing is wider than 100 columns."""
+    up.wait_for(SERVING)
+    assert "\x1b" not in up.output
+    assert "\r" not in up.output
+    record = up.section("Its record")
+    wide = [line for line in up.output.splitlines() if len(line) > 100 and line not in record]
+    assert not wide
+
+
+def test_the_printed_curl_command_streams_and_its_record_follows(up: Up) -> None:
+    """The command works as it is printed; then comes a line with the x-trace-id of its answer."""
+    if shutil.which("curl") is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("curl is not installed")
+    command = up.section("Serving").strip()
+    assert command.startswith("curl ")
+    answer = subprocess.run(
+        ["sh", "-c", f"{command} --silent --show-error --max-time 20"], capture_output=True, text=True, check=True
+    ).stdout
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert answer.count("\ndata: {") > 10
+    assert answer.rstrip().endswith("data: [DONE]")
+    trace_id = re.search(r"(?m)^x-trace-id: (\w{32})", answer)
+    assert trace_id
+    line = up.wait_for(rf"(?m)^\d\d:\d\d:\d\d  {trace_id[1]}  .*$")[0]
+    assert re.search(r"  gpt-4o-\S+ +completed +4→\d+  \d+/\d+/\d+$", line)
+
+
+def test_ctrl_c_ends_all_of_it() -> None:
+    """SIGINT, in the middle of a call, ends every process at once and in good order."""
+    with Up() as running:
+        running.wait_for(r"(?m)^── One streamed call ")
+        children = running.children()
+        assert len(children) == 3
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGINT)
+        assert running.status() == 0
+        assert time.monotonic() - began < 5
+        assert not alive(set(children))
+        assert running.output.endswith("\nStopping …\nStopped.\n")
+        assert "Traceback" not in running.output
+
+
+def test_no_process_outlives_it() -> None:
+    """Even a SIGKILL of it alone leaves none of its processes behind."""
+    with Up() as running:
+        running.wait_for(READY)
+        children = set(running.children())
+        running.process.kill()
+        deadline = time.monotonic() + PATIENCE_S
+        while alive(children):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_it_ends_with_a_process_that_ends() -> None:
+    """When one of its processes dies it says which, and ends with the others."""
+    with Up() as running:
+        running.wait_for(r"(?m)^broker ")
+        children = running.children()
+        (simulator,) = (pid for pid, args in children.items() if "dev.azure_openai" in args)
+        os.kill(simulator, signal.SIGKILL)
+        assert running.status() == 1
+        assert not alive(set(children))
+        assert "The simulator was ended by signal 9." in running.output
+        assert "Traceback" not in running.output
+
+
+def test_a_setting_that_cannot_be_is_shown() -> None:
+    """When the proxy refuses its settings, its reasons are on the screen."""
+    with Up(PROXY_TRACE_RATIO="7") as running:
+        assert running.status() == 1
+        assert "The proxy ended with status 1." in running.output
+        assert "PROXY_TRACE_RATIO must be a number from 0 to 1" in running.output
+
+
+def test_a_taken_port_is_said_at_once() -> None:
+    """Nothing is started when the proxy could not listen."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with Up("--port", str(port)) as running:
+            assert running.status() == 1
+    assert running.output == f"Port {port} cannot be had (Address already in use): choose another with --port.\n"
+
+
+def test_real_services_take_the_place_of_stand_ins(tmp_path: Path) -> None:
+    """What AZURE_* names is used and not stood in for; SIGTERM ends it like Ctrl-C."""
+    parent = ("--parent-pid", str(os.getpid()))
+    azure = start("dev.azure_openai", "--key", "the-real-key", *parent)
+    hubs = start("dev.event_hubs", "--dir", str(tmp_path), *parent)
+    try:
+        assert azure.stdout
+        assert hubs.stdout
+        environ = {
+            "AZURE_OPENAI_BASE_URL": json.loads(azure.stdout.readline())["base_url"],
+            "AZURE_OPENAI_KEY": "the-real-key",
+            "AZURE_OPENAI_DEPLOYMENT": "gpt-4.1-mini",
+            "AZURE_EVENTHUB_CONN_STR": json.loads(hubs.stdout.readline())["connection_string"],
+            "PROXY_SPOOL_DIR": str(tmp_path / "spool"),
+        }
+        with Up("--port", "0", **environ) as running:
+            running.wait_for(SERVING)
+            (proxy,) = running.children().values()
+            assert "uvicorn" in proxy
+            record = json.loads(running.section("Its record"))
+            assert (record["deployment"], record["status"]) == ("gpt-4.1-mini", "completed")
+            assert "the-real-key" not in running.output
+            running.process.send_signal(signal.SIGTERM)
+            assert running.status() == 0
+        assert azure.poll() is None
+        assert hubs.poll() is None
+    finally:
+        for process in (azure, hubs):
+            process.terminate()
+            process.communicate(timeout=PATIENCE_S)
+
+
+def test_a_real_service_needs_a_deployment_to_call() -> None:
+    """With AZURE_OPENAI_BASE_URL alone it says what is missing."""
+    with Up("--port", "0", AZURE_OPENAI_BASE_URL="https://example.openai.azure.com") as running:
+        assert running.status() == 1
+        assert "AZURE_OPENAI_DEPLOYMENT" in running.output
+
+
+def start(module: str, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", module, "--port", "0", *options], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
