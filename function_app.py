@@ -7,9 +7,8 @@ when it is called, so bytes pass both ways as they come. (AsgiFunctionApp would 
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from types import FrameType
 
 import azure.functions as func
@@ -21,7 +20,6 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.main import create_app
 
-DRAIN_SECONDS = 0.5  # after the proxy's shutdown, for last bytes on their way to the host
 REQUEST_KEYS = ("method", "scheme", "path", "raw_path", "query_string", "root_path", "headers")
 SCOPE_KEYS = ("type", "asgi", "http_version", "client", "server", *REQUEST_KEYS)
 FAULT = {"message": "The proxy failed.", "type": "server_error", "code": "proxy_error", "param": None}
@@ -33,19 +31,20 @@ class Tenant:
     """The inner app as a tenant of the extension's server, which runs its requests but not its lifespan.
 
     - The first request opens the lifespan on the running loop; one task enters and leaves it.
-    - Uvicorn takes SIGTERM over when it starts, drains without a limit, and raises it again for the handler
-      that it found. So two are ours: `_terminate`, put before uvicorn's once the lifespan is open, starts the
-      shutdown while streams still run; `_drained`, there since import, learns that none is left.
-    - The process then exits with 0: `app.state.proxy.shutdown()` keeps its limit whatever the streams do, and
-      a connection that is not empty DRAIN_SECONDS later is left to its fate.
+    - SIGTERM is taken twice. Uvicorn takes it over when it starts, waits for its connections without a limit, and
+      only then raises it for the handler that it found: the one from import, enough for a worker that has served
+      nothing. Once the lifespan is open ours goes before uvicorn's, and starts the end while streams still run.
+    - The end: `app.state.proxy.shutdown()`, which keeps its limit whatever the streams do, in a thread, so that
+      the loop goes on and streams with it; then the lifespan is left, and the process exits with 0.
     """
 
     def __init__(self, app: Starlette) -> None:
         self._app = app
         self._opening = asyncio.Lock()
         self._lifespan: asyncio.Task[None] | None = None
-        self._sigterm, self._empty = asyncio.Event(), asyncio.Event()
-        signal.signal(signal.SIGTERM, self._drained)
+        self._uvicorns: Callable[[int, FrameType | None], object] | int | None = None
+        self._sigterm = asyncio.Event()
+        signal.signal(signal.SIGTERM, self._on_sigterm)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. No exception leaves: it would close the connection that the host uses next."""
@@ -81,12 +80,10 @@ class Tenant:
         try:
             async with self._app.router.lifespan_context(self._app):
                 self._uvicorns = signal.getsignal(signal.SIGTERM)
-                signal.signal(signal.SIGTERM, self._terminate)
+                signal.signal(signal.SIGTERM, self._on_sigterm)
                 opened.set_result(None)
                 await self._sigterm.wait()
                 await self._loop.run_in_executor(ThreadPoolExecutor(1), self._app.state.proxy.shutdown)
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._empty.wait(), DRAIN_SECONDS)
         except Exception as fault:
             if not opened.done():
                 opened.set_exception(fault)
@@ -95,16 +92,13 @@ class Tenant:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the end
         raise SystemExit(0)
 
-    def _terminate(self, number: int, frame: FrameType | None) -> None:
-        self._loop.call_soon_threadsafe(self._sigterm.set)
-        if callable(self._uvicorns):
-            self._uvicorns(number, frame)
-
-    def _drained(self, number: int, frame: FrameType | None) -> None:
-        if self._lifespan is None:
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        uvicorns, self._uvicorns = self._uvicorns, signal.SIG_IGN  # pass it on once, however often it comes
+        if uvicorns is None:
             raise SystemExit(0)
-        for event in (self._sigterm, self._empty):
-            self._loop.call_soon_threadsafe(event.set)
+        self._loop.call_soon_threadsafe(self._sigterm.set)
+        if callable(uvicorns):
+            uvicorns(number, frame)
 
 
 class Handover(Response):

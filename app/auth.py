@@ -12,6 +12,7 @@ from app.headers import RawHeaders, first
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.exceptions import AzureError
 
 SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 REFRESH_S: Final = 300.0
@@ -66,33 +67,39 @@ class KeyAuth:
 
 
 class EntraAuth:
-    """A token of the proxy's identity, kept until shortly before it expires and fetched once for all who wait."""
+    """A token of the proxy's identity, fetched once for all who ask meanwhile.
+
+    The next one is fetched from five minutes before it expires; nobody waits for that while the one in hand serves.
+    """
 
     def __init__(self, credential: "AsyncTokenCredential", clock: Callable[[], float] = time.time) -> None:
         self._credential = credential
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self._fetching: asyncio.Task[AzureError | None] | None = None
         self._value = ""
         self._expires = 0.0
 
     async def header(self) -> tuple[str, str]:
         """`authorization` and the token; raises UpstreamUnreachable when none can be had."""
-        if self._expires - self._clock() < REFRESH_S:
-            async with self._lock:
-                if self._expires - self._clock() < REFRESH_S:
-                    await self._refresh()
+        left = self._expires - self._clock()
+        if left < REFRESH_S and (self._fetching is None or self._fetching.done()):
+            self._fetching = asyncio.create_task(self._fetch())
+        if left <= 0 and self._fetching is not None:
+            fault = await asyncio.shield(self._fetching)  # a caller that leaves takes the token from nobody
+            if fault is not None:
+                raise UpstreamUnreachable("No Entra ID token for Azure OpenAI could be had.") from fault
         return "authorization", self._value
 
-    async def _refresh(self) -> None:
+    async def _fetch(self) -> "AzureError | None":
+        """Take a new token, or return why there is none: it may be that nobody waits for the fault."""
         from azure.core.exceptions import AzureError
 
         try:
             token = await self._credential.get_token(SCOPE)
         except AzureError as fault:
-            if self._expires > self._clock():
-                return  # the one in hand still serves
-            raise UpstreamUnreachable("No Entra ID token for Azure OpenAI could be had.") from fault
+            return fault
         self._value, self._expires = f"Bearer {token.token}", float(token.expires_on)
+        return None
 
 
 def _digest(key: str) -> bytes:

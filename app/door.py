@@ -65,6 +65,8 @@ class Door:
         self._keys.check(headers)
         path, target = _checked_path(scope)
         method: str = scope["method"]
+        if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
+            raise MethodNotAllowed("TRACE is not allowed here.")
         operation = find_operation(target)
         if operation.json_body and method != "POST":
             if target.deployment is not None:
@@ -83,7 +85,7 @@ class Door:
             caller=caller_fields(headers, self._fields),
             content_length=int(length) if length and length.isdecimal() else None,
             has_body=length not in (None, "0") or first(headers, b"transfer-encoding") is not None,
-            capture_content=self._capture_content and first(headers, b"x-proxy-content") != "none",
+            capture_content=self._capture_content and (first(headers, b"x-proxy-content") or "").lower() != "none",
         )
 
     def _versioned(self, query: bytes, target: Target) -> tuple[bytes, str | None]:
@@ -118,10 +120,11 @@ def _checked_path(scope: Scope) -> tuple[str, Target]:
         not path.startswith("/openai/")
         or "\\" in decoded
         or decoded.count("/") != path.count("/")
-        or any(segment in (".", "..") for segment in segments)
+        or any(segment.partition(";")[0] in (".", "..") for segment in segments)  # `..;` is `..` to some
         or "" in segments[1:-1]
         or any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in decoded)
         or "%" in decoded
+        or "\ufffd" in decoded  # no UTF-8, such as the overlong forms of a dot
     )
     if tricky:
         raise NotFound("There is nothing at this path: calls go to /openai/….")

@@ -42,12 +42,23 @@ _NOT_UPSTREAM: Final = HOP_BY_HOP | CREDENTIALS | REMADE
 SECRET_QUERY: Final = frozenset({"code", "subscription-key", "sig", "api-key"})
 
 
+def decoded(value: bytes) -> str:
+    """A header's value: UTF-8, as nearly everyone sends it, else Latin-1 (RFC 9110 §5.5 leaves it open).
+
+    aiohttp writes values as UTF-8, so that what came as UTF-8 goes on as the same bytes.
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
 def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[str, str]]:
     """The client's headers as upstream gets them, before credentials and trace context are added."""
     headers = list(headers)
     named = _named_by_connection(headers)
     return [
-        (name.decode("latin-1"), value.decode("latin-1"))
+        (name.decode("latin-1"), decoded(value))
         for name, value in headers
         if name not in _NOT_UPSTREAM
         and name not in caller_headers
@@ -65,7 +76,7 @@ def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
 
 def first(headers: RawHeaders, wanted: bytes) -> str | None:
     """The first value of a header (`wanted` in lower case), None when it is absent."""
-    return next((value.decode("latin-1") for name, value in headers if name == wanted), None)
+    return next((decoded(value) for name, value in headers if name == wanted), None)
 
 
 def without_secrets(query: bytes) -> bytes:
@@ -89,4 +100,4 @@ def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
 
 def caller_fields(headers: RawHeaders, names: Mapping[bytes, str]) -> dict[str, str]:
     """The caller's fields, read off the headers that name them."""
-    return {names[name]: value.decode("latin-1") for name, value in headers if name in names and value}
+    return {names[name]: decoded(value) for name, value in headers if name in names and value}

@@ -107,7 +107,7 @@ class _Reader:
             hub=self._hub(),
             blob_container_url=self._container_url(),
             blob_conn_str=self._text("AZURE_BLOB_CONN_STR"),
-            api_version=self._text("AZURE_OPENAI_API_VERSION"),
+            api_version=self._api_version(),
             client_keys=self._client_keys(),
             caller_headers=self._caller_headers(),
             capture_content=self._choice("PROXY_CONTENT", "full", "none") == "full",
@@ -133,7 +133,19 @@ class _Reader:
         elif fault := _url_fault(base_url):
             self._fault(f"AZURE_OPENAI_BASE_URL {fault}")
         base_url = base_url.rstrip("/").removesuffix("/openai")
-        return BackendSettings("default", base_url, self._text("AZURE_OPENAI_KEY"))
+        key = self._text("AZURE_OPENAI_KEY")
+        return BackendSettings("default", base_url, key and self._key("AZURE_OPENAI_KEY", key))
+
+    def _api_version(self) -> str | None:
+        version = self._text("AZURE_OPENAI_API_VERSION")
+        if version and not re.fullmatch(r"[A-Za-z0-9.-]+", version):
+            self._fault("AZURE_OPENAI_API_VERSION is no version such as 2024-10-21")
+        return version
+
+    def _key(self, name: str, key: str) -> str:
+        if any(letter < " " or letter == "\x7f" for letter in key):
+            self._fault(f"{name} holds a character that no header can carry, such as a line end")
+        return key
 
     def _hub(self) -> HubSettings:
         conn_str, namespace = self._text("AZURE_EVENTHUB_CONN_STR"), self._text("AZURE_EVENTHUB_NAMESPACE")
@@ -169,7 +181,8 @@ class _Reader:
         return url
 
     def _client_keys(self) -> tuple[str, ...]:
-        keys = tuple(key.strip() for key in self._environ.get("PROXY_CLIENT_KEYS", "").split(",") if key.strip())
+        given = (self._text("PROXY_CLIENT_KEYS") or "").split(",")
+        keys = tuple(self._key("PROXY_CLIENT_KEYS", key.strip()) for key in given if key.strip())
         on_functions = bool(self._text("FUNCTIONS_WORKER_RUNTIME"))
         if self._text("PROXY_CLIENT_KEYS") and not keys:
             self._fault("PROXY_CLIENT_KEYS holds no key")
@@ -183,10 +196,10 @@ class _Reader:
     def _caller_headers(self) -> dict[str, str]:
         fields: dict[str, str] = {}
         text = self._environ.get("PROXY_CALLER_HEADERS", DEFAULT_CALLER_HEADERS)
-        for pair in filter(None, (pair.strip() for pair in text.split(","))):
+        for number, pair in enumerate(filter(None, (pair.strip() for pair in text.split(","))), 1):
             name, equals, header = (part.strip() for part in pair.partition("="))
             if not equals or not re.fullmatch(r"\w+", name) or not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", header):
-                self._fault(f"PROXY_CALLER_HEADERS: {pair!r} is not of the form field=header")
+                self._fault(f"PROXY_CALLER_HEADERS: entry {number} is not of the form field=header")
             else:
                 fields[name] = header.lower()
         return fields

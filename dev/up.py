@@ -43,7 +43,7 @@ def main() -> None:
 
 async def _run(console: Console, port: int, deployment: str | None) -> int:
     """Run, and return the exit status."""
-    faults: list[Exception] = []
+    fault: Exception | None = None
     try:
         with TemporaryDirectory(prefix="proxy-", ignore_cleanup_errors=True) as directory:
             async with asyncio.TaskGroup() as group, Children(group, Path(directory)) as children:
@@ -52,12 +52,12 @@ async def _run(console: Console, port: int, deployment: str | None) -> int:
     except* Stopped:
         console.print("Stopped.")
     except* (ChildEnded, Refused) as found:
-        faults += found.exceptions
-    for fault in faults:
+        fault = found.exceptions[0]  # others follow from it
+    if fault is not None:
         console.print(Text(str(fault), "bold red"), soft_wrap=True)
-        if isinstance(fault, ChildEnded):
-            console.print(Text(fault.last_lines or "(It logged nothing.)"), soft_wrap=True)
-    return 1 if faults else 0
+    if isinstance(fault, ChildEnded):
+        console.print(Text(fault.last_lines or "(It logged nothing.)"), soft_wrap=True)
+    return 0 if fault is None else 1
 
 
 async def _until_signal(console: Console) -> NoReturn:

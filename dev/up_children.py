@@ -20,9 +20,8 @@ class ChildEnded(Exception):
     """A process ended that should have gone on; `last_lines` is the end of its log."""
 
     def __init__(self, name: str, status: int, last_lines: str) -> None:
-        super().__init__(
-            f"The {name} {f'ended with status {status}' if status >= 0 else f'was ended by signal {-status}'}."
-        )
+        how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
+        super().__init__(f"The {name} {how}.")
         self.last_lines = last_lines
 
 
@@ -53,12 +52,12 @@ class Child:
         """End it: politely, then by force."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
-        try:
-            async with asyncio.timeout(_STOP_S):
-                await self._process.wait()
-        except TimeoutError:
-            self._process.kill()
-            await self._process.wait()
+            try:
+                async with asyncio.timeout(_STOP_S):
+                    await self._process.wait()
+            except TimeoutError:
+                self._process.kill()
+        await self._process.wait()
 
 
 class Children:

@@ -14,6 +14,7 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 type Record = dict[str, Any]
 
 _GROUP: Final = "$Default"
+_FIELDS: Final = {"trace_id", "timestamp", "model", "status", "latency_ms"}
 _CLOCKS_DIFFER: Final = timedelta(minutes=1)
 _TRY_AGAIN_S: Final = 15.0
 _CLOSE_S: Final = 0.5
@@ -70,8 +71,9 @@ class Records:
             record = json.loads(event.body_as_str()) if event else None
         except ValueError:
             return
-        since = self._since.replace(tzinfo=None).isoformat()
-        if isinstance(record, dict) and "trace_id" in record and record.get("timestamp", "") >= since:
+        if not isinstance(record, dict) or not record.keys() >= _FIELDS:
+            return
+        if datetime.fromisoformat(record["timestamp"]).replace(tzinfo=UTC) >= self._since:
             self._arrived.put_nowait(record)
 
     async def _tell(self, partition: PartitionContext | None, fault: Exception) -> None:

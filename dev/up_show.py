@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -10,7 +10,7 @@ from rich.text import Text
 from dev.up_call import StreamedCall
 from dev.up_proxy import Proxy
 from dev.up_records import Record, Records, Unreadable
-from dev.up_view import HEADING, record_json, record_line, span_tree, timeline
+from dev.up_view import HEADING, Span, record_json, record_line, span_tree, timeline
 
 _PROMPT: Final = "What does a trace tell?"
 _PROMPT_FOR_CURL: Final = "Why trace a call?"
@@ -52,7 +52,7 @@ class Show:
         return call
 
     async def _show_spans(self, call: StreamedCall) -> None:
-        spans: list[dict[str, Any]] = []
+        spans: list[Span] = []
         try:
             async with asyncio.timeout(_SPANS_S):
                 while not any(span["parent_id"] == f"0x{call.parent_id}" for span in spans):
@@ -64,9 +64,10 @@ class Show:
         self._title("Its spans", "in ms from the request's arrival at the proxy")
         self._console.print(span_tree(spans, call))
 
-    def _spans_of(self, trace_id: str) -> list[dict[str, Any]]:
-        lines = self._proxy.spans.read_text().splitlines() if self._proxy.spans.exists() else []
-        return [span for span in map(json.loads, lines) if span["context"]["trace_id"] == f"0x{trace_id}"]
+    def _spans_of(self, trace_id: str) -> list[Span]:
+        written = self._proxy.spans.read_text("utf-8") if self._proxy.spans.exists() else ""
+        whole_lines = written.rpartition("\n")[0].splitlines()
+        return [span for span in map(json.loads, whole_lines) if span["context"]["trace_id"] == f"0x{trace_id}"]
 
     async def _show_record(self, call: StreamedCall, records: Records) -> Record | None:
         self._title("Its record", "read back from the hub by a consumer")

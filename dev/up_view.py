@@ -84,11 +84,11 @@ def _cell(chunk: Chunk) -> Text:
 
 
 def span_tree(spans: Sequence[Span], call: StreamedCall) -> Tree:
-    """The spans of the call's trace under the client's own; times count from the first span's beginning."""
+    """The spans of the call's trace, at least one, under the client's own; times count from the first's beginning."""
     tree = Tree(
-        Text.assemble(("trace ", "bold"), call.trace_id, (f"  begun by the client, span {call.parent_id}", "dim"))
+        Text.assemble(("trace ", "bold"), call.trace_id, (f"  begun by the client as span {call.parent_id}", "dim"))
     )
-    begin = min((_moment_of(span["start_time"]) for span in spans), default=datetime.now(UTC))
+    begin = min(datetime.fromisoformat(span["start_time"]) for span in spans)
     _grow(tree, spans, call.parent_id, begin)
     return tree
 
@@ -97,17 +97,13 @@ def _grow(tree: Tree, spans: Sequence[Span], parent: str, begin: datetime) -> No
     for span in spans:
         if (span["parent_id"] or "").removeprefix("0x") != parent:
             continue
-        start, end = (_ms(_moment_of(span[name]) - begin) for name in ("start_time", "end_time"))
         kind = span["kind"].removeprefix("SpanKind.")
-        node = tree.add(
-            Text.assemble(
-                (kind, "bold magenta"), " ", (span["name"], "bold"), (f"  {start:.0f} to {end:.0f} ms", "green")
-            )
-        )
+        lasted = f"  {_ms(span['start_time'], begin):.0f} to {_ms(span['end_time'], begin):.0f} ms"
+        node = tree.add(Text.assemble((kind, "bold magenta"), " ", (span["name"], "bold"), (lasted, "green")))
         for name, value in _attributes(span):
             node.add(Text.assemble((f"{name:32}", "dim"), _plain(value)))
         for event in span["events"]:
-            at = _ms(_moment_of(event["timestamp"]) - begin)
+            at = _ms(event["timestamp"], begin)
             facts = ", ".join(f"{name} {_plain(value)}" for name, value in event["attributes"].items())
             node.add(Text.assemble((f"{event['name']:24}", "cyan"), (f"{at:5.0f} ms  ", "green"), (facts, "dim")))
         _grow(node, spans, span["context"]["span_id"].removeprefix("0x"), begin)
@@ -122,12 +118,8 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _moment_of(timestamp: str) -> datetime:
-    return datetime.fromisoformat(timestamp)
-
-
-def _ms(duration: Any) -> float:
-    return float(duration.total_seconds() * 1000)
+def _ms(timestamp: str, begin: datetime) -> float:
+    return (datetime.fromisoformat(timestamp) - begin).total_seconds() * 1000
 
 
 def record_json(record: Record, width: int) -> Text:
@@ -160,7 +152,7 @@ def record_line(record: Record) -> Text:
     times = "/".join("-" if record.get(name) is None else str(record[name]) for name in names)
     ended = datetime.fromisoformat(record["timestamp"]).replace(tzinfo=UTC).astimezone()
     status = record["status"]
-    line = Text(LINE.format(f"{ended:%H:%M:%S}", record["trace_id"], record["model"], status, tokens, times))
+    line = Text(LINE.format(f"{ended:%H:%M:%S}", record["trace_id"], str(record["model"]), status, tokens, times))
     line.highlight_words([status], "green" if status == "completed" else "red")
     line.highlight_words([record["trace_id"]], "cyan")
     return line

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from app.operations.json_text import dump
 from app.operations.operation import Json, StreamReader
-from app.operations.wire import as_list, as_object, as_text, parameters, read_usage
+from app.operations.wire import as_count, as_list, as_object, as_text, parameters, read_usage
 from otel.call import Answer, Choice, Request, ToolCall
 
 
@@ -31,10 +31,9 @@ class Chat:
         for entry in as_list(body.get("choices")):
             choice = as_object(entry)
             message = as_object(choice.get("message"))
-            index = choice.get("index")
             answer.choices.append(
                 Choice(
-                    index=index if isinstance(index, int) else 0,
+                    index=as_count(choice.get("index")) or 0,
                     content=as_text(message.get("content")) or "",
                     refusal=as_text(message.get("refusal")) or "",
                     reasoning=as_text(message.get("reasoning_content")) or "",
@@ -64,8 +63,7 @@ class _ChatStream:
         _read_prompt_filter(event, answer)
         for entry in as_list(event.get("choices")):
             choice = as_object(entry)
-            index = choice.get("index")
-            texts = self._texts.setdefault(index if isinstance(index, int) else 0, _Texts())
+            texts = self._texts.setdefault(as_count(choice.get("index")) or 0, _Texts())
             token |= texts.add(as_object(choice.get("delta")))
             texts.finish_reason = as_text(choice.get("finish_reason")) or texts.finish_reason
             _read_answer_filter(choice, answer)
@@ -109,8 +107,8 @@ class _Texts:
         return token
 
     def _add_tool(self, piece: Mapping[str, object]) -> None:
-        index = piece.get("index")
-        call, arguments = self.tools.setdefault(index if isinstance(index, int) else len(self.tools), (ToolCall(), []))
+        index = as_count(piece.get("index"))
+        call, arguments = self.tools.setdefault(len(self.tools) if index is None else index, (ToolCall(), []))
         function = as_object(piece.get("function"))
         call.id = as_text(piece.get("id")) or call.id
         call.name += as_text(function.get("name")) or ""

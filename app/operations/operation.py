@@ -9,7 +9,7 @@ from otel.call import Answer, Request
 
 type Json = Mapping[str, object]
 
-_PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.+))?")
+_PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.*))?")
 
 
 @dataclass(frozen=True, slots=True)

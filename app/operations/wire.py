@@ -38,9 +38,15 @@ def as_list(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else ()
 
 
+def as_whole(value: object) -> int | None:
+    """The value if it is a whole number of 64 bits: more a span's attribute cannot hold."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63 else None
+
+
 def as_count(value: object) -> int | None:
-    """The value if it is a whole number."""
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """The value if it is a whole number from 0."""
+    count = as_whole(value)
+    return None if count is None or count < 0 else count
 
 
 def parameters(body: Mapping[str, object]) -> dict[str, str | int | float | list[str]]:
@@ -48,12 +54,13 @@ def parameters(body: Mapping[str, object]) -> dict[str, str | int | float | list
     found: dict[str, str | int | float | list[str]] = {}
     for name, attribute in _PARAMETERS.items():
         value = body.get(name)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            found[attribute] = float(value)
+        number = value if isinstance(value, float) else as_whole(value)
+        if number is not None:
+            found[attribute] = float(number)
     for name, attribute in _COUNTS.items():
-        count = as_count(body.get(name))
+        count = as_whole(body.get(name))
         # one choice is the default, and the conventions ask for the count only where it is another
-        if count is not None and not (name == "n" and count == 1) and abs(count) < 2**63:
+        if count is not None and not (name == "n" and count == 1):
             found[attribute] = count
     stop = body.get("stop")
     stops = [stop] if isinstance(stop, str) else [text for text in as_list(stop) if isinstance(text, str)]
@@ -71,7 +78,7 @@ def read_usage(value: object) -> Usage | None:
     if prompt is None:
         return None
     details = {
-        name: {key: count for key, count in as_object(counts).items() if isinstance(count, int)}
+        name: {key: count for key, given in counts.items() if (count := as_count(given)) is not None}
         for name, counts in usage.items()
         if name.endswith("_details") and isinstance(counts, dict)
     }

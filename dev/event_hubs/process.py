@@ -20,7 +20,7 @@ class BrokerProcess:
             [*command, "--parent-pid", str(os.getpid()), *options],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent.parent,
+            cwd=Path(__file__).parents[2],
         )
         first_line = cast(IO[str], self.process.stdout).readline()
         if not first_line:

@@ -1,17 +1,15 @@
 """The hub under test: the broker in its own process, and a real consumer that checks every record it reads."""
 
 import json
-import os
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 from azure.eventhub import EventData, EventHubConsumerClient, PartitionContext
+
+from dev.event_hubs.process import BrokerProcess
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/record.schema.json").read_text()))
@@ -19,53 +17,24 @@ SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/record.schema.
 type Record = dict[str, Any]
 
 
-class Broker:
+class Broker(BrokerProcess):
     """`python -m dev.event_hubs` on a directory that outlives it."""
 
-    def __init__(self, directory: Path, *arguments: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "dev.event_hubs", "--port=0", f"--dir={directory}", *arguments]
-            + ["--parent-pid", str(os.getpid())],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert self._process.stdout
-        self._ready = json.loads(self._process.stdout.readline())
-        self.conn_str: str = self._ready["connection_string"]
-        self.port: int = self._ready["port"]
+    @property
+    def conn_str(self) -> str:
+        return self.connection_string
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self.process.pid
 
-    def faults(self, **faults: object) -> None:
-        """Switch faults on; none clears them."""
-        self._control("POST" if faults else "DELETE", "/faults", faults)
-
-    def stats(self) -> dict[str, Any]:
-        return self._control("GET", "/stats")
-
-    def bodies(self) -> list[Record]:
+    def records(self) -> list[Record]:
         """Every record stored, straight from the broker's disk, checked against the schema."""
-        return [checked(json.loads(event["body"])) for event in self._control("GET", "/events")["events"]]
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait(10)
+        return [checked(json.loads(str(event["body"]))) for event in self.events()]
 
     def close(self) -> None:
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait(10)
-        assert self._process.stdout
-        self._process.stdout.close()
-
-    def _control(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        url = f"http://127.0.0.1:{self._ready['control_port']}{path}"
-        data = json.dumps(body).encode() if body else None
-        with urllib.request.urlopen(urllib.request.Request(url, data, method=method), timeout=30) as answer:
-            return json.loads(answer.read() or b"{}")
+        if self.process.poll() is None:
+            self.stop()
 
 
 class HubReader:

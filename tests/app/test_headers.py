@@ -1,0 +1,152 @@
+"""Headers and query strings: what passes, in which direction, in which order."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.headers import HOP_BY_HOP, SECRET_QUERY, caller_fields, decoded, first, to_client, to_upstream, without_secrets
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import client
+
+CALLER = frozenset({b"x-apim-user-id"})
+
+NAMES = st.sampled_from([b"accept", b"x-a", b"x-b", b"x-ms-client-request-id", b"openai-beta", b"user-agent"])
+VALUES = st.text(st.characters(exclude_categories=["C"]), max_size=8).map(str.encode)
+
+
+@given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
+def test_what_is_not_named_passes(headers: list[tuple[bytes, bytes]]) -> None:
+    """Headers nobody named pass both ways: all of them, repeats and order kept, with the bytes they came with."""
+    assert [(name.encode(), value.encode()) for name, value in to_upstream(headers, CALLER)] == headers
+    assert to_client(headers) == headers
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+        *("api-key", "authorization", "cookie", "ocp-apim-subscription-key", "x-functions-key", "x-functions-clientid"),
+        *("x-arr-ssl", "x-original-url", "x-waws-unencoded-url"),
+        *("x-ms-client-principal", "x-ms-client-principal-id", "x-ms-token-aad-id-token", "x-proxy-content"),
+        *("host", "content-length", "expect", "traceparent", "tracestate", "x-ms-invocation-id"),
+        "x-apim-user-id",
+    ],
+)
+def test_what_upstream_never_sees(name: str) -> None:
+    """Credentials, who the caller is, and what is about this connection or made anew do not go on."""
+    assert to_upstream([(b"accept", b"a"), (name.encode(), b"secret"), (b"x-a", b"1")], CALLER) == [
+        ("accept", "a"),
+        ("x-a", "1"),
+    ]
+
+
+@pytest.mark.parametrize("connection", [b"x-hop", b"close, X-Hop", b"close,x-hop ,x-other", b"\tx-hop"])
+def test_what_connection_names_stays_on_its_hop(connection: bytes) -> None:
+    """Headers that `connection` names end here, in either direction and whatever their case (RFC 9110 §7.6.1)."""
+    headers = [(b"connection", b"keep-alive"), (b"connection", connection), (b"x-hop", b"1"), (b"x-a", b"2")]
+    assert to_upstream(headers, CALLER) == [("x-a", "2")]
+    assert to_client([(name.title(), value) for name, value in headers]) == [(b"x-a", b"2")]
+
+
+def test_the_client_gets_lower_case_names() -> None:
+    """Names become lower case, as ASGI asks for; values keep theirs, and the order stays."""
+    headers = [(b"X-MS-Region", b"East US"), (b"Set-Cookie", b"A=1"), (b"set-cookie", b"B=2"), (b"Date", b"now")]
+    assert to_client(headers) == [
+        (b"x-ms-region", b"East US"),
+        (b"set-cookie", b"A=1"),
+        (b"set-cookie", b"B=2"),
+        (b"date", b"now"),
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+def test_what_the_client_never_sees(name: bytes) -> None:
+    """Headers about the connection with upstream are not the client's."""
+    assert to_client([(name.title(), b"x"), (b"Content-Length", b"5")]) == [(b"content-length", b"5")]
+
+
+def test_values_are_utf_8_or_else_latin_1() -> None:
+    """A value that is no UTF-8 is read as Latin-1, and no bytes fail."""
+    assert decoded("Büro ✨".encode()) == "Büro ✨"
+    assert decoded("Büro".encode("latin-1")) == "Büro"
+    assert first([(b"x-b", b"0"), (b"x-a", "é".encode()), (b"x-a", b"2")], b"x-a") == "é"
+    assert first([(b"x-b", b"0")], b"x-a") is None
+
+
+def test_who_calls_is_read_off_the_named_headers() -> None:
+    """A caller's field is the value of its header; an empty or absent one is no field."""
+    names = {b"x-apim-user-id": "user_id", b"x-apim-product": "product", b"x-session-id": "session_id"}
+    headers = [(b"x-apim-user-id", "Zoë".encode()), (b"x-apim-product", b""), (b"x-other", b"1")]
+    assert caller_fields(headers, names) == {"user_id": "Zoë"}
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        (b"", b""),
+        (b"api-version=2024-10-21", b"api-version=2024-10-21"),
+        (b"code=s", b""),
+        (b"code", b""),
+        (b"a=1&code=s&b=2", b"a=1&b=2"),
+        (b"code=s&code=s&api-version=1", b"api-version=1"),
+        (b"subscription-key=s&sig=s&api-key=s", b""),
+        (b"CODE=s&Subscription-Key=s", b""),
+        (b"c%6Fde=s&%73ig=s&api%2dkey=s&subscription%2Dkey=s", b""),
+        (b"code=s=s&x=y", b"x=y"),
+        (b"codes=1&barcode=2&sign=3", b"codes=1&barcode=2&sign=3"),
+        (b"a=code&b=%26code%3Ds&c=a+b%20c", b"a=code&b=%26code%3Ds&c=a+b%20c"),
+        (b"&a=1&&b=%ff&", b"&a=1&&b=%ff&"),
+    ],
+)
+def test_keys_leave_the_query(query: bytes, kept: bytes) -> None:
+    """Parameters that carry keys are taken out, however their names are written; the rest stays as it was."""
+    assert without_secrets(query) == kept
+
+
+@given(
+    name=st.sampled_from(sorted(SECRET_QUERY)),
+    others=st.lists(st.binary(max_size=9).filter(lambda pair: b"&" not in pair), max_size=3),
+    data=st.data(),
+)
+def test_no_spelling_of_a_key_gets_through(name: str, others: list[bytes], data: st.DataObject) -> None:
+    """Any mix of case and percent-encoding of a key's name is known for what it is, wherever it stands."""
+    letters = [
+        data.draw(st.sampled_from([letter, letter.upper(), f"%{ord(letter):02x}", quote(letter)])) for letter in name
+    ]
+    at = data.draw(st.integers(0, len(others)))
+    pairs = [*others[:at], "".join(letters).encode() + b"=planted", *others[at:]]
+    assert b"planted" not in without_secrets(b"&".join(pairs))
+
+
+def test_repeated_headers_arrive_in_order(upstream: Any, proxy: Any) -> None:
+    """Two Set-Cookie of upstream's reach the client as two, in order; two of the client's reach upstream as two."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.raw(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nSet-Cookie: a=1; Path=/\r\nX-Note: \xc3\xbc \xff\r\n"
+            b"Set-Cookie: b=2\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\nContent-Length: 2\r\n\r\nok"
+        )
+
+    server = upstream(script)
+    with client(proxy(server.url).url) as caller:
+        caller.connection.putrequest("GET", "/openai/models", skip_accept_encoding=True)
+        for name, value in [("api-key", "client-key-0"), ("X-B", "1"), ("x-a", "ü".encode()), ("x-b", "2")]:
+            caller.connection.putheader(name, value)
+        caller.connection.endheaders()
+        answer = caller.connection.getresponse()
+        assert answer.read() == b"ok"
+    received = [(name, value.encode("latin-1")) for name, value in answer.getheaders() if name != "x-trace-id"]
+    assert received == [
+        ("content-type", b"text/plain"),
+        ("set-cookie", b"a=1; Path=/"),
+        ("x-note", b"\xc3\xbc \xff"),
+        ("set-cookie", b"b=2"),
+        ("content-length", b"2"),
+    ]
+    (seen,) = server.seen
+    sent = [(name, value.encode("latin-1")) for name, value in seen.headers if name.startswith("x-")]
+    assert sent == [("x-b", b"1"), ("x-a", "ü".encode()), ("x-b", b"2")]
