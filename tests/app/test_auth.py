@@ -90,7 +90,7 @@ def test_without_keys_everyone_is_let_in() -> None:
 @given(st.binary(max_size=12), st.sampled_from([b"api-key", b"authorization"]))
 def test_any_bytes_are_a_wrong_key_and_no_fault(value: bytes, name: bytes) -> None:
     """Whatever a header holds, it is refused with a message that does not repeat it."""
-    with pytest.raises(Unauthorized, match="^Access denied: "):
+    with pytest.raises(Unauthorized, match=r"^Access denied: "):
         KEYS.check([(name, value)])
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,10 @@ def test_each_fault_alone(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        *[("AZURE_OPENAI_BASE_URL", url) for url in ("", "example.com", "ftp://a.example", "https://", "https://a:x", "https://[")],
+        *[
+            ("AZURE_OPENAI_BASE_URL", url)
+            for url in ("", "example.com", "ftp://a.example", "https://", "https://a:x", "https://[")
+        ],
         ("AZURE_OPENAI_BASE_URL", "https://a.example/#part"),
         *[("PROXY_TRACE_RATIO", number) for number in ("-0.1", "1.1", "nan", "inf", "1,0")],
         *[("PROXY_MAX_SECONDS", number) for number in ("0", "-1", "nan", "inf", "ten")],
@@ -212,10 +216,8 @@ def test_a_namespace_must_be_a_host_name() -> None:
 @given(st.dictionaries(st.sampled_from(sorted({*NEEDED, *BAD} - set(NOT_YET))), st.text(max_size=20)))
 def test_any_environment_gives_settings_or_the_one_error(environ: dict[str, str]) -> None:
     """Whatever the values are, nothing but SettingsError is raised."""
-    try:
+    with suppress(SettingsError):
         Settings.from_environ(environ)
-    except SettingsError as error:
-        assert error.faults
 
 
 def test_settings_show_no_secret_and_cannot_be_changed() -> None:

@@ -91,7 +91,7 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
             loaded = await self.worker.ask("function_load_request", function_id=function.id)
             assert loaded["function_id"] == function.id
         if self.functions:
-            await self.worker.line("Uvicorn running on")
+            await self.worker.wait_for("Uvicorn running on")
             await self._serve()
 
     async def _serve(self) -> None:

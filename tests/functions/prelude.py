@@ -1,9 +1,12 @@
-"""Runs in the worker before the app is loaded: lets a test see every span, and adds what fails on purpose.
+"""Runs in the worker before the app is loaded: lets a test see what is inside, and adds what fails on purpose.
 
-Each ended span is logged as a line `span {…}`. Routes under /openai/fail raise before or in the middle of an
-answer. OPENING in the environment names what happens when the lifespan is opened first: `fails` or `SIGTERM`.
+It logs a line `scope […]` with the keys of each scope that the app gets, `span {…}` for each span that has ended,
+and `opening` each time the lifespan is opened. Routes under /openai/fail raise before or in the middle of an
+answer. OPENING in the environment names what happens when the lifespan is opened first: it `fails`, it `waits` for
+SIGUSR1, or the process gets SIGTERM.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -18,12 +21,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 import app.main
 from app.main import ProxyApp
 from app.settings import Settings
 
+log = logging.getLogger("prelude")
 real_create_app = app.main.create_app
+real_call = ProxyApp.__call__
 
 
 class SpanLog(SpanProcessor):
@@ -39,7 +45,12 @@ class SpanLog(SpanProcessor):
             "parent_id": format_span_id(span.parent.span_id) if span.parent else None,
             "attributes": dict(span.attributes or {}),
         }
-        logging.getLogger("spans").info("span %s", json.dumps(line, default=str))
+        log.info("span %s", json.dumps(line, default=str))
+
+
+async def call(self: ProxyApp, scope: Scope, receive: Receive, send: Send) -> None:
+    log.info("scope %s", json.dumps(sorted(scope)))
+    await real_call(self, scope, receive, send)
 
 
 async def fail(request: Request) -> Response:
@@ -54,13 +65,19 @@ async def fail_midway(request: Request) -> Response:
     return StreamingResponse(parts())
 
 
-def disturbed(lifespan_context: Any, disturbance: str) -> Any:
+def disturbed(lifespan_context: Any, disturbance: str | None) -> Any:
     """The same lifespan, with something in the way the first time."""
     disturbances = iter([disturbance])
 
     @asynccontextmanager
     async def context(inner: Starlette) -> AsyncIterator[Mapping[str, Any] | None]:
+        log.info("opening")
         match next(disturbances, None):
+            case "waits":
+                released = asyncio.Event()
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, released.set)
+                log.info("waiting")
+                await released.wait()
             case "fails":
                 raise RuntimeError("no lifespan on purpose")
             case "SIGTERM":
@@ -74,9 +91,9 @@ def disturbed(lifespan_context: Any, disturbance: str) -> Any:
 def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
     built = real_create_app(settings, [SpanLog(), *span_processors])
     built.router.routes[:0] = [Route("/openai/fail", fail), Route("/openai/fail/midway", fail_midway)]
-    if disturbance := os.environ.get("OPENING"):
-        built.router.lifespan_context = disturbed(built.router.lifespan_context, disturbance)
+    built.router.lifespan_context = disturbed(built.router.lifespan_context, os.environ.get("OPENING"))
     return built
 
 
 app.main.create_app = create_app
+ProxyApp.__call__ = call  # type: ignore[method-assign]

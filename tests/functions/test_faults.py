@@ -4,7 +4,6 @@ import aiohttp
 import pytest
 
 from tests.functions import chat
-from tests.functions.conftest import StartHost, new_client
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 
@@ -33,12 +32,3 @@ async def test_an_answer_that_fails_midway_is_cut(
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
     await chat.ask(client, upstream)
-
-
-async def test_a_lifespan_that_fails_is_tried_again(new_host: StartHost, upstream: Upstream) -> None:
-    """A fault at the first opening of the lifespan fails that call, and the next call opens it."""
-    async with new_host(OPENING="fails") as host, new_client(host) as client:
-        async with client.get("/health/live") as answer:
-            assert answer.status == 500
-            assert set((await answer.json())["error"]) == {"message", "type", "code", "param"}
-        await chat.ask(client, upstream)

@@ -73,7 +73,7 @@ async def test_an_open_stream_may_end_by_itself(new_host: StartHost, upstream: U
         async with chat.stream(client, upstream) as stream:
             await stream.pass_on(chat.EVENTS[0])
             host.worker.process.terminate()
-            await host.worker.line("Shutting down")
+            await host.worker.wait_for("Shutting down")
             for event in chat.EVENTS[1:]:
                 await stream.pass_on(event)
             await stream.end()
@@ -87,7 +87,7 @@ async def test_a_stream_that_never_ends_is_cut(new_host: StartHost, upstream: Up
         async with new_client(host) as client, chat.stream(client, upstream, chat.in_trace(trace_id)) as stream:
             await stream.pass_on(chat.EVENTS[0])
             host.worker.process.terminate()
-            await host.worker.line("Shutting down")
+            await host.worker.wait_for("Shutting down")
             host.worker.process.terminate()
             with pytest.raises(aiohttp.ClientPayloadError):
                 await stream.answer.content.read()

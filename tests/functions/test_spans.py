@@ -18,8 +18,8 @@ async def test_one_server_span_per_call(client: aiohttp.ClientSession, host: Fun
     first, second = uuid.uuid4().hex, uuid.uuid4().hex
     await chat.ask(client, upstream, chat.in_trace(first, "b7ad6b7169203331"))
     await chat.ask(client, upstream, chat.in_trace(second))
-    await host.worker.line(second)  # calls end one after the other: nothing of the first is still to come
-    lines = [line.removeprefix("span ") for line in host.worker.lines if line.startswith("span ")]
+    await host.worker.wait_for(second)  # calls end one after the other: nothing of the first is still to come
+    lines = [line.removeprefix("span ") for line in host.worker.lines_with("span {")]
     spans = [span for span in map(json.loads, lines) if span["trace_id"] == first]
     (server,) = [span for span in spans if span["kind"] == "SERVER"]
     assert server["parent_id"] == "b7ad6b7169203331"

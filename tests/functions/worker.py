@@ -58,18 +58,14 @@ class Worker(AbstractAsyncContextManager["Worker"]):
             result: dict[str, Any] = await answer
         return result
 
-    async def line(self, part: str) -> str:
-        """Wait until the worker has written or logged a line that holds `part`."""
-        found = ""
+    def lines_with(self, part: str) -> list[str]:
+        """The lines so far that hold `part`."""
+        return [line for line in self.lines if part in line]
 
-        def seen() -> bool:
-            nonlocal found
-            found = next((line for line in self.lines if part in line), "")
-            return bool(found)
-
+    async def wait_for(self, part: str, times: int = 1) -> None:
+        """Wait until the worker has written or logged that many lines that hold `part`."""
         async with asyncio.timeout(PATIENCE), self._changed:
-            await self._changed.wait_for(seen)
-        return found
+            await self._changed.wait_for(lambda: len(self.lines_with(part)) >= times)
 
     async def exit_code(self) -> int:
         """Wait for the process to end and everything that it wrote to be in `lines`."""

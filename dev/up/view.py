@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from dev.up_call import Chunk, StreamedCall
-from dev.up_records import Record
+from dev.up.call import Chunk, StreamedCall
+from dev.up.records import Record
 
 type Span = Mapping[str, Any]
 """A finished span as the SDK's `to_json` has it."""

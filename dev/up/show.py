@@ -7,10 +7,10 @@ from typing import Final, NoReturn
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from dev.up_call import StreamedCall
-from dev.up_proxy import Proxy
-from dev.up_records import Record, Records, Unreadable
-from dev.up_view import HEADING, Span, record_json, record_line, span_tree, timeline
+from dev.up.call import StreamedCall
+from dev.up.proxy import Proxy
+from dev.up.records import Record, Records, Unreadable
+from dev.up.view import HEADING, Span, record_json, record_line, span_tree, timeline
 
 _PROMPT: Final = "What does a trace tell?"
 _PROMPT_FOR_CURL: Final = "Why trace a call?"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from dev.up_children import Children
+from dev.up.children import Children
 
 type Tell = Callable[[str, str, str], None]
 """Is told of each part: its name, its address, what it is."""

@@ -9,7 +9,7 @@ import httpx2
 from openai import AsyncAzureOpenAI, DefaultAsyncHttpxClient, OpenAIError
 from openai.types.chat import ChatCompletionChunk
 
-from dev.up_proxy import Proxy
+from dev.up.proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True)

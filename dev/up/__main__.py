@@ -21,8 +21,8 @@ from typing import NoReturn
 from rich.console import Console
 from rich.text import Text
 
-from dev.up_children import ChildEnded, Children
-from dev.up_proxy import Refused, start_proxy
+from dev.up.children import ChildEnded, Children
+from dev.up.proxy import Refused, start_proxy
 
 
 class Stopped(Exception):
@@ -76,7 +76,7 @@ async def _up(console: Console, children: Children, directory: Path, port: int, 
     with console.status("starting …"):
         proxy = await start_proxy(children, directory, os.environ, port, deployment, tell)
         # these imports take long: time enough for the proxy to do its own
-        from dev.up_show import Show
+        from dev.up.show import Show
 
         await proxy.ready()
         tell("proxy", proxy.url, "ready for calls")
