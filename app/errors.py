@@ -3,6 +3,7 @@
     ProxyError
     ├── Unauthorized        401  no or a wrong key
     ├── NotFound            404  a path outside /openai/ and /health/
+    │   └── DeploymentNotFound   no backend has it
     ├── MethodNotAllowed    405  a known operation called by another method
     ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
     ├── BadBody             400  no JSON object where the operation takes one
@@ -45,6 +46,10 @@ class NotFound(ProxyError):
     status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class DeploymentNotFound(NotFound):
+    code = "DeploymentNotFound"
 
 
 class MethodNotAllowed(ProxyError):

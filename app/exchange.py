@@ -8,6 +8,7 @@ from aiohttp import ClientError, ClientResponse
 from starlette.types import Send
 
 from app.answer import AnswerReader
+from app.attempts import Asked
 from app.body import RequestBody
 from app.cutoff import Cutoff, Reason
 from app.errors import ProxyError, UpstreamSilent, UpstreamUnreachable
@@ -16,7 +17,7 @@ from app.response import RelayedResponse, send_error
 from otel.call import Call, Status
 from otel.span import CallSpan
 
-type Ask = Callable[[], Awaitable[ClientResponse]]
+type Ask = Callable[[], Awaitable[Asked]]
 
 
 class Exchange:
@@ -63,12 +64,13 @@ class Exchange:
             await send_error(send, error, self._span.trace_id)
 
     async def _relay(self, ask: Ask, send: Send) -> None:
-        answer = self._answer = await ask()
+        asked = await ask()
+        answer = self._answer = asked.answer
         self._note_headers(answer)
         content_type = answer.headers.get("content-type", "").lower()
         encoding = answer.headers.get("content-encoding")
         reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
-        response = self._response = RelayedResponse(answer, self._call, reader, self._span.trace_id)
+        response = self._response = RelayedResponse(asked, self._call, reader, self._span.trace_id)
         response.client_gone = self._client_gone
         await response.run(send)
         if self._client_gone:

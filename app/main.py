@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from app.attempts import Attempts, UsageRefusals
 from app.auth import ClientKeys, EntraAuth, KeyAuth, UpstreamAuth
 from app.backends import Backend, Backends
 from app.calls import OpenCalls
@@ -20,9 +21,11 @@ from app.door import Door
 from app.errors import MethodNotAllowed, NotFound
 from app.headers import without_secrets
 from app.health import Delivery, Readiness, health_router
+from app.inbound import InboundReader, Sticky
 from app.lifecycle import Lifecycle
 from app.relay import Relay, current_trace_id
-from app.settings import BackendSettings, HubSettings, Settings
+from app.settings import HubSettings, Settings
+from app.settings_backends import BackendSettings
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -48,7 +51,7 @@ class ProxyApp(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             scope["query_string"] = without_secrets(scope["query_string"])
-            server = getattr(send, "__self__", None)
+            server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
             if getattr(server, "default_headers", None):
                 server.default_headers = []  # type: ignore[union-attr]
         await super().__call__(scope, receive, send)
@@ -86,8 +89,13 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
     lifecycle = Lifecycle(calls, settings.shutdown_seconds, sender.start, flush, credentials.close)
     relay = Relay(
         door=door,
-        backends=Backends(tuple(_backend(backend, credentials) for backend in settings.backends)),
-        session=lifecycle.session,
+        reader=InboundReader(settings.ask_for_usage, Sticky.parse(settings.sticky)),
+        attempts=Attempts(
+            Backends([_backend(backend, credentials) for backend in settings.backends]),
+            lifecycle.session,
+            door.caller_headers,
+            UsageRefusals(),
+        ),
         tracer=provider.get_tracer(SCOPE),
         calls=calls,
         max_request_bytes=settings.max_request_bytes,
@@ -141,7 +149,7 @@ class _Credentials:
 
 def _backend(settings: BackendSettings, credentials: _Credentials) -> Backend:
     auth = KeyAuth(settings.key) if settings.key else credentials.upstream()
-    return Backend.at(settings.name, settings.base_url, auth)
+    return Backend.at(settings.name, settings.base_url, auth, settings.priority, settings.deployments)
 
 
 def _hub(settings: HubSettings) -> Hub:

@@ -1,4 +1,7 @@
-"""RelayedResponse: upstream's answer to the client, chunk by chunk, each sent first and looked at afterwards."""
+"""RelayedResponse: upstream's answer to the client, chunk by chunk, each sent first and looked at afterwards.
+
+Only where usage was asked for on the client's behalf is a chunk searched before it is sent (`app.usage_event`).
+"""
 
 import logging
 import time
@@ -7,8 +10,10 @@ from aiohttp import ClientResponse
 from starlette.types import Send
 
 from app.answer import AnswerReader
+from app.attempts import Asked
 from app.errors import ProxyError
 from app.headers import to_client
+from app.usage_event import UsageEventFilter
 from otel.call import Call
 
 log = logging.getLogger(__name__)
@@ -23,8 +28,10 @@ class RelayedResponse:
     a call from. This one holds no task and no generator: whatever stops it, stops it inside `run`.
     """
 
-    def __init__(self, upstream: ClientResponse, call: Call, reader: AnswerReader, trace_id: str) -> None:
-        self._upstream = upstream
+    def __init__(self, asked: Asked, call: Call, reader: AnswerReader, trace_id: str) -> None:
+        upstream = self._upstream = asked.answer
+        self._already_read = asked.already_read
+        self._filter = UsageEventFilter() if asked.filters_usage and _is_event_stream(upstream) else None
         self._call = call
         self._reader: AnswerReader | None = reader
         self._headers = [
@@ -43,13 +50,20 @@ class RelayedResponse:
         """
         call, content = self._call, self._upstream.content
         await send({"type": "http.response.start", "status": self._upstream.status, "headers": self._headers})
-        while chunk := await content.readany():
+        chunk, self._already_read = self._already_read, b""
+        while chunk or (chunk := await content.readany()):
             if call.first_chunk_ns is None:
                 call.first_chunk_ns = time.monotonic_ns()
-            if not self.client_gone:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._pass_on(chunk if self._filter is None else self._filter.feed(chunk), send)
             self._look(chunk)
+            chunk = b""
         self.ended = True
+        if self._filter is not None:
+            await self._pass_on(self._filter.close(), send)
+
+    async def _pass_on(self, chunk: bytes, send: Send) -> None:
+        if chunk and not self.client_gone:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     def close_reader(self) -> None:
         """Let the reader take in what it kept; nothing is sent or awaited here."""
@@ -73,6 +87,10 @@ class RelayedResponse:
         except Exception:  # telemetry never hurts a call
             log.exception("an answer could not be read; its record will lack facts")
             self._reader = None
+
+
+def _is_event_stream(upstream: ClientResponse) -> bool:
+    return "text/event-stream" in upstream.headers.get("content-type", "").lower()
 
 
 async def send_error(send: Send, error: ProxyError, trace_id: str | None) -> None:

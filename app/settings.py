@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from app.settings_backends import BackendSettings, endpoint, read_backends, url_fault
+
 DEFAULT_CALLER_HEADERS = (
     "subscription_id=x-apim-subscription-id,product=x-apim-product,user_id=x-apim-user-id,"
     "app_id=x-apim-app-id,session_id=x-session-id"
 )
 NOT_YET = (
-    "AZURE_OPENAI_BACKENDS",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "PROXY_ENTRA_TENANT",
@@ -21,7 +22,6 @@ NOT_YET = (
     "PROXY_TRACE_CALLER",
     "PROXY_REDACT",
     "PROXY_TRACE_CONTENT",
-    "PROXY_STICKY",
 )
 
 
@@ -31,15 +31,6 @@ class SettingsError(ValueError):
     def __init__(self, faults: list[str]) -> None:
         super().__init__("the environment cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
         self.faults = faults
-
-
-@dataclass(frozen=True, slots=True)
-class BackendSettings:
-    """One Azure OpenAI resource; `key` None means Entra ID."""
-
-    name: str
-    base_url: str
-    key: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +62,8 @@ class Settings:
     capture_content: bool = True
     trace_ratio: float | None = None
     drain_on_abort: bool = False
+    ask_for_usage: bool = True
+    sticky: str | None = None
     spool_dir: Path = field(default_factory=default_spool_dir)
     spool_max_bytes: int = 1024**3
     ready_max_backlog_s: float | None = None
@@ -103,7 +96,7 @@ class _Reader:
         if self._flag("OTEL_SDK_DISABLED"):
             self._fault("OTEL_SDK_DISABLED would lose every record, since records are made of spans")
         settings = Settings(
-            backends=(self._backend(),),
+            backends=self._backends(),
             hub=self._hub(),
             blob_container_url=self._container_url(),
             blob_conn_str=self._text("AZURE_BLOB_CONN_STR"),
@@ -113,6 +106,8 @@ class _Reader:
             capture_content=self._choice("PROXY_CONTENT", "full", "none") == "full",
             trace_ratio=self._number("PROXY_TRACE_RATIO", None, lambda ratio: 0 <= ratio <= 1, "from 0 to 1"),
             drain_on_abort=self._choice("PROXY_ON_CLIENT_ABORT", "cancel", "drain") == "drain",
+            ask_for_usage=self._choice("PROXY_STREAM_USAGE", "inject", "off") == "inject",
+            sticky=self._sticky(),
             spool_dir=Path(self._text("PROXY_SPOOL_DIR") or default_spool_dir()),
             spool_max_bytes=self._positive_whole("PROXY_SPOOL_MAX_BYTES", 1024**3),
             ready_max_backlog_s=self._number("PROXY_READY_MAX_BACKLOG_SECONDS", None, lambda s: s > 0, "above 0"),
@@ -120,21 +115,29 @@ class _Reader:
             max_seconds=self._positive("PROXY_MAX_SECONDS", 600.0),
             shutdown_seconds=self._positive("PROXY_SHUTDOWN_SECONDS", 10.0),
         )
-        self._choice("PROXY_STREAM_USAGE", "inject", "off")
         if self._faults:
             raise SettingsError(self._faults)
         return settings
 
-    def _backend(self) -> BackendSettings:
+    def _backends(self) -> tuple[BackendSettings, ...]:
+        text = self._text("AZURE_OPENAI_BACKENDS")
+        if text is not None:
+            backends, faults = read_backends(text)
+            self._faults += faults
+            return backends
         base_url = self._text("AZURE_OPENAI_BASE_URL")
         if base_url is None:
             self._fault("AZURE_OPENAI_BASE_URL is missing: the endpoint of the Azure OpenAI resource")
-            base_url = ""
-        elif fault := _url_fault(base_url):
+        elif fault := url_fault(base_url):
             self._fault(f"AZURE_OPENAI_BASE_URL {fault}")
-        base_url = base_url.rstrip("/").removesuffix("/openai")
         key = self._text("AZURE_OPENAI_KEY")
-        return BackendSettings("default", base_url, key and self._key("AZURE_OPENAI_KEY", key))
+        return (BackendSettings("default", endpoint(base_url or ""), key and self._key("AZURE_OPENAI_KEY", key)),)
+
+    def _sticky(self) -> str | None:
+        text = self._text("PROXY_STICKY")
+        if text is not None and not re.fullmatch(r"(header|body):[\w-]+", text):
+            self._fault("PROXY_STICKY must be header:NAME or body:FIELD")
+        return text
 
     def _api_version(self) -> str | None:
         version = self._text("AZURE_OPENAI_API_VERSION")
@@ -172,7 +175,7 @@ class _Reader:
 
     def _container_url(self) -> str | None:
         url, conn_str = self._text("AZURE_BLOB_CONTAINER_URL"), self._text("AZURE_BLOB_CONN_STR")
-        if url and (fault := _url_fault(url)):
+        if url and (fault := url_fault(url)):
             self._fault(f"AZURE_BLOB_CONTAINER_URL {fault}")
         elif url and not urlsplit(url).path.strip("/"):
             self._fault("AZURE_BLOB_CONTAINER_URL names no container: https://account.blob.core.windows.net/container")
@@ -243,17 +246,3 @@ class _Reader:
             )
             or default
         )
-
-
-def _url_fault(url: str) -> str | None:
-    """What is wrong with an upstream's URL, without repeating it: it may hold a credential."""
-    try:
-        parts = urlsplit(url)
-        _ = parts.port
-    except ValueError:
-        return "is no URL"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return "must be an http or https URL"
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return "must hold no user, password, query or fragment"
-    return None

@@ -13,7 +13,7 @@ from exporters.directory import OwnDirectory
 from exporters.journal import interrupted_lines
 from exporters.lock import DirectoryLock
 from exporters.record import adopted, record_id
-from exporters.segment import SEALED, Segment, is_segment, read_segment, segment_name
+from exporters.segment import SEALED, Segment, is_segment, is_taken, read_segment, segment_name
 from exporters.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -34,28 +34,29 @@ def adopt(own: OwnDirectory, spool: Spool) -> int:
                 elsewhere += _size(path.with_suffix(""))
                 continue
             try:
-                _take_over(lock.directory, own, spool)
+                taken += _take_over(lock.directory, own, spool)
             except BaseException:
                 lock.release()
                 raise
             lock.remove()
-            taken += 1
         except OSError as fault:
             log.warning("a directory of the spool cannot be adopted: %s", fault.strerror)
     spool.bytes_elsewhere = elsewhere
     return taken
 
 
-def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> None:
+def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> bool:
+    """Empty and remove a dead process's directory; False if it never made one. Raises OSError."""
     if not directory.is_dir():
-        return
+        return False
     calls = interrupted_lines(directory)
     segments = sorted(filter(is_segment, directory.iterdir()))
     finished = _finished({record_id(line) for _, line in calls if line}, segments)
-    moved = [_move(path, own.path()) for path in segments]
-    spool.take_in(segment for segment in moved if segment.size)
-    for segment in moved:
-        if not segment.size:
+    for path in segments:
+        segment = _move(path, own.path())
+        if segment.size:
+            spool.take_in([segment])
+        else:
             segment.path.unlink()
     for path, line in calls:
         # the cap and the disk may refuse it: that is counted, and not tried for ever
@@ -63,20 +64,23 @@ def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> None:
             spool.append(adopted(line, datetime.now(UTC)))
         path.unlink()
     directory.rmdir()
-    if moved or calls:
-        log.info("adopted %d segments of a process that has ended", len(moved))
+    log.info("adopted %d segments of a process that has ended", len(segments))
+    return True
 
 
 def _finished(ids: set[str | None], segments: list[Path]) -> set[str | None]:
-    """Those of `ids` that a segment already holds: the process died between a record and the end of its call."""
+    """Those of `ids` that a segment already holds: the process died between a record and the end of its call.
+
+    A torn line does not count, though it may show an id: it will be dropped.
+    """
     if not ids:
         return set()
-    return ids & {record_id(line) for path in segments for line in path.read_bytes().split(b"\n")}
+    return ids & {record_id(line) for path in segments for line in path.read_bytes().split(b"\n")[:-1]}
 
 
 def _move(path: Path, to: Path) -> Segment:
     target = to / path.with_suffix(SEALED).name
-    while target.exists():  # two processes can begin a segment in the same nanosecond
+    while is_taken(target):  # two processes can begin a segment in the same nanosecond
         created, _, counter = target.stem.partition("-")
         target = to / (segment_name(int(created, 16), int(counter) + 1) + SEALED)
     return read_segment(path.rename(target))

@@ -20,14 +20,16 @@ class OwnDirectory:
     def path(self) -> Path:
         """The directory, which exists and is locked; raises OSError."""
         with self._guard:
-            if self._lock is None:
+            lost = self._lock
+            if lost is None or not lost.is_in_place:
                 make_private(self.root)
-                self._lock = DirectoryLock.take(self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock")
-                if self._lock is None:
-                    raise BlockingIOError(errno.EAGAIN, "the lock of a new directory is held")
+                # the same name again, so that what the directory still holds is found should this process die
+                path = lost.path if lost else self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock"
+                self._lock = DirectoryLock.make(path)
+                if lost:
+                    lost.release()
             directory = self._lock.directory
-            if not directory.is_dir():
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory.mkdir(mode=0o700, exist_ok=True)
             return directory
 
     def owns(self, lock_path: Path) -> bool:

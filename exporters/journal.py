@@ -44,6 +44,9 @@ class Journal:
         """Keep `line`, the record of an interrupted call, until that call ends."""
         try:
             slot = self._free.pop() if self._free else self._open()
+            if not os.fstat(slot.fd).st_nlink:  # the file was removed by someone: no one would find the call in it
+                os.close(slot.fd)
+                slot = self._open()
             try:
                 write_all(slot.fd, line)
             except OSError:
@@ -65,13 +68,14 @@ class Journal:
 
     def close(self) -> None:
         """Remove the free slots; those of calls that have not ended stay, for adoption."""
-        for slot in self._free:
+        # taken away first: the calls' own thread may be about to end one
+        free, self._free = self._free, []
+        taken, self._taken = self._taken, {}
+        for slot in free:
             slot.path.unlink(missing_ok=True)
             os.close(slot.fd)
-        for slot in self._taken.values():
+        for slot in taken.values():
             os.close(slot.fd)
-        self._free.clear()
-        self._taken.clear()
 
     def _open(self) -> _Slot:
         self._opened += 1

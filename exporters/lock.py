@@ -18,21 +18,43 @@ class DirectoryLock:
         self._fd = fd
 
     @classmethod
+    def make(cls, path: Path) -> "DirectoryLock":
+        """A new lock file, which no one can find before it is locked. Raises OSError."""
+        unseen = path.with_suffix(".new")
+        fd = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unseen.rename(path)
+        except BaseException:
+            os.close(fd)
+            unseen.unlink(missing_ok=True)
+            raise
+        return cls(path, fd)
+
+    @classmethod
     def take(cls, path: Path) -> "DirectoryLock | None":
-        """Lock the file, made if need be; None when another holds it. Raises OSError."""
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        """Lock a file that is there; None when another holds it or has just removed it. Raises OSError."""
+        try:
+            fd = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # its last owner may have removed the file between our open and our lock: then the lock guards nothing
-            if os.fstat(fd).st_ino == path.stat().st_ino:
+            if os.fstat(fd).st_nlink:
                 return cls(path, fd)
-        except (BlockingIOError, FileNotFoundError):
+        except BlockingIOError:
             pass
         except BaseException:
             os.close(fd)
             raise
         os.close(fd)
         return None
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether others can find it: what cleans up temp directories may have removed the file."""
+        return os.fstat(self._fd).st_nlink > 0
 
     @property
     def directory(self) -> Path:

@@ -7,12 +7,14 @@ The first number is the time of creation (nanoseconds since the epoch, hexadecim
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 SEALED: Final = ".ndjson"
 OPEN: Final = ".open"
+_NAME: Final = re.compile(r"[0-9a-f]{18}-\d{8,}\.(ndjson|open)")
 
 
 @dataclass(slots=True)
@@ -40,8 +42,13 @@ def segment_name(created_ns: int, counter: int) -> str:
 
 
 def is_segment(path: Path) -> bool:
-    """Whether a file is a segment, open or sealed."""
-    return path.suffix in (SEALED, OPEN)
+    """Whether a file is a segment, open or sealed, by its name."""
+    return _NAME.fullmatch(path.name) is not None
+
+
+def is_taken(path: Path) -> bool:
+    """Whether a segment of that name, open or sealed, is there: renaming another to it would destroy it."""
+    return path.with_suffix(OPEN).exists() or path.with_suffix(SEALED).exists()
 
 
 def read_segment(path: Path) -> Segment:

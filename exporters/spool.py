@@ -31,7 +31,7 @@ from typing import Final
 
 from exporters.directory import OwnDirectory
 from exporters.losses import Losses
-from exporters.segment import OPEN, SEALED, Segment, read_segment, segment_name, write_all
+from exporters.segment import OPEN, SEALED, Segment, is_segment, is_taken, read_segment, segment_name, write_all
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,12 @@ class Spool:
         self._open: Segment | None = None
         self._sealed: deque[Segment] = deque()
         self._claimed: Segment | None = None
+        self._in_hand = False
         self._unsynced: dict[Path, int] = {}
         self._bytes = 0
         self._records = 0
         self._counter = 0
+        self._newest_ns = 0
         self._closed = False
         self.bytes_elsewhere = 0
         """What the directories of other living processes hold, as last measured."""
@@ -87,34 +89,39 @@ class Spool:
         return reason is None
 
     def seal(self, older_than_s: float = 0.0) -> None:
-        """Seal the open segment if its first record is at least that old."""
+        """Seal the open segment if its first record is at least that old, or of a time that the clock has yet to reach
+        again, having been set back."""
         with self._guard:
-            if self._open and self._clock_ns() - self._open.created_ns >= older_than_s * 1e9:
+            if self._open and not 0 <= self._clock_ns() - self._open.created_ns < older_than_s * 1e9:
                 self._seal()
 
     def claim(self) -> Segment | None:
         """The oldest sealed segment, synced to disk; claimed until acknowledged or given back, one at a time."""
         with self._guard:
-            if self._claimed or not self._sealed:
+            if self._in_hand or not (self._claimed or self._sealed):
                 return None
-            segment = self._claimed = self._sealed.popleft()
+            # the one given back stays the next: its sender knows how much of it has arrived
+            segment = self._claimed = self._claimed or self._sealed.popleft()
+            self._in_hand = True
             fd = self._unsynced.pop(segment.path, -1)
         _sync_and_close(fd)
         return segment
 
     def acknowledge(self, segment: Segment) -> None:
         """The hub has all of it: remove it."""
-        segment.path.unlink(missing_ok=True)
+        try:
+            segment.path.unlink(missing_ok=True)
+        except OSError as fault:  # such as a disk that is read-only now: who finds the segment sends it once more
+            log.error("a segment that was sent cannot be removed: %s", fault.strerror)
         with self._guard:
-            self._claimed = None
+            self._claimed, self._in_hand = None, False
             self._bytes -= segment.size
             self._records -= segment.records
 
     def give_back(self, segment: Segment) -> None:
         """It was not sent: it is the next to be claimed again."""
         with self._guard:
-            self._claimed = None
-            self._sealed.appendleft(segment)
+            self._claimed, self._in_hand = segment, False
 
     def take_in(self, segments: Iterable[Segment]) -> None:
         """Add sealed segments that were moved into our directory, in the place that their age gives them."""
@@ -126,13 +133,19 @@ class Spool:
             self._sealed = deque(sorted(self._sealed, key=lambda segment: segment.path.name))
 
     def import_segment(self, name: str, content: bytes) -> None:
-        """Add a segment that comes from elsewhere, synced to disk; raises OSError."""
+        """Add a segment that comes from elsewhere, synced to disk; raises OSError, and leaves nothing of it then."""
         path = self._directory.path() / name
+        if not is_segment(path):
+            raise OSError(errno.EINVAL, "no segment's name")
         with path.open("xb") as file:
-            os.chmod(path, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            try:
+                os.chmod(path, 0o600)
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError:
+                path.unlink(missing_ok=True)
+                raise
         self.take_in([read_segment(path)])
 
     def backlog(self) -> Backlog:
@@ -175,8 +188,11 @@ class Spool:
     def _begin(self) -> Segment:
         """Open a new segment; raises OSError."""
         directory = self._directory.path()
+        # a clock that is set back must not change the order of the names
+        self._newest_ns = max(self._clock_ns(), self._newest_ns)
         self._counter += 1
-        path = directory / (segment_name(self._clock_ns(), self._counter) + OPEN)
+        while is_taken(path := directory / (segment_name(self._newest_ns, self._counter) + OPEN)):
+            self._counter += 1
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._open = Segment(path, 0, 0)
         return self._open

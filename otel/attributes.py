@@ -13,6 +13,7 @@ SCOPE: Final = "azure_openai_proxy"
 FIRST_CHUNK: Final = "gen_ai.first_chunk"
 FIRST_TOKEN: Final = "gen_ai.first_token"
 END_OF_STREAM: Final = "gen_ai.end_of_stream"
+ATTEMPT: Final = "proxy.attempt"
 
 # GenAI semantic conventions: the request
 OPERATION_NAME: Final = "gen_ai.operation.name"

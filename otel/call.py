@@ -81,6 +81,15 @@ class Request:
 
 
 @dataclass(slots=True)
+class Attempt:
+    """One request sent upstream; without an `http_status` it had no answer."""
+
+    backend: str
+    at_ns: int
+    http_status: int | None = None
+
+
+@dataclass(slots=True)
 class Call:
     """One call: who, what, where to, what came back and when.
 
@@ -106,7 +115,7 @@ class Call:
     backend: str | None = None
     server_address: str | None = None
     server_port: int | None = None
-    attempts: int = 0
+    attempts: list[Attempt] = field(default_factory=list)
     http_status: int | None = None
     region: str | None = None
     apim_request_id: str | None = None

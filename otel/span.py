@@ -60,6 +60,11 @@ class CallSpan:
 
     def _add_events(self) -> None:
         call = self.call
+        for attempt in call.attempts:
+            where: dict[str, AttributeValue] = {a.BACKEND: attempt.backend}
+            if attempt.http_status is not None:
+                where[a.HTTP_STATUS] = attempt.http_status
+            self._span.add_event(a.ATTEMPT, where, timestamp=_wall(call, attempt.at_ns))
         if not call.request.stream:
             return
         for name, at in ((a.FIRST_CHUNK, call.first_chunk_ns), (a.FIRST_TOKEN, call.first_token_ns)):
@@ -111,7 +116,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.STATUS: call.status.value,
         a.REGION: call.region,
         a.BACKEND: call.backend,
-        a.ATTEMPTS: call.attempts,
+        a.ATTEMPTS: len(call.attempts),
         a.HTTP_STATUS: call.http_status,
         a.SPILLED_OVER: call.spilled_over,
         a.APIM_REQUEST_ID: call.apim_request_id,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.answer import MAX_JSON, AnswerReader
@@ -56,6 +56,7 @@ def test_a_stream_gives_its_facts() -> None:
     assert call.status is Status.COMPLETED
 
 
+@settings(deadline=None)
 @given(cuts=st.lists(st.integers(0, len(b"".join(STREAM_WITH_USAGE))), max_size=30))
 def test_how_a_stream_is_cut_does_not_matter(cuts: list[int]) -> None:
     """The facts are the same whatever the pieces."""
@@ -273,6 +274,7 @@ def test_what_is_neither_json_nor_a_stream_is_counted() -> None:
     assert call.answer.choices == []
 
 
+@settings(deadline=None)
 @given(body=st.binary(max_size=60), content_type=st.sampled_from([JSON, SSE]), status=st.sampled_from([200, 500]))
 @pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
 def test_no_bytes_fail(encoding: str | None, body: bytes, content_type: str, status: int) -> None:

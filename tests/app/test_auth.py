@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ClientAuthenticationError
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.auth import SCOPE, ClientKeys, EntraAuth, KeyAuth
@@ -87,6 +87,7 @@ def test_without_keys_everyone_is_let_in() -> None:
     assert lets_in(keys=ClientKeys([]))
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=12), st.sampled_from([b"api-key", b"authorization"]))
 def test_any_bytes_are_a_wrong_key_and_no_fault(value: bytes, name: bytes) -> None:
     """Whatever a header holds, it is refused with a message that does not repeat it."""

@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.headers import HOP_BY_HOP, SECRET_QUERY, caller_fields, decoded, first, to_client, to_upstream, without_secrets
@@ -17,6 +17,7 @@ NAMES = st.sampled_from([b"accept", b"x-a", b"x-b", b"x-ms-client-request-id", b
 VALUES = st.text(st.characters(exclude_categories=["C"]), max_size=8).map(str.encode)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
 def test_what_is_not_named_passes(headers: list[tuple[bytes, bytes]]) -> None:
     """Headers nobody named pass both ways: all of them, repeats and order kept, with the bytes they came with."""
@@ -107,6 +108,7 @@ def test_keys_leave_the_query(query: bytes, kept: bytes) -> None:
     assert without_secrets(query) == kept
 
 
+@settings(deadline=None)
 @given(
     name=st.sampled_from(sorted(SECRET_QUERY)),
     others=st.lists(st.binary(max_size=9).filter(lambda pair: b"&" not in pair), max_size=3),

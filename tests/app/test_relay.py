@@ -78,7 +78,7 @@ def test_a_stream_arrives_byte_for_byte_and_leaves_a_record(upstream: Any, proxy
     """An event stream is not touched; its record joins the deltas and has the stream's times."""
     server = upstream(streaming(STREAM_WITH_USAGE))
     with client(proxy(server.url).url) as caller:
-        answer = caller.chat(stream=True)
+        answer = caller.send("POST", CHAT, chat_body(stream=True, stream_options={"include_usage": True}))
         assert answer.read() == b"".join(STREAM_WITH_USAGE)
     record = hub.record(answer.trace_id)
     assert record["type"] == "stream_completion"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from app.settings import DEFAULT_CALLER_HEADERS, NOT_YET, Settings, SettingsError
@@ -213,6 +214,7 @@ def test_a_namespace_must_be_a_host_name() -> None:
         assert "hub-secret" not in fault
 
 
+@trials(deadline=None)
 @given(st.dictionaries(st.sampled_from(sorted({*NEEDED, *BAD} - set(NOT_YET))), st.text(max_size=20)))
 def test_any_environment_gives_settings_or_the_one_error(environ: dict[str, str]) -> None:
     """Whatever the values are, nothing but SettingsError is raised."""

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.sse import EventTooLarge, SseScanner
@@ -52,12 +52,14 @@ STREAMS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(stream=STREAMS)
 def test_events_are_those_of_the_specification(stream: bytes) -> None:
     """A whole stream gives the events that a line-by-line reading of the specification gives."""
     assert scan(stream) == reference(stream)
 
 
+@settings(deadline=None)
 @given(stream=STREAMS, cuts=st.lists(st.integers(0, 200), max_size=20))
 def test_pieces_do_not_matter(stream: bytes, cuts: list[int]) -> None:
     """A stream cut at any bytes, empty pieces included, gives the events of the whole one."""
@@ -66,6 +68,7 @@ def test_pieces_do_not_matter(stream: bytes, cuts: list[int]) -> None:
     assert scan(*pieces) == scan(stream)
 
 
+@settings(deadline=None)
 @given(stream=STREAMS)
 def test_byte_by_byte(stream: bytes) -> None:
     """A stream cut at every byte gives the events of the whole one."""

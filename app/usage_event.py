@@ -1,0 +1,89 @@
+"""Token usage of a stream whose client did not ask for it: asked for on its behalf, and taken out again."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import orjson
+
+from app.operations.json_text import load
+
+_TAKES_OPTIONS: Final = frozenset({"chat/completions", "completions"})
+ASK: Final = b'"stream_options":{"include_usage":true},'
+_FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
+_OVERLAP: Final = 64
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+
+
+def asking_body(suffix: str, body: bytes, parsed: Mapping[str, object]) -> bytes | None:
+    """The body with usage asked for; None where that is not to be done.
+
+    The client's bytes stay as they are but for the added member, unless it gave stream options of its own.
+    """
+    options = parsed.get("stream_options")
+    if suffix not in _TAKES_OPTIONS or parsed.get("stream") is not True or parsed.get("data_sources") is not None:
+        return None
+    if "stream_options" not in parsed:
+        start = body.index(b"{") + 1
+        return body[:start] + ASK + body[start:]
+    if options is not None and (not isinstance(options, dict) or options.get("include_usage") is True):
+        return None  # asked for already, or something upstream shall refuse
+    return orjson.dumps({**parsed, "stream_options": {**(options or {}), "include_usage": True}})
+
+
+class UsageEventFilter:
+    """Takes the added event out of a stream.
+
+    Until a finish reason has passed, bytes go on untouched and at once: the event comes after it. From there on each
+    event is held until its end, and the one with usage and without choices is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._finished = False
+        self._tail = b""
+        self._held = b""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take bytes from upstream; the bytes to send on now, perhaps none."""
+        if not self._finished:
+            seen = self._tail + chunk
+            found = _FINISHED.search(seen)
+            self._tail = seen[-_OVERLAP:]
+            if found is None:
+                return chunk
+            self._finished = True
+            end = _EVENT_END.search(seen, found.end())
+            if end is None:  # the rest of this event comes later, and is no event by itself: it passes at its end
+                return chunk
+            passed = len(chunk) - (len(seen) - end.end())
+            return chunk[:passed] + self._whole_events(chunk[passed:])
+        return self._whole_events(chunk)
+
+    def close(self) -> bytes:
+        """What is still held when the stream ends without an event's end."""
+        held, self._held = self._held, b""
+        return held
+
+    def _whole_events(self, more: bytes) -> bytes:
+        self._held += more
+        passed = []
+        start = 0
+        for end in _EVENT_END.finditer(self._held):
+            event = self._held[start : end.end()]
+            if not _is_usage(event):
+                passed.append(event)
+            start = end.end()
+        self._held = self._held[start:]
+        return b"".join(passed)
+
+
+def _is_usage(event: bytes) -> bool:
+    """Whether an event holds usage and no choices: the one that was asked for."""
+    if b'"usage"' not in event:
+        return False
+    data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
+    try:
+        parsed = load(data)
+    except ValueError:
+        return False
+    return isinstance(parsed, dict) and bool(parsed.get("usage")) and not parsed.get("choices")

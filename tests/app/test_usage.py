@@ -1,0 +1,145 @@
+"""Token usage for streams whose client did not ask for it: asked for, recorded, and taken out of the stream again."""
+
+import asyncio
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.usage_event import UsageEventFilter, asking_body
+from tests.kit.hub import HubReader
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import CHAT, STREAM, STREAM_WITH_USAGE, TEXT, USAGE, chat_body, client
+
+REFUSAL = b'{"error":{"message":"Unrecognized request argument supplied: stream_options","code":null}}'
+
+
+def events(of: list[bytes]) -> Any:
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.stream_head()
+        for one in of:
+            await reply.chunk(one)
+        await reply.end()
+
+    return script
+
+
+def test_usage_is_asked_for_recorded_and_taken_out_again(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """The client's stream is what it would have been; upstream was asked, uncompressed; the record has the usage."""
+    server = upstream(events(STREAM_WITH_USAGE))
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat(stream=True, accept_encoding="gzip")
+        assert answer.read() == b"".join(STREAM)
+    (seen,) = server.seen
+    assert json.loads(seen.body) == {**json.loads(chat_body(stream=True)), "stream_options": {"include_usage": True}}
+    assert seen.header("accept-encoding") is None
+    record = hub.record(answer.trace_id)
+    assert (record["usage"], record["usage_source"], record["content"]) == (USAGE, "reported", TEXT)
+
+
+def test_every_event_before_the_end_arrives_before_the_next_is_sent(upstream: Any, proxy: Any) -> None:
+    """Asking for usage holds back nothing: each event is with the client before upstream sends the next."""
+    received = asyncio.Semaphore(0)
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.stream_head()
+        for one in STREAM_WITH_USAGE:
+            await reply.chunk(one)
+            if one in STREAM:
+                await received.acquire()
+        await reply.end()
+
+    server = upstream(script)
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat(stream=True)
+        for one in STREAM:
+            assert answer.some() == one
+            server.loop.call_soon_threadsafe(received.release)
+        assert answer.some() == b""
+
+
+def test_a_refusal_is_not_the_clients_to_see_and_is_remembered(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Where upstream answers 400 for stream_options, the call is made without, and the next one at once so."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        if b"stream_options" in request.body:
+            await reply.json(REFUSAL, 400)
+        else:
+            await events(STREAM)(request, reply)
+
+    server = upstream(script)
+    with client(proxy(server.url).url) as caller:
+        answers = [caller.chat(stream=True) for _ in range(1)]
+        assert answers[0].read() == b"".join(STREAM)
+        again = caller.chat(stream=True)
+        assert again.read() == b"".join(STREAM)
+        caller.send("POST", CHAT.replace("2024-10-21", "other"), chat_body(stream=True)).read()
+    asked = [b"stream_options" in seen.body for seen in server.seen]
+    assert asked == [True, False, False, True, False]
+    assert server.seen[1].body == chat_body(stream=True)
+    assert hub.record(answers[0].trace_id)["attempts"] == 2
+    assert hub.record(again.trace_id)["attempts"] == 1
+
+
+def test_another_400_is_the_clients(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A 400 for anything else arrives whole, and nothing is asked twice."""
+    body = b'{"error":{"code":"content_filter","message":"The prompt was filtered."}}'
+    server = upstream(lambda request, reply: reply.json(body, 400))
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat(stream=True)
+        assert (answer.status, answer.read()) == (400, body)
+    assert len(server.seen) == 1
+    assert hub.record(answer.trace_id)["error"]["code"] == "content_filter"
+
+
+def test_the_clients_own_options_are_kept() -> None:
+    """What the client set stays; usage is added; its own wish for usage, a refused option and a plain call are left."""
+    options = json.loads(asking("stream_options", {"include_obfuscation": False}) or b"")["stream_options"]
+    assert options == {"include_obfuscation": False, "include_usage": True}
+    assert json.loads(asking("stream_options", None) or b"")["stream_options"] == {"include_usage": True}
+    assert asking("stream_options", {"include_usage": True}) is None
+    assert asking("stream_options", "odd") is None
+    assert asking("data_sources", []) is None
+    assert asking_body("chat/completions", b"{}", {}) is None
+    assert asking_body("embeddings", b'{"stream":true}', {"stream": True}) is None
+
+
+def asking(name: str, value: object) -> bytes | None:
+    parsed = {"stream": True, name: value}
+    return asking_body("chat/completions", json.dumps(parsed).encode(), parsed)
+
+
+def test_only_a_member_is_added_to_the_clients_bytes() -> None:
+    """The client's own bytes follow the added member exactly, odd spacing and all."""
+    body = b' {\n "stream" : true , "x":1.00}'
+    asked = asking_body("completions", body, {"stream": True})
+    assert asked is not None
+    assert asked.replace(b'"stream_options":{"include_usage":true},', b"") == body
+
+
+@given(st.data(), st.sampled_from([b"\n", b"\r\n"]))
+def test_the_event_is_taken_out_wherever_the_bytes_are_cut(data: st.DataObject, line_end: bytes) -> None:
+    """However the stream is cut into pieces, just the added event is missing from it."""
+    whole = b"".join(STREAM_WITH_USAGE).replace(b"\n", line_end)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(whole) - 1), max_size=12)))
+    filtering = UsageEventFilter()
+    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert b"".join([*map(filtering.feed, pieces), filtering.close()]) == b"".join(STREAM).replace(b"\n", line_end)
+
+
+@given(st.integers(0, 400))
+def test_nothing_is_lost_of_a_stream_that_breaks_off(end: int) -> None:
+    """What was held when a stream ends without an event's end still passes, unchanged."""
+    whole = b"".join(STREAM)
+    broken = whole[: len(whole) - end]
+    filtering = UsageEventFilter()
+    assert filtering.feed(broken) + filtering.close() == broken
+
+
+def test_text_that_speaks_of_usage_stays() -> None:
+    """An event with choices is never taken out, whatever it says."""
+    spoken = b'data: {"choices":[{"index":1,"delta":{"content":"x"}}],"usage":{"total_tokens":1}}\n\n'
+    filtering = UsageEventFilter()
+    finished = b'data: {"choices":[{"finish_reason":"stop"}]}\n\n'
+    assert filtering.feed(finished) + filtering.feed(spoken) == finished + spoken
