@@ -20,17 +20,17 @@ class OwnDirectory:
     def path(self) -> Path:
         """The directory, which exists and is locked; raises OSError."""
         with self._guard:
-            lost = self._lock
-            if lost is None or not lost.is_in_place:
+            lock = self._lock
+            if lock is None or not lock.is_in_place:
                 make_private(self.root)
                 # the same name again, so that what the directory still holds is found should this process die
-                path = lost.path if lost else self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock"
-                self._lock = DirectoryLock.make(path)
+                path = lock.path if lock else self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock"
+                lost, lock = lock, DirectoryLock.make(path)
+                self._lock = lock
                 if lost:
                     lost.release()
-            directory = self._lock.directory
-            directory.mkdir(mode=0o700, exist_ok=True)
-            return directory
+            lock.directory.mkdir(mode=0o700, exist_ok=True)
+            return lock.directory
 
     def owns(self, lock_path: Path) -> bool:
         """Whether that lock file is ours."""

@@ -25,9 +25,11 @@ class EventHubSpanExporter(SpanExporter):
         self._journal.begin(_call_id(span), Record.interrupted(span).to_json())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write one record a span; SUCCESS once all are on disk. A loss is counted where it happens."""
+        """Write one record a call's span; SUCCESS once all are on disk. A loss is counted where it happens."""
         result = SpanExportResult.SUCCESS
         for span in spans:
+            if CALL_ID not in (span.attributes or {}):
+                continue  # the SDK's own processors hand over every span, such as those of the server
             if not self._spool.append(Record.from_span(span).to_json()):
                 result = SpanExportResult.FAILURE
             self._journal.end(_call_id(span))

@@ -54,7 +54,10 @@ class DirectoryLock:
     @property
     def is_in_place(self) -> bool:
         """Whether others can find it: what cleans up temp directories may have removed the file."""
-        return os.fstat(self._fd).st_nlink > 0
+        try:
+            return os.fstat(self._fd).st_nlink > 0
+        except OSError:  # ESTALE: removed by another host of a mounted share
+            return False
 
     @property
     def directory(self) -> Path:

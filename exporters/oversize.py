@@ -1,10 +1,11 @@
 """Records larger than an event may be: data URIs become their digests, then the longest texts are shortened."""
 
 import base64
-import binascii
 import hashlib
+import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import orjson
@@ -14,44 +15,63 @@ from exporters.record import Json, parse
 _DATA_URI: Final = re.compile(r"data:([\w.+/-]*)(?:;[\w.=-]+)*;base64,")
 _MARK: Final = "…"
 _KEPT_MIN: Final = 64
-_TEXTS: Final = frozenset(
-    {"prompt", "content", "tool_calls", "choices", "reasoning", "refusal", "error", "content_filter", "caller"}
-)
+"""Texts up to this long are not cut: ids, times and words that mean something are all shorter."""
+_NESTED: Final = frozenset({"finish_reasons", "tool_calls", "choices", "content_filter"})
+_SAID: Final = frozenset({"refusal", "reasoning"})
 
 
 def without_data_uris(line: bytes) -> bytes:
-    """The record with every base64 data URI of its prompt replaced by `{media_type, bytes, sha256}`."""
-    record = parse(line)
+    """The record with every base64 data URI of its prompt replaced by `{media_type, bytes, sha256}`.
+
+    Raises ValueError for a line that is no JSON object.
+    """
     try:
-        return orjson.dumps({**record, "prompt": _walker(_digest)(record.get("prompt"))})
-    except RecursionError:
+        record = parse(line)
+        return _dump({**record, "prompt": _walker(_digest)(record.get("prompt"))})
+    except RecursionError:  # nested too deep to walk
         return line
 
 
 def shortened(line: bytes, limit: int, **more: str | int) -> bytes:
-    """The record with its longest texts cut until it is at most `limit` bytes long, if that can be had.
+    """The record with its longest texts cut until it is at most `limit` bytes long (8 KiB can always be had).
 
-    It says so by `truncated`; `more` are fields to add. It stays a valid record: only texts that people or models
-    wrote are cut, and where that is not enough, left out.
+    It says so by `truncated`; `more` are fields to add. It stays a valid record: where cut texts are not enough, the
+    prompt is left out, and then all but names, times, counts, caller and error. Raises ValueError for a line that is no
+    JSON object.
     """
-    record = {**parse(line), "truncated": True, **more}
+    added: Json = {"truncated": True, **more}
     try:
-        longest = max(_lengths(record), default=0)
-        while len(short := orjson.dumps(record)) > limit and longest > _KEPT_MIN:
-            # what is too much is spread over texts of any number: halving the allowance finds it in a few rounds
-            longest //= 2
-            record = _cut_fields(record, longest)
-    except RecursionError:  # a prompt nested as deep as JSON may be
-        short = b""
-    if not short or len(short) > limit:
-        kept = {name: value for name, value in record.items() if name not in _TEXTS}
-        short = orjson.dumps({**kept, "prompt": None, "content": ""})
+        record = parse(line)
+    except RecursionError:
+        record = _before_prompt(line)
+    without_prompt = {**record, "prompt": None}
+    bare = {name: value for name, value in without_prompt.items() if name not in _NESTED | _SAID}
+    for candidate in (record, without_prompt, {**bare, "content": ""}):
+        with suppress(RecursionError):  # nested too deep to walk
+            short = _cut(candidate, added, limit)
+            if len(short) <= limit:
+                break
     return short
 
 
-def _cut_fields(record: Json, longest: int) -> Json:
-    cut = _walker(lambda text: text if len(text) <= longest else text[:longest] + _MARK)
-    return {name: cut(value) if name in _TEXTS else value for name, value in record.items()}
+def _before_prompt(line: bytes) -> Json:
+    """What stands before the prompt, which is flat, and the fixed fields."""
+    flat = parse(line.partition(b',"prompt":')[0] + b"}")
+    return {**flat, "content": "", "usage": None, "latency_ms": None}
+
+
+def _cut(record: Json, added: Json, limit: int) -> bytes:
+    """The record as JSON, with texts cut as far as is needed and allowed."""
+    longest = max(_lengths(record), default=0)
+    while len(short := _dump({**record, **added})) > limit and longest > _KEPT_MIN:
+        # what is too much is spread over texts of any number: halving the allowance finds it in a few rounds
+        longest = max(longest // 2, _KEPT_MIN)
+        record = {name: _walker(_cutter(longest))(value) for name, value in record.items()}
+    return short
+
+
+def _cutter(longest: int) -> Callable[[str], str]:
+    return lambda text: text if len(text) <= longest else text[:longest] + _MARK
 
 
 def _lengths(record: Json) -> list[int]:
@@ -62,9 +82,17 @@ def _lengths(record: Json) -> list[int]:
         return text
 
     walk = _walker(measure)
-    for name in _TEXTS:
-        walk(record.get(name))
+    for value in record.values():
+        walk(value)
     return found
+
+
+def _dump(record: Json) -> bytes:
+    """Raises RecursionError."""
+    try:
+        return orjson.dumps(record)
+    except TypeError:  # a lone surrogate, a number beyond 64 bits, or more than 254 levels
+        return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
 def _walker(leaf: Callable[[str], object]) -> Callable[[object], object]:
@@ -90,7 +118,7 @@ def _digest(text: str) -> object:
     encoded = text[found.end() :]
     try:
         content = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        content = encoded.encode()
+    except ValueError:  # binascii.Error, or a letter that is not ASCII
+        content = encoded.encode("utf-8", "replace")
     digest = hashlib.sha256(content).hexdigest()
     return {"media_type": found[1] or "text/plain", "bytes": len(content), "sha256": digest}

@@ -102,11 +102,14 @@ _PLAIN: Final = {
     "apim_request_id": a.APIM_REQUEST_ID,
     "client_request_id": a.CLIENT_REQUEST_ID,
     "spilled_over": a.SPILLED_OVER,
+    "audio_id": a.AUDIO_ID,
+    "truncated": a.TRUNCATED,
     "content_captured": a.CONTENT_CAPTURED,
     "request_bytes": a.REQUEST_BYTES,
     "response_bytes": a.RESPONSE_BYTES,
 }
 _AS_JSON: Final = {
+    "instructions": a.INSTRUCTIONS,
     "tool_calls": a.TOOL_CALLS,
     "choices": a.CHOICES,
     "content_filter": a.CONTENT_FILTER,
@@ -165,7 +168,14 @@ def _whole(value: AttributeValue | None) -> int | None:
 
 
 def _encodable(value: object) -> object:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case list() | tuple():
+            return [_encodable(entry) for entry in value]
+        case dict():
+            return {name: _encodable(entry) for name, entry in value.items()}
+    return value
 
 
 def _naive(moment: datetime) -> str:
@@ -177,12 +187,14 @@ def _utc(epoch_ns: int) -> datetime:
 
 
 def parse(line: bytes) -> Json:
-    """A record's line as an object, its fields in their order. Raises ValueError."""
+    """A record's line as an object, its fields in their order; texts may hold lone surrogates.
+
+    Raises ValueError, and RecursionError for one that is nested some 10,000 levels deep.
+    """
     try:
         parsed = orjson.loads(line)
-    except orjson.JSONDecodeError:  # such as a prompt with a lone surrogate, which JSON allows as an escape
-        whole = json.dumps(json.loads(line), ensure_ascii=False)
-        parsed = orjson.loads(whole.encode("utf-8", "replace"))
+    except orjson.JSONDecodeError:  # JSON allows a lone surrogate as an escape, and more than 1,024 levels
+        parsed = json.loads(line)
     if not isinstance(parsed, dict):
         raise ValueError("not a record: no JSON object")
     return parsed

@@ -31,6 +31,9 @@ REQUEST_FREQUENCY_PENALTY: Final = "gen_ai.request.frequency_penalty"
 REQUEST_PRESENCE_PENALTY: Final = "gen_ai.request.presence_penalty"
 REQUEST_CHOICE_COUNT: Final = "gen_ai.request.choice.count"
 REQUEST_SERVICE_TIER: Final = "openai.request.service_tier"
+REQUEST_ENCODING_FORMATS: Final = "gen_ai.request.encoding_formats"
+EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
+OUTPUT_TYPE: Final = "gen_ai.output.type"
 API_TYPE: Final = "openai.api.type"
 
 # GenAI semantic conventions: the answer
@@ -72,14 +75,17 @@ TIME_TO_FIRST_TOKEN_MS: Final = "proxy.time_to_first_token_ms"
 USAGE: Final = "proxy.usage"  # JSON: upstream's counts by the record's names, details included
 USAGE_SOURCE: Final = "proxy.usage_source"
 CONTENT_FILTER: Final = "proxy.content_filter"  # JSON
+TRUNCATED: Final = "proxy.truncated"
+AUDIO_ID: Final = "proxy.answer.audio_id"
 CALLER: Final = "proxy.caller."  # followed by the field's name
 
 # What was said
 PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
+INSTRUCTIONS: Final = "proxy.prompt.instructions"  # JSON
 ANSWER: Final = "proxy.answer"  # text of choice 0
 TOOL_CALLS: Final = "proxy.answer.tool_calls"  # JSON
 CHOICES: Final = "proxy.answer.choices"  # JSON
 REFUSAL: Final = "proxy.answer.refusal"
 REASONING: Final = "proxy.answer.reasoning"
 
-CONTENT: Final = frozenset({PROMPT, ANSWER, TOOL_CALLS, CHOICES, REFUSAL, REASONING, ERROR_MESSAGE})
+CONTENT: Final = frozenset({PROMPT, INSTRUCTIONS, ANSWER, TOOL_CALLS, CHOICES, REFUSAL, REASONING, ERROR_MESSAGE})

@@ -53,6 +53,7 @@ class Choice:
     reasoning: str = ""
     tool_calls: list[ToolCall] = field(default_factory=list)
     finish_reason: str | None = None
+    audio_id: str | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +68,8 @@ class Answer:
     content_filter: dict[str, object] = field(default_factory=dict)
     service_tier: str | None = None
     system_fingerprint: str | None = None
+    truncated: bool = False
+    """Whether part of it was too large, or in no form, to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Request:
     model: str | None = None
     stream: bool = False
     prompt: str | None = None
+    instructions: str | None = None
+    """JSON: what was sent beside the prompt for the model to follow."""
     parameters: Mapping[str, str | int | float | list[str]] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""
 

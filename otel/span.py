@@ -1,7 +1,9 @@
 """CallSpan: the CLIENT span of one call, opened before upstream is asked and ended exactly once."""
 
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 
 import orjson
 from opentelemetry.propagate import inject
@@ -49,6 +51,8 @@ class CallSpan:
         call = self.call
         if call.end_ns is None:
             call.end_ns = time.monotonic_ns()
+        if call.first_token_ns is not None:  # seen when the last bytes were looked at, which is after the end
+            call.first_token_ns = min(call.first_token_ns, call.end_ns)
         span = self._span
         span.set_attributes(_facts(call))
         if call.capture_content:
@@ -95,6 +99,7 @@ def _known_at_start(call: Call) -> dict[str, AttributeValue]:
         a.API_VERSION: call.api_version,
         a.CONTENT_CAPTURED: call.capture_content,
         a.PROMPT: request.prompt if call.capture_content else None,
+        a.INSTRUCTIONS: request.instructions if call.capture_content else None,
         **request.parameters,
     }
     for name, value in call.caller.items():
@@ -106,6 +111,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
     """What came of it, without what was said."""
     request, answer, usage = call.request, call.answer, call.answer.usage
     facts: dict[str, AttributeValue | None] = {
+        a.REQUEST_STREAM: request.stream,  # for a form, known only from the answer
         a.RESPONSE_ID: answer.id,
         a.RESPONSE_MODEL: answer.model,
         a.RESPONSE_FINISH_REASONS: [c.finish_reason for c in answer.choices if c.finish_reason] or None,
@@ -127,7 +133,9 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.RESPONSE_BYTES: call.response_bytes,
         a.LATENCY_MS: _elapsed_ms(call, call.end_ns),
         a.USAGE_SOURCE: answer.usage_source,
-        a.CONTENT_FILTER: orjson.dumps(answer.content_filter).decode() if answer.content_filter else None,
+        a.AUDIO_ID: next((c.audio_id for c in answer.choices if c.audio_id), None),
+        a.TRUNCATED: answer.truncated or None,
+        a.CONTENT_FILTER: _json(answer.content_filter) if answer.content_filter else None,
     }
     if request.stream:
         facts[a.CHUNKS] = call.chunks
@@ -154,13 +162,13 @@ def _content(call: Call) -> dict[str, AttributeValue]:
     if first is not None:
         content[a.ANSWER] = first.content
         if first.tool_calls:
-            content[a.TOOL_CALLS] = orjson.dumps(first.tool_calls).decode()
+            content[a.TOOL_CALLS] = _json(first.tool_calls)
         if first.refusal:
             content[a.REFUSAL] = first.refusal
         if first.reasoning:
             content[a.REASONING] = first.reasoning
     if len(answer.choices) > 1:
-        content[a.CHOICES] = orjson.dumps([_choice(choice) for choice in answer.choices]).decode()
+        content[a.CHOICES] = _json([_choice(choice) for choice in answer.choices])
     return content
 
 
@@ -182,7 +190,14 @@ def _usage_json(usage: Usage) -> str:
         "total_tokens": usage.total_tokens,
     }
     given = {name: count for name, count in counts.items() if count is not None}
-    return orjson.dumps({**given, **usage.details}).decode()
+    return _json({**given, **usage.details})
+
+
+def _json(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # a lone surrogate: JSON can hold it as an escape, which orjson does not write
+        return json.dumps(value, default=asdict, separators=(",", ":"))
 
 
 def _elapsed_ms(call: Call, at_ns: int | None) -> int | None:

@@ -43,47 +43,48 @@ class StreamReader(Protocol):
 
 
 class Operation(Protocol):
-    """How one operation's bodies read."""
+    """How one operation's bodies read. Nothing here raises: what is not understood is upstream's to judge."""
 
     name: str
     """GenAI operation name, first word of the span's name."""
-    api_type: str | None
-    json_body: bool
-    """Whether a request must be a JSON object. Such bodies are read whole, so that they can be sent again."""
-
-    def read_request(self, body: Json) -> Request:
-        """The facts of a request's body. Raises nothing: what is not understood is upstream's to judge."""
-        ...
-
-    def read_answer(self, body: Json, answer: Answer) -> None:
-        """Add the facts of a whole JSON answer."""
-        ...
-
-    def stream(self) -> StreamReader:
-        """A reader for one stream of events."""
-        ...
-
-
-class Plain:
-    """Any operation of which only status, sizes and times are recorded."""
-
-    name = "call"
     api_type: str | None = None
-    json_body = False
+    json_body: bool = True
+    """Whether a request must be a JSON object. Such bodies are read whole, so that they can be sent again."""
+    json_answer: bool = True
+    """Whether a JSON answer says anything worth reading."""
+    bulk: bool = False
+    """Whether nearly all of a large JSON answer is numbers that no record wants; its last members are all it says."""
 
     def read_request(self, body: Json) -> Request:
-        """Nothing is known of the body."""
+        """The facts of a request's body."""
         return Request()
 
     def read_answer(self, body: Json, answer: Answer) -> None:
-        """Nothing is known of the body."""
+        """Add the facts of a whole JSON answer, or of the last members of one too large to be parsed."""
+
+    def error_of(self, body: Json) -> object:
+        """The error that an event, or the whole answer of a call that seems to have succeeded, tells of; else None."""
+        return body.get("error") or None
 
     def stream(self) -> StreamReader:
-        """A reader that understands no event."""
-        return _PlainStream()
+        """A reader for one stream of events."""
+        return _UnreadStream()
 
 
-class _PlainStream:
+class Plain(Operation):
+    """Any operation of which only status, sizes and times are recorded: files, batches, assistants, models …
+
+    An `error` within its JSON answer is the state of something asked about, such as a batch, and no failed call.
+    """
+
+    name = "call"
+    json_body = False
+    json_answer = False
+
+
+class _UnreadStream:
+    """Understands no event, and so takes any end for the right one."""
+
     def event(self, event: Json) -> bool:
         return False
 

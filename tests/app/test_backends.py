@@ -158,7 +158,8 @@ def test_with_nothing_warm_left_the_least_cold_ones_own_answer_counts(upstream: 
     """All are busy: the last one tried answers the client itself, now and on the next call."""
     one, two = upstream(failing(429, **{"retry-after": "60"})), upstream(failing(503, **{"retry-after": "30"}))
     with client(proxy("", AZURE_OPENAI_BACKENDS=configured(one.url, two.url)).url) as caller:
-        assert caller.chat().status == 503
+        first = caller.chat()
+        assert (first.status, json.loads(first.read())["error"]["code"]) == (503, "503")
         answer = caller.chat()
         assert (answer.status, json.loads(answer.read())["error"]["code"]) == (503, "503")
     assert (len(one.seen), len(two.seen)) == (1, 2)

@@ -1,0 +1,142 @@
+"""The choices of chat completions and completions, merged from deltas or read whole."""
+
+from app.operations.content_filter import note_prompt_results, note_verdict
+from app.operations.operation import Json
+from app.operations.wire import as_count, as_list, as_object, as_text, read_usage
+from otel.call import Answer, Choice, ToolCall
+
+
+def read_choices(body: Json, member: str, answer: Answer) -> None:
+    """Read a whole answer; `member` of a choice is what it says: a message, or a text."""
+    _read_identity(body, answer)
+    note_prompt_results(answer.content_filter, body.get("prompt_filter_results"))
+    for entry in as_list(body.get("choices")):
+        choice, said = as_object(entry), _Said()
+        said.add(choice.get(member))
+        said.finish_reason = as_text(choice.get("finish_reason"))
+        answer.choices.append(said.choice(as_count(choice.get("index")) or 0))
+        note_verdict(answer.content_filter, "completion", choice.get("content_filter_results"))
+    answer.choices.sort(key=lambda choice: choice.index)
+    answer.usage = read_usage(body.get("usage"))
+
+
+class ChoiceStream:
+    """Merges chunks, whose choices have a `delta` or a text as their `member`; only [DONE] ends them."""
+
+    def __init__(self, member: str) -> None:
+        self._member = member
+        self._gathered = Answer()
+        self._said: dict[int, _Said] = {}
+        self._first: Json | None = None
+        self._last: Json = {}
+
+    def event(self, event: Json) -> bool:
+        """Take one chunk; runs for every token of every stream (3 µs for a chunk of Azure's, its parsing 3.5)."""
+        token, gathered = False, self._gathered
+        if event.get("id") or event.get("model"):  # Azure's first chunk, and those of its asynchronous filter, have none
+            self._first, self._last = self._first or event, event
+        if "prompt_filter_results" in event:
+            note_prompt_results(gathered.content_filter, event["prompt_filter_results"])
+        for entry in as_list(event.get("choices")):
+            choice = as_object(entry)
+            index = choice.get("index")
+            said = self._said.get(index) if type(index) is int else None
+            if said is None:
+                said = self._said.setdefault(as_count(index) or 0, _Said())
+            token |= said.add(choice.get(self._member))
+            if reason := choice.get("finish_reason"):
+                said.finish_reason = as_text(reason) or said.finish_reason
+            if verdict := choice.get("content_filter_results"):
+                note_verdict(gathered.content_filter, "completion", verdict)
+        if usage := event.get("usage"):
+            gathered.usage = read_usage(usage) or gathered.usage
+        return token
+
+    def finish(self, answer: Answer) -> bool:
+        """Write what was gathered."""
+        for chunk in (self._first or {}, self._last):
+            _read_identity(chunk, answer)
+        answer.usage, answer.content_filter = self._gathered.usage, self._gathered.content_filter
+        answer.choices = [self._said[index].choice(index) for index in sorted(self._said)]
+        return False
+
+
+class _Said:
+    """What one choice has said so far.
+
+    Text is kept in lists, because adding to a string 20,000 times copies it 20,000 times.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[str, list[str]] = {"content": [], "refusal": [], "reasoning_content": []}
+        self._transcript: list[str] = []
+        self._audio_id: str | None = None
+        self._tools: dict[int, tuple[ToolCall, list[str]]] = {}
+        self.finish_reason: str | None = None
+
+    def add(self, said: object) -> bool:
+        """Take a delta, a message or a text; True if it holds anything generated."""
+        token = False
+        if isinstance(said, dict):
+            for name, value in said.items():
+                if isinstance(value, str):
+                    if value and (pieces := self._texts.get(name)) is not None:
+                        pieces.append(value)
+                        token = True
+                elif value:
+                    token |= self._add_other(name, value)
+        elif isinstance(said, str) and said:
+            self._texts["content"].append(said)
+            token = True
+        return token
+
+    def _add_other(self, name: str, value: object) -> bool:
+        match name:
+            case "tool_calls":
+                for entry in as_list(value):
+                    self._add_tool(as_object(entry))
+                return bool(as_list(value))
+            case "function_call":  # how it was before there were tools: one call, without an id
+                self._add_function(*self._tools.setdefault(-1, (ToolCall(), [])), as_object(value))
+                return True
+            case "audio":
+                return self._add_audio(as_object(value))
+        return False
+
+    def _add_audio(self, audio: Json) -> bool:
+        self._audio_id = as_text(audio.get("id")) or self._audio_id
+        transcript = as_text(audio.get("transcript"))
+        if transcript:
+            self._transcript.append(transcript)
+        return bool(transcript)
+
+    def _add_tool(self, piece: Json) -> None:
+        index = as_count(piece.get("index"))
+        call, arguments = self._tools.setdefault(len(self._tools) if index is None else index, (ToolCall(), []))
+        call.id = as_text(piece.get("id")) or call.id
+        self._add_function(call, arguments, as_object(piece.get("function", piece.get("custom"))))
+
+    def _add_function(self, call: ToolCall, arguments: list[str], function: Json) -> None:
+        call.name += as_text(function.get("name")) or ""
+        arguments.append(as_text(function.get("arguments", function.get("input"))) or "")
+
+    def choice(self, index: int) -> Choice:
+        """The choice as far as it was said. Spoken words are its content where it has no other."""
+        tools = [self._tools[position] for position in sorted(self._tools)]
+        return Choice(
+            index=index,
+            content="".join(self._texts["content"] or self._transcript),
+            refusal="".join(self._texts["refusal"]),
+            reasoning="".join(self._texts["reasoning_content"]),
+            tool_calls=[ToolCall(call.id, call.name, "".join(arguments)) for call, arguments in tools],
+            finish_reason=self.finish_reason,
+            audio_id=self._audio_id,
+        )
+
+
+def _read_identity(body: Json, answer: Answer) -> None:
+    """Id, model and the like; an empty one never replaces another."""
+    answer.id = as_text(body.get("id")) or answer.id
+    answer.model = as_text(body.get("model")) or answer.model
+    answer.service_tier = as_text(body.get("service_tier")) or answer.service_tier
+    answer.system_fingerprint = as_text(body.get("system_fingerprint")) or answer.system_fingerprint

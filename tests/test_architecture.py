@@ -1,0 +1,128 @@
+"""The shape of the code: which rooms know which, and what every module keeps to."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("app", "otel", "exporters", "dev", "analytics", "bench")
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in [ROOT / "function_app.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+}
+# What a module may import of ours; of several entries the longest that fits it holds.
+MAY_IMPORT = {
+    "function_app": ("app.main",),
+    "app.main": ("app", "otel", "exporters"),
+    "app": ("app", "otel"),
+    "exporters": ("exporters", "otel.attributes"),
+    "otel": ("otel",),
+    "dev.traced": ("dev", "app.main"),
+    **{room: (room,) for room in ("dev", "analytics", "bench")},
+}
+NOT_FOR = {"app.main": ("function_app", "dev.traced")}  # wired once: nobody else imports what joins the parts
+# orjson aside, which reads and writes all JSON here
+THIRD_PARTY = {"otel": ("opentelemetry", "azure.monitor", "orjson"), "exporters": ("opentelemetry", "azure", "orjson")}
+
+
+def within(name: str, *packages: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+def imported(module: str) -> Iterator[str]:
+    """The modules that a module imports, wherever in it, by their full names."""
+    for node in ast.walk(ast.parse(FILES[module].read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                yield full if full in FILES else str(node.module)
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_imports_run_one_way(module: str) -> None:
+    """function_app → app.main → app, otel, exporters; app → otel; exporters → otel.attributes; the rest stands alone."""
+    rules = MAY_IMPORT[max((rule for rule in MAY_IMPORT if within(module, rule)), key=len)]
+    for name in imported(module):
+        if within(name, "function_app", "tests", *ROOMS):
+            assert within(name, *rules), f"{module} imports {name}"
+            assert module in NOT_FOR.get(name, (module,)), f"{module} imports {name}"
+        elif (room := module.partition(".")[0]) in THIRD_PARTY and name.partition(".")[
+            0
+        ] not in sys.stdlib_module_names:
+            assert within(name, *THIRD_PARTY[room]), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_a_module_is_one_thing(module: str) -> None:
+    """A module says in a docstring what it is, in at most 300 lines, and does nothing when it is imported."""
+    text = FILES[module].read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{module} has no docstring"
+    assert text.count("\n") <= 300, f"{module} is too long"
+    if module == "function_app":
+        return  # the Functions host imports it to find the functions: importing it is its start
+    for node in tree.body:
+        match node:
+            case ast.Import() | ast.ImportFrom() | ast.Assign() | ast.AnnAssign() | ast.TypeAlias():
+                pass
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.Expr(value=ast.Constant()):
+                pass
+            case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Compare(left=ast.Name(id="__name__"))):
+                pass
+            case _:
+                pytest.fail(f"{module}:{node.lineno} does something when it is imported")
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_names_say_what_things_are(module: str) -> None:
+    """Nothing is called by a word that fits everything."""
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    names = [node.name for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, kinds)]
+    for name in [module, *names]:
+        empty = [word for word in ("util", "helper", "manager", "common", "misc") if word in name.lower()]
+        assert not empty, f"{module}: {name}"
+
+
+WATCHED_IMPORT = """
+import os, signal, sys, threading
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+ACTS = ("socket.", "subprocess.", "os.mkdir", "os.rename", "os.remove", "os.fork", "os.exec", "os.posix_spawn")
+
+def watch(event, arguments):
+    writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES
+    if writes or (event.startswith(ACTS) and event not in ("socket.gethostname", "socket.__new__")):
+        print("while importing:", event, arguments)
+
+signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+sys.addaudithook(watch)
+for module in sys.argv[1:]:
+    __import__(module)
+if threading.active_count() > 1:
+    print("threads:", threading.enumerate())
+if signals != {number: signal.getsignal(number) for number in signals}:
+    print("a signal's handler was replaced")
+print(*(module for module in sys.modules if module.startswith("azure.monitor")), sep="", end="")
+"""
+
+
+def test_importing_opens_nothing() -> None:
+    """Importing the proxy writes no file, opens no connection, starts no thread, and leaves azure.monitor alone."""
+    modules = [module for module in FILES if within(module, "app", "otel", "exporters")]
+    for first in (["app.main"], modules):
+        ended = subprocess.run(
+            [sys.executable, "-B", "-c", WATCHED_IMPORT, *first],
+            cwd=ROOT,
+            env={"PATH": ""},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
