@@ -4,10 +4,10 @@ import asyncio
 import hashlib
 import hmac
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from app.errors import Unauthorized, UpstreamUnreachable
+from app.errors import ProxyError, Unauthorized, UpstreamUnreachable
 from app.headers import RawHeaders, first
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ class ClientKeys:
         if not self._digests:
             return
         headers = list(headers)
-        bearer = first(headers, b"authorization") or ""
-        scheme, _, token = bearer.partition(" ")
-        presented = [first(headers, b"api-key"), token.strip() if scheme.lower() == "bearer" else None]
+        presented = [first(headers, b"api-key"), _bearer(headers)]
         for key in filter(None, presented):
             digest = _digest(key)
             # every key is compared, so that the time tells nothing of which one fits
@@ -45,6 +43,40 @@ class ClientKeys:
             if any(presented)
             else "Access denied: a key is needed in the api-key header or as a bearer token."
         )
+
+
+class Tokens(Protocol):
+    """Checks bearer tokens that an identity provider gives out."""
+
+    async def check(self, token: str) -> Mapping[str, str]:
+        """The caller's fields that the token vouches for; raises ProxyError for one that does not let in."""
+        ...
+
+
+class Access:
+    """Lets in whoever presents a client's key or a token; either is enough, and a token says who calls."""
+
+    def __init__(self, keys: ClientKeys | None, tokens: Tokens | None = None) -> None:
+        """Without `tokens` only keys count; `keys` may be None where only tokens do."""
+        self._keys = keys
+        self._tokens = tokens
+
+    async def check(self, headers: RawHeaders) -> Mapping[str, str]:
+        """The fields of the caller that can be trusted; raises Unauthorized, or why a token could not be checked."""
+        headers = list(headers)
+        fault: ProxyError | None = None
+        if self._tokens is not None and (token := _bearer(headers)) and token.count(".") == 2:
+            try:
+                return await self._tokens.check(token)
+            except ProxyError as refusal:
+                fault = refusal
+        if self._keys is None:
+            raise fault or Unauthorized("Access denied: a token of Entra ID is needed as a bearer token.")
+        try:
+            self._keys.check(headers)
+        except Unauthorized as refusal:
+            raise fault or refusal from None
+        return {}
 
 
 class UpstreamAuth(Protocol):
@@ -100,6 +132,11 @@ class EntraAuth:
             return fault
         self._value, self._expires = f"Bearer {token.token}", float(token.expires_on)
         return None
+
+
+def _bearer(headers: RawHeaders) -> str | None:
+    scheme, _, token = (first(headers, b"authorization") or "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None
 
 
 def _digest(key: str) -> bytes:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from starlette.types import Scope
 
-from app.auth import ClientKeys
+from app.auth import Access
 from app.errors import BadBody, MethodNotAllowed, NotFound, ProxyError
 from app.headers import caller_fields, first
 from app.operations import Operation, Plain, Target, find_operation, target_of
@@ -42,13 +42,13 @@ class Door:
 
     def __init__(
         self,
-        keys: ClientKeys,
+        access: Access,
         caller_headers: Mapping[str, str],
         api_version: str | None,
         capture_content: bool,
     ) -> None:
         """`caller_headers` maps a caller's field to the header that carries it."""
-        self._keys = keys
+        self._access = access
         self._fields = {header.encode(): field for field, header in caller_headers.items()}
         self.caller_headers = frozenset(self._fields)
         self._api_version = api_version
@@ -59,10 +59,10 @@ class Door:
         """Count a refusal by its code."""
         self.refused[error.code] += 1
 
-    def admit(self, scope: Scope) -> Admitted:
-        """What is asked for; raises Unauthorized, NotFound or MethodNotAllowed."""
+    async def admit(self, scope: Scope) -> Admitted:
+        """What is asked for; raises Unauthorized, IdentityUnavailable, NotFound or MethodNotAllowed."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
-        self._keys.check(headers)
+        vouched = await self._access.check(headers)
         path, target = _checked_path(scope)
         method: str = scope["method"]
         if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
@@ -82,7 +82,7 @@ class Door:
             operation=operation,
             target=target,
             api_version=version,
-            caller=caller_fields(headers, self._fields),
+            caller={**caller_fields(headers, self._fields), **vouched},
             content_length=int(length) if length and length.isdecimal() else None,
             has_body=length not in (None, "0") or first(headers, b"transfer-encoding") is not None,
             capture_content=self._capture_content and (first(headers, b"x-proxy-content") or "").lower() != "none",

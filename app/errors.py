@@ -2,12 +2,14 @@
 
     ProxyError
     ├── Unauthorized        401  no or a wrong key
+    │   └── InvalidToken         a bearer token that Entra ID did not give out for this proxy, or not for now
     ├── NotFound            404  a path outside /openai/ and /health/
     │   └── DeploymentNotFound   no backend has it
     ├── MethodNotAllowed    405  a known operation called by another method
     ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
     ├── BadBody             400  no JSON object where the operation takes one
     ├── ShuttingDown        503  the process is about to end
+    ├── IdentityUnavailable 503  a token that no key at hand can check, while Entra ID is away
     ├── UpstreamUnreachable 502  no connection, or one that broke before an answer
     └── UpstreamSilent      504  no answer within PROXY_MAX_SECONDS
 
@@ -42,6 +44,10 @@ class Unauthorized(ProxyError):
     code = "invalid_api_key"
 
 
+class InvalidToken(Unauthorized):
+    code = "invalid_token"
+
+
 class NotFound(ProxyError):
     status = 404
     type = "invalid_request_error"
@@ -74,6 +80,12 @@ class ShuttingDown(ProxyError):
     status = 503
     type = "server_error"
     code = "shutting_down"
+
+
+class IdentityUnavailable(ProxyError):
+    status = 503
+    type = "server_error"
+    code = "identity_unavailable"
 
 
 class UpstreamUnreachable(ProxyError):

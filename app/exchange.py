@@ -1,8 +1,9 @@
 """Exchange: one admitted call with upstream, from the request's sending to its one end."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from aiohttp import ClientError, ClientResponse
 from starlette.types import Send
@@ -17,7 +18,10 @@ from app.response import RelayedResponse, send_error
 from otel.call import Call, Status
 from otel.span import CallSpan
 
+log = logging.getLogger(__name__)
+
 type Ask = Callable[[], Awaitable[Asked]]
+type Settle = Callable[[], Coroutine[None, None, None] | None]
 
 
 class Exchange:
@@ -26,12 +30,24 @@ class Exchange:
     The client is watched while upstream is waited for, since a server reports a lost client only to those who ask.
     """
 
-    def __init__(self, call: Call, span: CallSpan, operation: Operation, cutoff: Cutoff, drain_on_abort: bool) -> None:
+    def __init__(
+        self,
+        call: Call,
+        span: CallSpan,
+        operation: Operation,
+        cutoff: Cutoff,
+        drain_on_abort: bool,
+        settle: Settle = lambda: None,
+    ) -> None:
+        """`settle` gives what is to be done between the last byte and the record, which must not take long, or None."""
         self._call = call
         self._span = span
         self._operation = operation
         self._cutoff = cutoff
         self._drain_on_abort = drain_on_abort
+        self._settle = settle
+        self._ended = False
+        self._ending: asyncio.Task[None] | None = None
         self._client_gone = False
         self._answer: ClientResponse | None = None
         self._response: RelayedResponse | None = None
@@ -53,13 +69,14 @@ class Exchange:
             error = fault
             self._call.fail(Status.UPSTREAM_ERROR, fault.code, fault.message)
         except (OSError, asyncio.CancelledError):  # the server's way to say that nobody listens any more
-            self._call.status = Status.CLIENT_ABORTED
+            if not self._ended:
+                self._call.status = Status.CLIENT_ABORTED
             raise
         finally:
             deadline.cancel()
             watcher.remove_done_callback(self._on_gone)
             watcher.cancel()
-            self._end()
+            await self._end()
         if error is not None and self._response is None:
             await send_error(send, error, self._span.trace_id)
 
@@ -75,7 +92,7 @@ class Exchange:
         await response.run(send)
         if self._client_gone:
             self._call.status = Status.CLIENT_ABORTED
-        self._end()
+        await self._end()
         await response.complete(send)
 
     def _note_headers(self, answer: ClientResponse) -> None:
@@ -83,7 +100,7 @@ class Exchange:
         call.http_status = answer.status
         call.region = headers.get("x-ms-region")
         call.apim_request_id = headers.get("apim-request-id")
-        call.client_request_id = headers.get("x-ms-client-request-id")
+        call.client_request_id = headers.get("x-ms-client-request-id") or call.client_request_id
         spilled = headers.get("x-ms-is-spilled-over")
         call.spilled_over = None if spilled is None else spilled.lower() == "true"
 
@@ -99,6 +116,8 @@ class Exchange:
     def _cut_off(self) -> ProxyError | None:
         """What a cut means for the call, and what to answer if nothing was answered yet."""
         call = self._call
+        if self._ended:  # while the last byte was with the client already
+            return None
         match self._cutoff.reason:
             case Reason.CLIENT_GONE:
                 call.status = Status.CLIENT_ABORTED
@@ -126,12 +145,31 @@ class Exchange:
         call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
         return error
 
-    def _end(self) -> None:
-        """Close upstream and finish the span, which writes the record. Only the first call has an effect."""
-        if self._call.end_ns is None:
-            self._call.end_ns = time.monotonic_ns()
-        if self._answer is not None:
-            self._answer.close()
-        if self._response is not None:
-            self._response.close_reader()
-        self._span.finish()
+    async def _end(self) -> None:
+        """Close upstream and finish the span, which writes the record. Only the first call has an effect.
+
+        Who waits may be cancelled; the end is not.
+        """
+        if not self._ended:
+            self._ended = True
+            if self._call.end_ns is None:
+                self._call.end_ns = time.monotonic_ns()
+            if self._answer is not None:
+                self._answer.close()
+            if self._response is not None:
+                self._response.close_reader()
+            settling = self._settle()
+            if settling is None:
+                self._span.finish()
+            else:
+                self._ending = asyncio.create_task(self._finish(settling))
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
+
+    async def _finish(self, settling: Coroutine[None, None, None]) -> None:
+        try:
+            await settling
+        except Exception:  # telemetry never hurts a call
+            log.exception("a call could not be settled; its record will lack facts")
+        finally:
+            self._span.finish()

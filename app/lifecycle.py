@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Final
 
@@ -27,8 +28,9 @@ class Lifecycle:
 
     A stop has `shutdown_seconds`. Open calls may go on for all of it but the last three seconds (or half), then they
     are cut off; what is left of the time is for the records. Servers wait for their connections for ever before they
-    end the lifespan, so the stop starts at the signal itself. Should the process still be there two seconds after the
-    time a signal left it, it ends hard: the records are on disk.
+    end the lifespan, so the stop starts at the signal itself, and the server is told to wait no longer than that.
+    Only the first signal counts: a second one would make uvicorn leave without the end of the lifespan. Should the
+    process still be there two seconds after its time, it ends hard: the records are on disk.
     """
 
     def __init__(
@@ -65,8 +67,10 @@ class Lifecycle:
         try:
             yield
         finally:
-            restore()
-            await self._begin_stop()
+            try:
+                await self._begin_stop()
+            finally:
+                restore()
 
     def shutdown(self) -> None:
         """Stop, and return when that is done or its time is over. For threads other than the loop's."""
@@ -92,11 +96,17 @@ class Lifecycle:
         if not await self._calls.wait_idle(may_run):
             cut = self._calls.cut_all()
             log.warning("%d calls were cut off by the shutdown", cut)
-            await self._calls.wait_idle(FLUSH_S / 4)
-        await asyncio.to_thread(self._flush, max(0.0, self._stop_at - time.monotonic()))
-        if self._session is not None:
-            await self._session.close()
-        await self._close()
+            await self._calls.wait_idle((self._shutdown_seconds - may_run) / 2)
+        # not in the loop's own threads: look-ups of names that hang may hold them all
+        flushing = ThreadPoolExecutor(1, "flush")
+        try:
+            left = max(0.0, self._stop_at - time.monotonic())
+            await asyncio.get_running_loop().run_in_executor(flushing, self._flush, left)
+        finally:
+            flushing.shutdown(wait=False)
+            if self._session is not None:
+                await self._session.close()
+            await self._close()
 
     def _listen_to_signals(self) -> Callable[[], None]:
         """Begin the stop at SIGTERM or SIGINT, and let the server's own handler do its part. Returns the undoing."""
@@ -104,14 +114,20 @@ class Lifecycle:
             return lambda: None
         loop = asyncio.get_running_loop()
         previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        signalled = False
 
         def on_signal(number: int, frame: FrameType | None) -> None:
+            nonlocal signalled
+            if signalled:
+                return
+            signalled = True
             loop.call_soon_threadsafe(self._begin_stop)
             watchdog = threading.Timer(self._shutdown_seconds + GRACE_S, _end_hard)
             watchdog.daemon = True
             watchdog.start()
             handler = previous[signal.Signals(number)]
             if callable(handler):
+                _let_go_after(self._shutdown_seconds, handler)
                 handler(number, frame)
 
         for number, handler in previous.items():
@@ -124,6 +140,17 @@ class Lifecycle:
                     signal.signal(number, handler)
 
         return restore
+
+
+def _let_go_after(seconds: float, handler: object) -> None:
+    """Have uvicorn, whose handler that is, wait for its connections that long and not for ever.
+
+    A client that reads nothing would hold it: a connection with something left to send does not close. uvicorn looks
+    at this setting of its own after the signal, so an operator needs no flag for it.
+    """
+    config = getattr(getattr(handler, "__self__", None), "config", None)
+    if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:
+        config.timeout_graceful_shutdown = seconds
 
 
 def _end_hard() -> None:

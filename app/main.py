@@ -1,9 +1,11 @@
 """create_app: the only place where the parts are built and joined."""
 
 import os
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from aiohttp import ClientSession
 from fastapi import FastAPI, Request
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
@@ -14,18 +16,22 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from app.attempts import Attempts, UsageRefusals
-from app.auth import ClientKeys, EntraAuth, KeyAuth, UpstreamAuth
+from app.auth import Access, ClientKeys, EntraAuth, KeyAuth, UpstreamAuth
 from app.backends import Backend, Backends
 from app.calls import OpenCalls
 from app.door import Door
+from app.entra import EntraTokens
 from app.errors import MethodNotAllowed, NotFound
+from app.estimate import Estimator
 from app.headers import without_secrets
 from app.health import Delivery, Readiness, health_router
 from app.inbound import InboundReader, Sticky
 from app.lifecycle import Lifecycle
+from app.redact import Redactor
 from app.relay import Relay, current_trace_id
 from app.settings import HubSettings, Settings
 from app.settings_backends import BackendSettings
+from app.settings_telemetry import TelemetrySettings
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -35,9 +41,13 @@ from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.sender import Sender
 from exporters.spool import Spool
+from otel import logs
 from otel.attributes import SCOPE
+from otel.metrics import ProxyCounts
 from otel.processor import RecordProcessor
-from otel.provider import make_provider, make_sampler
+from otel.provider import make_provider
+from otel.sampling import make_sampler
+from otel.telemetry import Credential, Destinations, Telemetry
 
 
 class ProxyApp(FastAPI):
@@ -60,10 +70,13 @@ class ProxyApp(FastAPI):
 def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
     """The proxy as an ASGI application, set up by `settings` or else by the environment.
 
-    `span_processors` see every span beside the proxy's own. Raises SettingsError for an environment that cannot be
-    used. Nothing is opened before the lifespan starts.
+    In the latter case the process is taken to be the proxy's own, and its log is set up too. `span_processors` see
+    every span beside the proxy's own. Raises SettingsError for an environment that cannot be used. Nothing is opened
+    before the lifespan starts.
     """
-    settings = settings or Settings.from_environ(os.environ)
+    if settings is None:
+        settings = Settings.from_environ(os.environ)
+        logs.set_up()
     losses, calls, credentials = Losses(), OpenCalls(), _Credentials()
     directory = OwnDirectory(settings.spool_dir)
     spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)
@@ -71,22 +84,26 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
     sender = Sender(spool, _hub(settings.hub).connect, losses, partial(adopt, directory, spool), blobs)
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
-    provider = make_provider(
-        [records, *span_processors],
-        make_sampler(settings.trace_ratio),
-    )
-    door = Door(
-        ClientKeys(settings.client_keys), settings.caller_headers, settings.api_version, settings.capture_content
-    )
+    telemetry = Telemetry(_destinations(settings))
+    provider = make_provider([records, *telemetry.processors, *span_processors], make_sampler(settings.trace_ratio))
+
+    def start() -> None:
+        sender.start()
+        telemetry.start(provider, count)
 
     def flush(seconds: float) -> None:
+        until = time.monotonic() + seconds
         provider.shutdown()
+        telemetry.begin_stop()
         sender.stop(seconds)
+        telemetry.end_stop(max(0.25, until - time.monotonic()))
         spool.close()
         journal.close()
         directory.release()
 
-    lifecycle = Lifecycle(calls, settings.shutdown_seconds, sender.start, flush, credentials.close)
+    lifecycle = Lifecycle(calls, settings.shutdown_seconds, start, flush, credentials.close)
+    access = _access(settings, lifecycle.session)
+    door = Door(access, settings.caller_headers, settings.api_version, settings.capture_content)
     relay = Relay(
         door=door,
         reader=InboundReader(settings.ask_for_usage, Sticky.parse(settings.sticky)),
@@ -96,6 +113,8 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
             door.caller_headers,
             UsageRefusals(),
         ),
+        estimator=Estimator(),
+        redactor=Redactor(settings.redact),
         tracer=provider.get_tracer(SCOPE),
         calls=calls,
         max_request_bytes=settings.max_request_bytes,
@@ -114,6 +133,18 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
             losses.by_reason(),
         )
         return Readiness(calls.closing, len(calls), door.refused, delivery)
+
+    def count() -> ProxyCounts:
+        waiting = spool.backlog()
+        return ProxyCounts(
+            len(calls),
+            waiting.records,
+            waiting.bytes,
+            waiting.oldest_seconds,
+            sender.sent,
+            losses.by_reason(),
+            door.refused,
+        )
 
     app = ProxyApp(
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -147,9 +178,37 @@ class _Credentials:
             await self._close()
 
 
+def _access(settings: Settings, session: Callable[[], ClientSession]) -> Access:
+    """Client keys, or Entra ID, or either; without both, everyone, as settings have found to be wanted."""
+    if settings.entra is None:
+        return Access(ClientKeys(settings.client_keys))
+    tokens = EntraTokens(settings.entra.tenant, settings.entra.audience, session)
+    return Access(ClientKeys(settings.client_keys) if settings.client_keys else None, tokens)
+
+
 def _backend(settings: BackendSettings, credentials: _Credentials) -> Backend:
     auth = KeyAuth(settings.key) if settings.key else credentials.upstream()
     return Backend.at(settings.name, settings.base_url, auth, settings.priority, settings.deployments)
+
+
+def _destinations(settings: Settings) -> Destinations:
+    to = settings.telemetry
+    return Destinations(
+        insights=to.insights,
+        credential=partial(_insights_credential, to) if to.entra else None,
+        otlp=to.otlp,
+        storage=settings.spool_dir / "application-insights",
+        content=to.content,
+        caller=to.caller,
+    )
+
+
+def _insights_credential(settings: TelemetrySettings) -> Credential:
+    from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
+
+    if settings.client_id:
+        return ManagedIdentityCredential(client_id=settings.client_id)
+    return DefaultAzureCredential()
 
 
 def _hub(settings: HubSettings) -> Hub:

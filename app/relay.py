@@ -1,6 +1,7 @@
 """Relay: the ASGI application behind /openai/. It admits a request, makes a call of it and sees it through."""
 
 import time
+from collections.abc import Coroutine
 
 from opentelemetry.trace import Tracer, get_current_span
 from starlette.types import Receive, Scope, Send
@@ -11,8 +12,11 @@ from app.calls import OpenCalls
 from app.cutoff import Cutoff
 from app.door import Admitted, Door
 from app.errors import ProxyError, ShuttingDown
+from app.estimate import Estimator
 from app.exchange import Exchange
+from app.headers import first
 from app.inbound import Inbound, InboundReader
+from app.redact import Redactor
 from app.response import send_error
 from otel.call import Call
 from otel.span import CallSpan
@@ -27,6 +31,8 @@ class Relay:
         door: Door,
         reader: InboundReader,
         attempts: Attempts,
+        estimator: Estimator,
+        redactor: Redactor,
         tracer: Tracer,
         calls: OpenCalls,
         max_request_bytes: int,
@@ -38,6 +44,8 @@ class Relay:
         self._door = door
         self._reader = reader
         self._attempts = attempts
+        self._estimator = estimator
+        self._redactor = redactor
         self._tracer = tracer
         self._calls = calls
         self._max_request_bytes = max_request_bytes
@@ -50,7 +58,7 @@ class Relay:
         try:
             if self._calls.closing:
                 raise ShuttingDown("The proxy is shutting down; try again.")
-            admitted = self._door.admit(scope)
+            admitted = await self._door.admit(scope)
             body = RequestBody(receive, self._max_request_bytes, admitted.content_length)
             inbound = await self._reader.read(admitted, body)
             deployment = admitted.target.deployment or inbound.request.model
@@ -70,6 +78,7 @@ class Relay:
             request=inbound.request,
             caller=admitted.caller,
             capture_content=admitted.capture_content,
+            client_request_id=first(admitted.headers, b"x-ms-client-request-id"),
             request_bytes=admitted.content_length or 0 if whole is None else len(whole),
             arrived_ns=arrived_ns,
             started_at_ns=started_at_ns,
@@ -77,14 +86,29 @@ class Relay:
         await self._run(call, admitted, body, inbound, send)
 
     async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
-        span, cutoff = CallSpan(self._tracer, call), Cutoff()
+        span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()
 
         async def ask() -> Asked:
             return await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
 
-        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort)
+        def settle() -> Coroutine[None, None, None] | None:
+            return self._settle(call, span, inbound)
+
+        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)
         with self._calls.join(cutoff):
             await exchange.run(ask, body, self._max_seconds, send)
+
+    def _settle(self, call: Call, span: CallSpan, inbound: Inbound) -> Coroutine[None, None, None] | None:
+        """What is left to do when the last byte was sent and before the record is made; None if that is nothing."""
+        estimates, redacts = self._estimator.applies(call), self._redactor.applies(call)
+
+        async def settle() -> None:
+            if estimates:
+                await self._estimator.estimate(call, inbound.body if isinstance(inbound.body, bytes) else None)
+            if redacts:
+                span.withhold = not await self._redactor.redact(call)
+
+        return settle() if estimates or redacts else None
 
 
 def current_trace_id() -> str:

@@ -8,21 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.settings_backends import BackendSettings, endpoint, read_backends, url_fault
+from app.redact import read_patterns
+from app.settings_backends import BackendSettings, endpoint, key_fault, read_backends, url_fault
+from app.settings_telemetry import TelemetrySettings, read_telemetry
 
 DEFAULT_CALLER_HEADERS = (
     "subscription_id=x-apim-subscription-id,product=x-apim-product,user_id=x-apim-user-id,"
     "app_id=x-apim-app-id,session_id=x-session-id"
 )
-NOT_YET = (
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
-    "OTEL_EXPORTER_OTLP_ENDPOINT",
-    "PROXY_ENTRA_TENANT",
-    "PROXY_ENTRA_AUDIENCE",
-    "PROXY_TRACE_CALLER",
-    "PROXY_REDACT",
-    "PROXY_TRACE_CONTENT",
-)
+NOT_YET: tuple[str, ...] = ()
 
 
 class SettingsError(ValueError):
@@ -43,6 +37,14 @@ class HubSettings:
     websocket: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class EntraSettings:
+    """Whose tokens let clients in: the tenant's id, and the application's or its `api://` URI."""
+
+    tenant: str
+    audience: str
+
+
 def default_spool_dir() -> Path:
     """A folder under the system's temp directory, the same for every process of this user."""
     return Path(tempfile.gettempdir()) / f"azure-openai-telemetry-proxy-{os.geteuid()}"
@@ -58,9 +60,12 @@ class Settings:
     blob_conn_str: str | None = field(default=None, repr=False)
     api_version: str | None = None
     client_keys: tuple[str, ...] = field(default=(), repr=False)
+    entra: EntraSettings | None = None
     caller_headers: Mapping[str, str] = field(default_factory=dict)
     capture_content: bool = True
+    redact: tuple[str, ...] = ()
     trace_ratio: float | None = None
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
     drain_on_abort: bool = False
     ask_for_usage: bool = True
     sticky: str | None = None
@@ -102,9 +107,12 @@ class _Reader:
             blob_conn_str=self._text("AZURE_BLOB_CONN_STR"),
             api_version=self._api_version(),
             client_keys=self._client_keys(),
+            entra=self._entra(),
             caller_headers=self._caller_headers(),
             capture_content=self._choice("PROXY_CONTENT", "full", "none") == "full",
+            redact=self._redact(),
             trace_ratio=self._number("PROXY_TRACE_RATIO", None, lambda ratio: 0 <= ratio <= 1, "from 0 to 1"),
+            telemetry=self._telemetry(),
             drain_on_abort=self._choice("PROXY_ON_CLIENT_ABORT", "cancel", "drain") == "drain",
             ask_for_usage=self._choice("PROXY_STREAM_USAGE", "inject", "off") == "inject",
             sticky=self._sticky(),
@@ -133,6 +141,12 @@ class _Reader:
         key = self._text("AZURE_OPENAI_KEY")
         return (BackendSettings("default", endpoint(base_url or ""), key and self._key("AZURE_OPENAI_KEY", key)),)
 
+    def _telemetry(self) -> TelemetrySettings:
+        content = self._choice("PROXY_TRACE_CONTENT", "none", "full") == "full"
+        telemetry, faults = read_telemetry(self._text, content, self._flag("PROXY_TRACE_CALLER"))
+        self._faults += faults
+        return telemetry
+
     def _sticky(self) -> str | None:
         text = self._text("PROXY_STICKY")
         if text is not None and not re.fullmatch(r"(header|body):[\w-]+", text):
@@ -146,8 +160,8 @@ class _Reader:
         return version
 
     def _key(self, name: str, key: str) -> str:
-        if any(letter < " " or letter == "\x7f" for letter in key):
-            self._fault(f"{name} holds a character that no header can carry, such as a line end")
+        if fault := key_fault(key):
+            self._fault(f"{name} {fault}")
         return key
 
     def _hub(self) -> HubSettings:
@@ -189,12 +203,34 @@ class _Reader:
         on_functions = bool(self._text("FUNCTIONS_WORKER_RUNTIME"))
         if self._text("PROXY_CLIENT_KEYS") and not keys:
             self._fault("PROXY_CLIENT_KEYS holds no key")
-        if not keys and not on_functions and not self._flag("PROXY_ALLOW_ANONYMOUS"):
+        entra = self._text("PROXY_ENTRA_TENANT") or self._text("PROXY_ENTRA_AUDIENCE")
+        if not keys and not entra and not on_functions and not self._flag("PROXY_ALLOW_ANONYMOUS"):
             self._fault(
                 "PROXY_CLIENT_KEYS is missing, and no Functions host checks keys: anyone could spend the "
                 "upstream's key; set PROXY_ALLOW_ANONYMOUS=true to allow just that"
             )
         return keys
+
+    def _entra(self) -> EntraSettings | None:
+        tenant, audience = self._text("PROXY_ENTRA_TENANT"), self._text("PROXY_ENTRA_AUDIENCE")
+        if tenant and not audience:
+            self._fault("PROXY_ENTRA_AUDIENCE is missing: tokens for which application let in")
+        if audience and not tenant:
+            self._fault("PROXY_ENTRA_TENANT is missing: tokens of which tenant let in")
+        if tenant and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", tenant):
+            # by a domain's name, or "common", the issuer of a token could not be told
+            self._fault("PROXY_ENTRA_TENANT must be the tenant's id, such as 00000000-0000-0000-0000-000000000000")
+        if audience and (not audience.removeprefix("api://") or not audience.isprintable() or " " in audience):
+            self._fault("PROXY_ENTRA_AUDIENCE must be an application's id or its api:// URI")
+        return EntraSettings(tenant.lower(), audience) if tenant and audience else None
+
+    def _redact(self) -> tuple[str, ...]:
+        text = self._text("PROXY_REDACT")
+        if text is None:
+            return ()
+        patterns, faults = read_patterns(text)
+        self._faults += faults
+        return patterns
 
     def _caller_headers(self) -> dict[str, str]:
         fields: dict[str, str] = {}

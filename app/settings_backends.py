@@ -29,7 +29,7 @@ def read_backends(text: str) -> tuple[tuple[BackendSettings, ...], list[str]]:
     name = "AZURE_OPENAI_BACKENDS"
     try:
         entries = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return (), [f"{name} is not valid JSON"]
     if not isinstance(entries, list) or not entries:
         return (), [f"{name} must be a JSON list of at least one object"]
@@ -56,6 +56,8 @@ def _read(entry: object, place: str, faults: list[str]) -> BackendSettings:
         faults.append(f"{place}.base_url {fault}")
     if key is not None and not isinstance(key, str):
         faults.append(f"{place}.key must be a text")
+    elif key and (fault := key_fault(key)):
+        faults.append(f"{place}.key {fault}")
     priority, deployments = entry.get("priority", 0), entry.get("deployments")
     if not isinstance(priority, int) or isinstance(priority, bool):
         faults.append(f"{place}.priority must be a whole number")
@@ -72,6 +74,12 @@ def _read(entry: object, place: str, faults: list[str]) -> BackendSettings:
         priority=priority,
         deployments=None if deployments is None else frozenset(deployments),
     )
+
+
+def key_fault(key: str) -> str | None:
+    """What is wrong with a key, without repeating it."""
+    unfit = any(letter < " " or letter == "\x7f" for letter in key)
+    return "holds a character that no header can carry, such as a line end" if unfit else None
 
 
 def url_fault(url: str) -> str | None:

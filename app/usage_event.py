@@ -42,6 +42,8 @@ class UsageEventFilter:
         self._finished = False
         self._tail = b""
         self._held = b""
+        self._sent = 0
+        """How much of what is held has been sent on already."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take bytes from upstream; the bytes to send on now, perhaps none."""
@@ -53,7 +55,9 @@ class UsageEventFilter:
                 return chunk
             self._finished = True
             end = _EVENT_END.search(seen, found.end())
-            if end is None:  # the rest of this event comes later, and is no event by itself: it passes at its end
+            if end is None:  # its end comes later, and may be cut in two
+                self._held = seen[found.start() :]
+                self._sent = len(self._held)
                 return chunk
             passed = len(chunk) - (len(seen) - end.end())
             return chunk[:passed] + self._whole_events(chunk[passed:])
@@ -61,7 +65,7 @@ class UsageEventFilter:
 
     def close(self) -> bytes:
         """What is still held when the stream ends without an event's end."""
-        held, self._held = self._held, b""
+        held, self._held = self._held[self._sent :], b""
         return held
 
     def _whole_events(self, more: bytes) -> bytes:
@@ -71,8 +75,8 @@ class UsageEventFilter:
         for end in _EVENT_END.finditer(self._held):
             event = self._held[start : end.end()]
             if not _is_usage(event):
-                passed.append(event)
-            start = end.end()
+                passed.append(event[self._sent :])
+            start, self._sent = end.end(), 0
         self._held = self._held[start:]
         return b"".join(passed)
 

@@ -7,14 +7,20 @@ pending/<name>.ndjson            a segment an instance parked when it stopped; a
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential
     from azure.storage.blob.aio import ContainerClient
 
 RECORDS: Final = "records"
 PENDING: Final = "pending"
+DEFAULT_CONTAINER: Final = "openai-records"
 LEASE_S: Final = 60
+CONNECT_S: Final = 5
+READ_S: Final = 20
+RETRIES: Final = 2
+RETRY_S: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +31,24 @@ class BlobAddress:
     conn_str: str | None = field(default=None, repr=False)
 
     def connect(self) -> "BlobStore":
-        """A new client, for one thread's loop."""
-        from azure.storage.blob.aio import ContainerClient
+        """A new client, for one thread's loop. Raises ValueError for a connection string that is none."""
+        from azure.storage.blob.aio import ContainerClient, LinearRetry
 
+        # the library prefers waiting to failing; a record has other ways, and a stopping process little time
+        retry = LinearRetry(backoff=RETRY_S, retry_total=RETRIES, random_jitter_range=RETRY_S)
+        options: dict[str, Any] = {
+            "retry_policy": retry,
+            "connection_timeout": CONNECT_S,
+            "read_timeout": READ_S,
+        }
         if self.conn_str is not None:
             name = (self.container_url or DEFAULT_CONTAINER).rstrip("/").rpartition("/")[2]
-            return BlobStore(ContainerClient.from_connection_string(self.conn_str, name))
+            return BlobStore(ContainerClient.from_connection_string(self.conn_str, name, **options))
         from azure.identity.aio import DefaultAzureCredential
 
-        return BlobStore(
-            ContainerClient.from_container_url(self.container_url or "", credential=DefaultAzureCredential())
-        )
-
-
-DEFAULT_CONTAINER: Final = "openai-records"
+        identity = DefaultAzureCredential()
+        url = self.container_url or ""
+        return BlobStore(ContainerClient.from_container_url(url, credential=identity, **options), identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +63,10 @@ class Parked:
 class BlobStore:
     """One container. Every method raises AzureError when the service cannot be reached or refuses."""
 
-    def __init__(self, container: "ContainerClient") -> None:
+    def __init__(self, container: "ContainerClient", identity: "DefaultAzureCredential | None" = None) -> None:
+        """`identity` is closed with it."""
         self._container = container
+        self._identity = identity
         self._ready = False
 
     async def put_record(self, record_id: str, line: bytes) -> str:
@@ -113,3 +125,5 @@ class BlobStore:
     async def close(self) -> None:
         """Free the connections."""
         await self._container.close()
+        if self._identity is not None:
+            await self._identity.close()

@@ -6,26 +6,25 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from azure.core.exceptions import AzureError
 from azure.eventhub import EventDataBatch
 from azure.eventhub.aio import EventHubProducerClient
-from azure.eventhub.exceptions import EventDataSendError
+from azure.eventhub.exceptions import EventDataSendError, EventHubError
 
 from exporters.blob import BlobStore
 from exporters.hub import event_of
 from exporters.losses import Losses
 from exporters.oversize import shortened, without_data_uris
+from exporters.pace import Pace
 from exporters.record import record_id
 
 log = logging.getLogger(__name__)
 
-OPERATION_S: Final = 20.0
-CLOSE_S: Final = 1.0
 OVERHEAD: Final = 2048  # more than the AMQP encoding of one event and its properties adds
 BATCH_BYTES: Final = 256 * 1024  # a larger one is built in a stall that the loop of the calls would feel
 
 # What the hub says of a message rather than of itself: sent again it would be refused again.
-REFUSED_FOR_EVER: Final = frozenset({"link:message-size-exceeded", "decode-error", "invalid-field", "not-implemented"})
+TOO_LARGE: Final = "link:message-size-exceeded"
+REFUSED_FOR_EVER: Final = frozenset({TOO_LARGE, "decode-error", "invalid-field", "not-implemented"})
 
 
 class Delivery:
@@ -34,10 +33,21 @@ class Delivery:
     Each call to the client is bounded in time, since one to a frozen broker would never return.
     """
 
-    def __init__(self, client: EventHubProducerClient, blobs: BlobStore | None, losses: Losses) -> None:
+    def __init__(
+        self,
+        client: EventHubProducerClient,
+        blobs: BlobStore | None,
+        losses: Losses,
+        pace: Pace,
+        patience: float | None = None,
+    ) -> None:
+        """`patience` is how many seconds the hub may take to answer, those of `pace` if None."""
         self._client = client
         self._blobs = blobs
         self._losses = losses
+        self._pace = pace
+        self._patience = patience or pace.answer
+        self._store_again_at = 0.0
 
     async def send(self, lines: list[bytes], sent: Callable[[int], None]) -> None:
         """Send the lines in order; `sent` is told how many more of them the hub has acknowledged or never will.
@@ -50,25 +60,29 @@ class Delivery:
                 await self._send_batch(batch, waiting, sent)
                 batch, waiting = await self._new_batch(), 0
                 if not self._add(batch, line):
-                    await self.send_alone(line, batch.max_size_in_bytes - OVERHEAD)
+                    await self.send_alone(line)
                     sent(1)
                     continue
             waiting += 1
         await self._send_batch(batch, waiting, sent)
 
-    async def send_alone(self, line: bytes, limit: int) -> None:
+    async def send_alone(self, line: bytes, limit: int | None = None) -> None:
         """Send one record in at most `limit` bytes: whole, or as a reference to its blob, or shortened.
 
-        What is no record at all is lost, and counted. Raises as `send` does.
+        Without a limit the link's holds, which none exceeds. What is no record at all is lost, and counted. Raises as
+        `send` does.
         """
         call = record_id(line)
         if call is None:
             self._losses.add("malformed")
             return
-        small = line if len(line) <= limit else without_data_uris(line)
-        if len(small) > limit:
-            small = shortened(small, limit, content_bytes=len(line), **await self._store(call, line))
         batch = await self._new_batch()
+        room = batch.max_size_in_bytes - OVERHEAD
+        try:
+            small = await self._fitted(call, line, room if limit is None else min(limit, room))
+        except ValueError:
+            self._losses.add("malformed")
+            return
         if not self._add(batch, small):
             self._losses.add("too_large")
             return
@@ -77,10 +91,10 @@ class Delivery:
     async def close(self) -> None:
         """Drop the connection, whatever state it is in."""
         with contextlib.suppress(Exception):
-            await _bounded(self._client.close(), CLOSE_S)
+            await _bounded(self._client.close(), self._pace.close)
 
     async def _new_batch(self) -> EventDataBatch:
-        return await _bounded(self._client.create_batch())
+        return await _bounded(self._client.create_batch(), self._patience)
 
     def _add(self, batch: EventDataBatch, line: bytes) -> bool:
         """Put a record in the batch; False if there is no room left."""
@@ -94,16 +108,29 @@ class Delivery:
 
     async def _send_batch(self, batch: EventDataBatch, count: int, sent: Callable[[int], None]) -> None:
         if count:
-            await _bounded(self._client.send_batch(batch))
+            await _bounded(self._client.send_batch(batch), self._patience)
             sent(count)
 
+    async def _fitted(self, call: str, line: bytes, limit: int) -> bytes:
+        """The record in at most `limit` bytes if that can be had; raises ValueError if it is none."""
+        small = line if len(line) <= limit else without_data_uris(line)
+        if len(small) <= limit:
+            return small
+        return shortened(small, limit, content_bytes=len(line), **await self._store(call, line))
+
     async def _store(self, call: str, line: bytes) -> dict[str, str]:
-        """Put the whole record into Blob Storage; nothing, if there is none or it does not answer."""
-        if self._blobs is None:
+        """Put the whole record into Blob Storage; nothing, if there is none or it does not take it.
+
+        One that does not answer is left alone for a while: the records behind this one wait.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._blobs is None or now < self._store_again_at:
             return {}
         try:
-            return {"content_ref": await _bounded(self._blobs.put_record(call, line))}
-        except (AzureError, OSError, TimeoutError) as fault:
+            return {"content_ref": await _bounded(self._blobs.put_record(call, line), self._pace.store)}
+        except Exception as fault:  # whatever it is, a shortened record is better than one that holds up the rest
+            if isinstance(fault, TimeoutError):
+                self._store_again_at = now + self._pace.longest_pause
             log.warning(
                 "a record too large for the hub is shortened, since Blob Storage failed: %s", type(fault).__name__
             )
@@ -112,7 +139,8 @@ class Delivery:
 
 def is_refused_for_ever(fault: Exception) -> bool:
     """Whether the hub refused what was sent, and not just now."""
-    return isinstance(fault, EventDataSendError) and fault.error in REFUSED_FOR_EVER
+    error = fault.error if isinstance(fault, EventHubError) else None
+    return error == TOO_LARGE or (isinstance(fault, EventDataSendError) and error in REFUSED_FOR_EVER)
 
 
 def is_busy(fault: Exception) -> bool:
@@ -120,6 +148,6 @@ def is_busy(fault: Exception) -> bool:
     return "server-busy" in str(getattr(fault, "error", "")) or "server-busy" in str(fault) or "50002" in str(fault)
 
 
-async def _bounded[T](operation: Awaitable[T], seconds: float = OPERATION_S) -> T:
+async def _bounded[T](operation: Awaitable[T], seconds: float) -> T:
     async with asyncio.timeout(seconds):
         return await operation

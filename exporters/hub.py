@@ -1,11 +1,15 @@
 """Hub: how to reach Event Hubs, and how an event is made of a record."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from azure.eventhub import EventData, TransportType
 from azure.eventhub.aio import EventHubProducerClient
 
 from exporters.record import event_properties
+
+if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,22 +25,34 @@ class Hub:
         """A new client, for one thread's loop; it connects when it is first used.
 
         It retries nothing of its own: its retries end in giving up, have no pause for a busy service, and cannot be
-        bounded in time. The sender does all of that.
+        bounded in time. The sender does all of that. (Without retries it would still sleep before it says so.)
         """
-        transport = TransportType.AmqpOverWebsocket if self.websocket else TransportType.Amqp
+        options: dict[str, Any] = {
+            "eventhub_name": self.name,
+            "transport_type": TransportType.AmqpOverWebsocket if self.websocket else TransportType.Amqp,
+            "retry_total": 0,
+            "retry_backoff_factor": 0,
+        }
         if self.conn_str is not None:
-            return EventHubProducerClient.from_connection_string(
-                self.conn_str, eventhub_name=self.name, transport_type=transport, retry_total=0
-            )
+            return EventHubProducerClient.from_connection_string(self.conn_str, **options)
         from azure.identity.aio import DefaultAzureCredential
 
-        return EventHubProducerClient(
-            fully_qualified_namespace=self.namespace or "",
-            eventhub_name=self.name,
-            credential=DefaultAzureCredential(),
-            transport_type=transport,
-            retry_total=0,
-        )
+        return _IdentityClient(DefaultAzureCredential(), fully_qualified_namespace=self.namespace or "", **options)
+
+
+class _IdentityClient(EventHubProducerClient):
+    """A client that closes its identity with itself; the library leaves that to who made it, and clients here are
+    thrown away at every failure."""
+
+    def __init__(self, identity: "DefaultAzureCredential", **options: Any) -> None:
+        super().__init__(credential=identity, **options)
+        self._identity = identity
+
+    async def close(self, **options: Any) -> None:
+        try:
+            await super().close(**options)
+        finally:
+            await self._identity.close()
 
 
 def event_of(line: bytes) -> EventData:

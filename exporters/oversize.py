@@ -16,8 +16,8 @@ _DATA_URI: Final = re.compile(r"data:([\w.+/-]*)(?:;[\w.=-]+)*;base64,")
 _MARK: Final = "…"
 _KEPT_MIN: Final = 64
 """Texts up to this long are not cut: ids, times and words that mean something are all shorter."""
-_NESTED: Final = frozenset({"finish_reasons", "tool_calls", "choices", "content_filter"})
-_SAID: Final = frozenset({"refusal", "reasoning"})
+_SENT: Final = frozenset({"prompt", "instructions"})
+_SAID: Final = frozenset({"refusal", "reasoning", "finish_reasons", "tool_calls", "choices", "content_filter"})
 
 
 def without_data_uris(line: bytes) -> bytes:
@@ -44,9 +44,9 @@ def shortened(line: bytes, limit: int, **more: str | int) -> bytes:
         record = parse(line)
     except RecursionError:
         record = _before_prompt(line)
-    without_prompt = {**record, "prompt": None}
-    bare = {name: value for name, value in without_prompt.items() if name not in _NESTED | _SAID}
-    for candidate in (record, without_prompt, {**bare, "content": ""}):
+    unasked = {**_without(record, _SENT), "prompt": None}
+    unsaid = {**_without(unasked, _SAID), "content": ""}
+    for candidate in (record, unasked, unsaid):
         with suppress(RecursionError):  # nested too deep to walk
             short = _cut(candidate, added, limit)
             if len(short) <= limit:
@@ -54,24 +54,35 @@ def shortened(line: bytes, limit: int, **more: str | int) -> bytes:
     return short
 
 
+def _without(record: Json, names: frozenset[str]) -> Json:
+    return {name: value for name, value in record.items() if name not in names}
+
+
 def _before_prompt(line: bytes) -> Json:
     """What stands before the prompt, which is flat, and the fixed fields."""
     flat = parse(line.partition(b',"prompt":')[0] + b"}")
-    return {**flat, "content": "", "usage": None, "latency_ms": None}
+    return {**flat, "prompt": None, "content": "", "usage": None, "latency_ms": None}
 
 
 def _cut(record: Json, added: Json, limit: int) -> bytes:
-    """The record as JSON, with texts cut as far as is needed and allowed."""
-    longest = max(_lengths(record), default=0)
-    while len(short := _dump({**record, **added})) > limit and longest > _KEPT_MIN:
+    """The record as JSON with texts cut as far as is needed, or as far as is allowed where that is not enough."""
+    short = _dump({**record, **added})
+    if len(short) <= limit:
+        return short
+    if len(least := _dump({**_cut_to(_KEPT_MIN, record), **added})) > limit:
+        return least
+    longest = max(_lengths(record))
+    while len(short) > limit:
         # what is too much is spread over texts of any number: halving the allowance finds it in a few rounds
         longest = max(longest // 2, _KEPT_MIN)
-        record = {name: _walker(_cutter(longest))(value) for name, value in record.items()}
+        record = _cut_to(longest, record)
+        short = _dump({**record, **added})
     return short
 
 
-def _cutter(longest: int) -> Callable[[str], str]:
-    return lambda text: text if len(text) <= longest else text[:longest] + _MARK
+def _cut_to(longest: int, record: Json) -> Json:
+    cut = _walker(lambda text: text if len(text) <= longest else text[:longest] + _MARK)
+    return {name: cut(value) for name, value in record.items()}
 
 
 def _lengths(record: Json) -> list[int]:

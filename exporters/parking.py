@@ -3,32 +3,41 @@
 A serverless instance's disk dies with it, so what its spool still holds at the end goes there.
 """
 
+import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final
 
 from azure.core.exceptions import AzureError
 
 from exporters.blob import BlobStore
+from exporters.segment import Segment, segment_name
 from exporters.spool import Spool
 
 log = logging.getLogger(__name__)
 
-AT_ONCE: Final = 8
+ENOUGH_BYTES: Final = 8 * 1024 * 1024
+"""Above this backlog nothing more is taken in: it is safe where it is."""
+LOOK_AGAIN_S: Final = 1.0
 
 
 class Parking:
-    """Moves segments between the spool and the container. Raises nothing: what fails is tried again."""
+    """Moves segments between the spool and the container."""
 
     def __init__(self, spool: Spool, blobs: BlobStore) -> None:
         self._spool = spool
         self._blobs = blobs
 
-    async def park_all(self) -> None:
-        """Upload every segment that waits. Each leaves the spool once it is stored."""
+    async def park_all(self, done: Callable[[Segment], int]) -> None:
+        """Upload every segment that waits, but for the lines of it that are `done`. Each leaves the spool once it is
+        stored. Raises nothing: what cannot be stored stays."""
         while (segment := self._spool.claim()) is not None:
             stored = False
             try:
-                await self._blobs.park(segment.path.name, segment.path.read_bytes())
+                lines, _ = segment.lines()
+                rest = b"".join(line + b"\n" for line in lines[done(segment) :])
+                if rest:
+                    await self._blobs.park(segment.path.name, rest)
                 stored = True
             except (AzureError, OSError) as fault:
                 log.warning("records stay on this disk: Blob Storage failed: %s", type(fault).__name__)
@@ -40,12 +49,27 @@ class Parking:
                     self._spool.give_back(segment)
 
     async def take_in(self) -> None:
-        """Take some of the parked segments into the spool. Each leaves the container once it is on disk here."""
-        try:
-            for name in (await self._blobs.parked())[:AT_ONCE]:
+        """Take the parked segments into the spool, oldest first. Each leaves the container once it is on disk here.
+
+        Raises AzureError when the container cannot be listed; what cannot be taken does not stop the rest.
+        """
+        for name in await self._blobs.parked():
+            while self._spool.backlog().bytes > ENOUGH_BYTES:  # noqa: ASYNC110  the spool tells nobody of an acknowledgement
+                await asyncio.sleep(LOOK_AGAIN_S)
+            try:
                 parked = await self._blobs.fetch(name)
                 if parked is not None:
-                    self._spool.import_segment(parked.name, parked.content)
+                    self._import(parked.name, parked.content)
                     await parked.remove()
-        except (AzureError, OSError) as fault:
-            log.warning("parked records cannot be taken in: %s", type(fault).__name__)
+            except (AzureError, OSError) as fault:
+                log.warning("parked records cannot be taken in: %s", type(fault).__name__)
+
+    def _import(self, name: str, content: bytes) -> None:
+        """Put it on disk under its name or, should that be taken, the next."""
+        while True:
+            try:
+                return self._spool.import_segment(name, content)
+            except FileExistsError:
+                stem, _, ending = name.partition(".")
+                created, _, counter = stem.partition("-")
+                name = f"{segment_name(int(created, 16), int(counter) + 1)}.{ending}"

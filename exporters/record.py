@@ -60,7 +60,7 @@ class Record:
             "timestamp": timestamp,
             "started_at": _naive(_utc(span.start_time or 0)) + "Z",
             "operation": facts.get(a.OPERATION_NAME),
-            "model": facts.get(a.RESPONSE_MODEL) or facts.get(a.REQUEST_MODEL) or "unknown",
+            "model": facts.get(a.RESPONSE_MODEL) or facts.get(a.DEPLOYMENT) or "unknown",
             "deployment": facts.get(a.DEPLOYMENT),
             "region": facts.get(a.REGION) or "unknown",
             "stream": stream,

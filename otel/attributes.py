@@ -79,6 +79,9 @@ TRUNCATED: Final = "proxy.truncated"
 AUDIO_ID: Final = "proxy.answer.audio_id"
 CALLER: Final = "proxy.caller."  # followed by the field's name
 
+SAMPLE_RATE: Final = "_MS.sampleRate"
+"""Azure Monitor's: a per cent; its ingestion counts each envelope 100/rate times."""
+
 # What was said
 PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
 INSTRUCTIONS: Final = "proxy.prompt.instructions"  # JSON

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
@@ -20,7 +20,7 @@ def make_provider(processors: Sequence[SpanProcessor], sampler: Sampler) -> Trac
     """
     provider = TracerProvider(
         sampler=RecordAll(sampler),
-        resource=Resource.create({SERVICE_NAME: SERVICE}),
+        resource=_resource(),
         span_limits=SpanLimits(
             max_span_attributes=SpanLimits.UNSET,
             max_attributes=SpanLimits.UNSET,
@@ -32,6 +32,13 @@ def make_provider(processors: Sequence[SpanProcessor], sampler: Sampler) -> Trac
     for processor in processors:
         provider.add_span_processor(processor)
     return provider
+
+
+def _resource() -> Resource:
+    """What this process is, by the name OTEL_SERVICE_NAME gives it, or a detector finds on App Service, or ours."""
+    found = Resource.create()
+    named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service")
+    return found if named else found.merge(Resource({SERVICE_NAME: SERVICE}))
 
 
 class RecordAll(Sampler):
@@ -63,8 +70,3 @@ class RecordAll(Sampler):
     def get_description(self) -> str:
         """For people."""
         return f"RecordAll{{{self._root.get_description()}}}"
-
-
-def make_sampler(trace_ratio: float | None) -> Sampler:
-    """An incoming sampled flag decides; for traces that start here, `trace_ratio` of them is sampled."""
-    return ParentBased(TraceIdRatioBased(1.0 if trace_ratio is None else trace_ratio))

@@ -23,12 +23,16 @@ class CallSpan:
     known at the start is on the span from then on, for the journal; all else is set at the end, at once.
     """
 
-    def __init__(self, tracer: Tracer, call: Call) -> None:
-        """Open the span as a child of the current one, which is the request's SERVER span."""
+    def __init__(self, tracer: Tracer, call: Call, withhold: bool = False) -> None:
+        """Open the span as a child of the current one, which is the request's SERVER span.
+
+        With `withhold` nothing that was said is on it until `finish`, and then only if `withhold` was taken back.
+        """
         self.call = call
+        self.withhold = withhold
         name = f"{call.operation} {call.model}" if call.model else call.operation
         self._span: Span = tracer.start_span(
-            name, kind=SpanKind.CLIENT, attributes=_known_at_start(call), start_time=call.started_at_ns
+            name, kind=SpanKind.CLIENT, attributes=_known_at_start(call, withhold), start_time=call.started_at_ns
         )
         self._finished = False
 
@@ -55,8 +59,8 @@ class CallSpan:
             call.first_token_ns = min(call.first_token_ns, call.end_ns)
         span = self._span
         span.set_attributes(_facts(call))
-        if call.capture_content:
-            span.set_attributes(_content(call))
+        if call.capture_content and not self.withhold:
+            span.set_attributes(_asked(call) | _content(call))
         if call.error_code is not None:
             span.set_status(StatusCode.ERROR, call.error_code)
         self._add_events()
@@ -84,7 +88,7 @@ def _wall(call: Call, monotonic_ns: int) -> int:
     return call.started_at_ns + monotonic_ns - call.arrived_ns
 
 
-def _known_at_start(call: Call) -> dict[str, AttributeValue]:
+def _known_at_start(call: Call, withhold: bool) -> dict[str, AttributeValue]:
     """What a call is, before upstream is asked."""
     request = call.request
     facts: dict[str, AttributeValue | None] = {
@@ -97,14 +101,26 @@ def _known_at_start(call: Call) -> dict[str, AttributeValue]:
         a.REQUEST_STREAM: request.stream,
         a.DEPLOYMENT: call.deployment,
         a.API_VERSION: call.api_version,
-        a.CONTENT_CAPTURED: call.capture_content,
-        a.PROMPT: request.prompt if call.capture_content else None,
-        a.INSTRUCTIONS: request.instructions if call.capture_content else None,
         **request.parameters,
+        a.REQUEST_STOP_SEQUENCES: None,
+        a.CONTENT_CAPTURED: False,
+        **(_asked(call) if call.capture_content and not withhold else {}),
     }
     for name, value in call.caller.items():
         facts[a.CALLER + name] = value
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _asked(call: Call) -> dict[str, AttributeValue]:
+    """What was said by the client."""
+    request = call.request
+    content: dict[str, AttributeValue | None] = {
+        a.CONTENT_CAPTURED: True,
+        a.PROMPT: request.prompt,
+        a.INSTRUCTIONS: request.instructions,
+        a.REQUEST_STOP_SEQUENCES: request.parameters.get(a.REQUEST_STOP_SEQUENCES),
+    }
+    return {name: value for name, value in content.items() if value is not None}
 
 
 def _facts(call: Call) -> dict[str, AttributeValue]:

@@ -16,7 +16,8 @@ def load(text: bytes) -> object:
         return orjson.loads(text)
     except orjson.JSONDecodeError as fault:
         try:
-            return json.loads(text, parse_float=_finite, parse_constant=_refuse)
+            # as UTF-8, since Python would guess at UTF-16 and UTF-32, which are no JSON (RFC 8259 §8.1)
+            return json.loads(str(text, "utf-8-sig"), parse_float=_finite, parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise ValueError(f"{fault.msg.partition(':')[0]}: byte {fault.pos}") from None
 

@@ -61,6 +61,7 @@ class Operation(Protocol):
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Add the facts of a whole JSON answer, or of the last members of one too large to be parsed."""
+        return
 
     def error_of(self, body: Json) -> object:
         """The error that an event, or the whole answer of a call that seems to have succeeded, tells of; else None."""

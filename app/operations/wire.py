@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from app.operations.json_text import dump
 from otel import attributes as a
 from otel.call import Usage
 
@@ -49,9 +50,19 @@ def as_count(value: object) -> int | None:
     return None if count is None or count < 0 else count
 
 
-def parameters(body: Mapping[str, object]) -> dict[str, str | int | float | list[str]]:
-    """Sampling parameters of a request by their attribute names (GenAI semantic conventions)."""
+def json_of(body: Mapping[str, object], name: str) -> str | None:
+    """A member as JSON, None where there is none."""
+    return dump(body[name]) if name in body else None
+
+
+def parameters(body: Mapping[str, object], text_format: object = None) -> dict[str, str | int | float | list[str]]:
+    """Sampling parameters of a request by their attribute names (GenAI semantic conventions).
+
+    `text_format` is where the API at hand asks for JSON in place of text.
+    """
     found: dict[str, str | int | float | list[str]] = {}
+    if (kind := as_text(as_object(text_format).get("type"))) is not None:
+        found[a.OUTPUT_TYPE] = "json" if kind.startswith("json") else kind
     for name, attribute in _PARAMETERS.items():
         value = body.get(name)
         number = value if isinstance(value, float) else as_whole(value)

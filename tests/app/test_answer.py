@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.answer import MAX_JSON, AnswerReader
+from app.answer import AnswerReader
 from app.operations import Chat, Operation, Plain
 from otel.call import Call, Status, Usage
 from tests.kit.wire import DONE, FILTER_FIRST, ROLE, SAFE, STOP, STREAM_WITH_USAGE, TEXT, chat_json, delta, event
@@ -260,10 +260,15 @@ def test_a_too_large_event_ends_the_reading_only() -> None:
     assert call.response_bytes > 20 * len(piece)
 
 
-def test_a_too_large_answer_is_not_kept() -> None:
-    """A JSON answer past the limit is passed on and not read: its facts are missing."""
-    call = read([b'{"choices": "', *[b"x" * 1024 * 1024] * (MAX_JSON // 1024**2), b'"}'], JSON)
-    assert call.answer.usage_source == "missing"
+@pytest.mark.parametrize("megabytes", [1, 40])
+def test_of_a_too_large_answer_only_the_end_is_kept(megabytes: int) -> None:
+    """A JSON answer past the limit is not held: its choices are missing, the usage behind them is there."""
+    body = json.loads(chat_json())
+    usage = b', "usage": ' + json.dumps(body.pop("usage")).encode() + b"}"
+    start = json.dumps(body)[:-1].encode() + b', "padding": "'
+    call = read([start, *[b"x" * 1024 * 1024] * megabytes, b'"', usage], JSON)
+    assert len(call.answer.choices) == (1 if megabytes == 1 else 0)
+    assert call.answer.usage == COUNTS
     assert call.status is Status.COMPLETED
 
 

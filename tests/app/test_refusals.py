@@ -204,6 +204,9 @@ def test_a_body_that_grows_past_the_limit(door: Door) -> None:
         b"{'messages': []}",
         b'{"messages": NaN}',
         b'{"messages": "\xff"}',
+        b'{"messages": "\xed\xa0\x80"}',
+        '{"messages": []}'.encode("utf-16"),
+        '{"messages": []}'.encode("utf-16-le"),
         b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ],
 )
@@ -218,6 +221,7 @@ def test_a_body_that_is_no_json_object(door: Door, body: bytes) -> None:
     "body",
     [
         b"{}",
+        b"\xef\xbb\xbf{}",
         b'{"messages": ' + b"[" * 3000 + b"]" * 3000 + b"}",
         b'{"messages": 1e999, "temperature": 1' + b"0" * 400 + b"}",
         b'{"messages": "\\ud800", "model": "\\ud800", "stop": "\\ud800"}',

@@ -15,9 +15,9 @@ from azure.core.credentials import AccessToken
 from azure.eventhub import EventData, EventHubConsumerClient, EventHubProducerClient, aio
 from azure.eventhub._utils import get_last_enqueued_event_properties
 from azure.eventhub.exceptions import AuthenticationError, ConnectError, EventHubError
-from tests.dev.event_hubs_client import Wire, bodies, producer_of, receive, send_in_thread, until
 
 from dev.event_hubs.process import BrokerProcess
+from tests.dev.event_hubs_client import Wire, bodies, producer_of, receive, send_in_thread, until
 
 # azure-eventhub leaves the sockets of broken connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(

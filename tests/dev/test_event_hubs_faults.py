@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from azure.eventhub import EventData
 from azure.eventhub.exceptions import EventDataSendError
-from tests.dev.event_hubs_client import Wire, bodies, condition, producer_of, send_in_thread, until
 
 from dev.event_hubs import amqp
 from dev.event_hubs.process import BrokerProcess
+from tests.dev.event_hubs_client import Wire, bodies, condition, producer_of, send_in_thread, until
 
 # azure-eventhub leaves the sockets of broken connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(

@@ -9,12 +9,12 @@ import pytest
 from azure.eventhub import EventData
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.dev.event_hubs_client import Wire, producer_of
 
 from dev.event_hubs import amqp
 from dev.event_hubs.log import PartitionLog
 from dev.event_hubs.message import Enqueued
 from dev.event_hubs.process import BrokerProcess
+from tests.dev.event_hubs_client import Wire, producer_of
 
 _BODIES = [f"{n}" * 2000 for n in range(5)]
 

@@ -89,7 +89,8 @@ class ProxyProcess:
         return self._process.pid
 
     def wait_started(self) -> "ProxyProcess":
-        assert self._started.wait(60) and self._process.poll() is None, "".join(self.output)
+        assert self._started.wait(60), "".join(self.output)
+        assert self._process.poll() is None, "".join(self.output)
         return self
 
     def signal(self, number: signal.Signals) -> None:
@@ -107,10 +108,11 @@ class ProxyProcess:
 
     def _read(self) -> None:
         assert self._process.stdout
-        for line in self._process.stdout:
-            self.output.append(line)
-            if "Uvicorn running on" in line:
-                self._started.set()
+        with self._process.stdout as lines:
+            for line in lines:
+                self.output.append(line)
+                if "Uvicorn running on" in line:
+                    self._started.set()
         self._started.set()
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -137,6 +138,12 @@ class Client:
 
     def chat(self, stream: bool = False, **headers: str) -> Answer:
         return self.send("POST", CHAT, chat_body(stream), **headers)
+
+    def leave(self) -> None:
+        """Hang up, and return when the proxy has noticed: it then closes its side too."""
+        self.connection.sock.shutdown(socket.SHUT_WR)
+        while self.connection.sock.recv(65536):
+            pass
 
     def close(self) -> None:
         self.connection.close()

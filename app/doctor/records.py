@@ -1,0 +1,119 @@
+"""What the doctor learns from the hub: the records of its own calls, and whether they say what it saw."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from azure.eventhub import EventData, PartitionContext
+
+type Record = Mapping[str, object]
+
+_COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+_TIMES: Final = ("time_to_first_chunk_ms", "streaming_duration_ms", "latency_ms")
+
+
+@dataclass(slots=True)
+class Seen:
+    """One call as the client saw it; times are seconds from its start."""
+
+    trace_id: str
+    stream: bool
+    content: str = ""
+    usage: Mapping[str, object] | None = None
+    first_chunk: float | None = None
+    tokens_at: list[float] = field(default_factory=list)
+    end: float = 0.0
+
+
+class Listener:
+    """Reads the hub from a moment before the calls, in a thread."""
+
+    def __init__(self, conn_str: str, hub: str | None) -> None:
+        """`hub` may be None where the connection string names it."""
+        from azure.eventhub import EventHubConsumerClient
+
+        self.fault: str | None = None
+        """Why nothing can be read, if so."""
+        self._records: dict[object, Record] = {}
+        self._more = threading.Condition()
+        self._client = EventHubConsumerClient.from_connection_string(
+            conn_str, consumer_group="$default", eventhub_name=hub
+        )
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def wait(self, trace_id: str, seconds: float) -> Record | None:
+        """The record of a trace; None if it does not come in that time, or none can."""
+        with self._more:
+            self._more.wait_for(lambda: self.fault or trace_id in self._records, max(0.0, seconds))
+            return self._records.get(trace_id)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._client.close()
+        self._thread.join(5)
+
+    def _read(self) -> None:
+        clocks_may_differ = timedelta(minutes=5)
+        self._client.receive_batch(
+            on_event_batch=self._on_events,
+            on_error=self._on_error,
+            starting_position=datetime.now(UTC) - clocks_may_differ,
+            max_wait_time=1,
+        )
+
+    def _on_events(self, context: "PartitionContext", events: "list[EventData]") -> None:
+        for event in events:
+            try:
+                record = json.loads(event.body_as_str())
+                with self._more:
+                    self._records[record["trace_id"]] = record
+                    self._more.notify_all()
+            except (ValueError, TypeError, KeyError):  # the hub may hold other things
+                continue
+
+    def _on_error(self, context: "PartitionContext | None", fault: Exception) -> None:
+        with self._more:
+            self.fault = f"the hub cannot be read ({type(fault).__name__}); is the key allowed to listen?"
+            self._more.notify_all()
+
+
+def differences(record: Record, seen: Seen) -> list[str]:
+    """What a record says otherwise than what the client saw, or lacks."""
+    wrong = []
+    kind = "stream_completion" if seen.stream else "completion"
+    for name, expected in (("type", kind), ("status", "completed"), ("http_status", 200)):
+        if record.get(name) != expected:
+            wrong.append(f"{name} is {record.get(name)!r} and not {expected!r}")
+    content = str(record.get("content"))
+    masked = record.get("truncated") or "[redacted]" in content or record.get("content_captured") is False
+    if content != seen.content and not masked:
+        wrong.append("content is not what was received")
+    usage = record.get("usage")
+    if not isinstance(usage, dict):
+        wrong.append("usage is missing")
+    elif seen.usage is not None and any(usage.get(name) != seen.usage.get(name) for name in _COUNTS):
+        wrong.append("usage is not what was received")
+    first, rest, latency = (record.get(name) for name in _TIMES)
+    if not isinstance(latency, int):
+        wrong.append("latency_ms is missing")
+    elif latency > seen.end * 1000 + 1:
+        wrong.append(f"latency_ms is {latency}, and the client was done after {seen.end * 1000:.0f}")
+    elif seen.stream and not (isinstance(first, int) and isinstance(rest, int) and first + rest == latency):
+        wrong.append("its times do not add up")
+    return wrong
+
+
+def arrivals(times: list[float], together: float) -> int:
+    """In how many lots things arrived: those that follow each other within `together` seconds came as one."""
+    return sum(1 for earlier, later in zip([float("-inf"), *times], times, strict=False) if later - earlier > together)
+
+
+def generated_over(record: Record) -> float | None:
+    """Seconds from the first token to the last byte, as the proxy saw it; None for no stream."""
+    first, latency = record.get("time_to_first_token_ms"), record.get("latency_ms")
+    return (latency - first) / 1000 if isinstance(first, int) and isinstance(latency, int) else None

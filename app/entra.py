@@ -1,0 +1,177 @@
+"""EntraTokens: bearer tokens of Entra ID, checked by the keys that their tenant publishes."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiohttp import ClientError, ClientSession, ClientTimeout
+
+from app.errors import IdentityUnavailable, InvalidToken
+
+if TYPE_CHECKING:
+    from jwt import PyJWK
+
+AUTHORITY: Final = "https://login.microsoftonline.com"
+SKEW_S: Final = 60.0
+FETCH_S: Final = 5.0
+KEYS_BYTES: Final = 1 << 20
+REFRESH_S: Final = 60.0
+RETRY_S: Final = 5.0
+OLD_S: Final = 24 * 3600.0  # as learn.microsoft.com/entra/identity-platform/signing-key-rollover asks for
+
+
+class SigningKeys:
+    """The keys with which a tenant signs, by their ids.
+
+    A key that is known serves at once; once a day all are fetched again, which nobody waits for, so that one that was
+    withdrawn goes. For an id that is not known the keys are fetched, once for all who ask meanwhile, and not again
+    within a minute (five seconds after a failure), whatever ids are presented.
+    """
+
+    def __init__(
+        self, url: str, session: Callable[[], ClientSession], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`session` gives the session of the running loop; `clock` counts seconds."""
+        self._url = url
+        self._session = session
+        self._clock = clock
+        self._keys: dict[str, PyJWK] = {}
+        self._fetching: asyncio.Task[Exception | None] | None = None
+        self._fault: Exception | None = None
+        self._next = self._old = 0.0
+
+    async def get(self, key_id: str) -> "PyJWK | None":
+        """The key, None if the tenant has none of that id. Raises IdentityUnavailable if that cannot be found out."""
+        if (known := self._keys.get(key_id)) is not None:
+            if self._clock() >= self._old:
+                self._fetch_soon()
+            return known
+        if (fetching := self._fetch_soon()) is not None:
+            await asyncio.shield(fetching)  # a caller that leaves takes the keys from nobody
+        found = self._keys.get(key_id)
+        if found is None and self._fault is not None:
+            raise IdentityUnavailable(
+                "The token cannot be checked now: Entra ID's signing keys could not be had."
+            ) from self._fault
+        return found
+
+    def _fetch_soon(self) -> "asyncio.Task[Exception | None] | None":
+        """The fetch under way, or one begun now; None if it is too soon for another."""
+        if self._fetching is None or self._fetching.done():
+            if self._clock() < self._next:
+                return None
+            self._fetching = asyncio.create_task(self._fetch())
+        return self._fetching
+
+    async def _fetch(self) -> Exception | None:
+        try:
+            keys, fault = await self._ask(), None
+        except (ClientError, TimeoutError, ValueError) as failed:
+            keys, fault = self._keys, failed
+        self._keys, self._fault = keys, fault
+        now = self._clock()
+        self._next = now + (REFRESH_S if fault is None else RETRY_S)
+        if fault is None:
+            self._old = now + OLD_S
+        return fault
+
+    async def _ask(self) -> "dict[str, PyJWK]":
+        """Raises ClientError, TimeoutError or ValueError."""
+        timeout = ClientTimeout(total=FETCH_S)
+        async with self._session().get(self._url, timeout=timeout, allow_redirects=False) as answer:
+            answer.raise_for_status()
+            body = b""
+            while len(body) < KEYS_BYTES and (more := await answer.content.readany()):
+                body += more
+        if not (keys := _signing_keys(body)):
+            raise ValueError("no signing keys in the answer")
+        return keys
+
+
+class EntraTokens:
+    """Lets in whoever presents a valid access token of the tenant for the audience, of version 1.0 or 2.0.
+
+    The tenant alone vouches: which of its users and applications get such a token is set up there.
+    """
+
+    def __init__(
+        self, tenant: str, audience: str, session: Callable[[], ClientSession], authority: str = AUTHORITY
+    ) -> None:
+        """`tenant` is the directory's id; `audience` is the application's, with or without `api://`."""
+        self.keys = SigningKeys(f"{authority}/{tenant}/discovery/v2.0/keys", session)
+        bare = audience.removeprefix("api://")
+        self._audiences = (bare, f"api://{bare}")
+        # learn.microsoft.com/entra/identity-platform/access-token-claims-reference: `iss` by the token's version
+        self._issuers = (f"https://sts.windows.net/{tenant}/", f"{AUTHORITY}/{tenant}/v2.0")
+
+    async def check(self, token: str) -> dict[str, str]:
+        """The caller's `app_id` and `object_id`, as far as the token names them.
+
+        Raises InvalidToken, which says what is wrong and nothing of what the token holds, or IdentityUnavailable.
+        """
+        import jwt
+
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.PyJWTError, RecursionError):  # JSON nested without end
+            raise InvalidToken("Access denied: the bearer token is no token of Entra ID.") from None
+        key_id = header.get("kid")
+        if header.get("alg") != "RS256" or not isinstance(key_id, str):
+            raise InvalidToken("Access denied: the bearer token is not signed as Entra ID signs.")
+        key = await self.keys.get(key_id)
+        if key is None:
+            raise InvalidToken("Access denied: the bearer token is not signed by a key of this tenant.")
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=["RS256"],
+                audience=self._audiences,
+                issuer=self._issuers,
+                leeway=SKEW_S,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.PyJWTError as fault:
+            raise InvalidToken(f"Access denied: the bearer token {_wrong(fault)}.") from None
+        found = {"app_id": claims.get("azp") or claims.get("appid"), "object_id": claims.get("oid")}
+        return {name: value for name, value in found.items() if isinstance(value, str) and value}
+
+
+def _signing_keys(body: bytes) -> "dict[str, PyJWK]":
+    """The RSA keys of a JSON Web Key Set (RFC 7517); what else is there is passed over. Raises ValueError."""
+    import jwt
+
+    document = orjson.loads(body)
+    entries = document.get("keys") if isinstance(document, dict) else None
+    keys = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig":
+            try:
+                key = jwt.PyJWK(entry, algorithm="RS256")
+            except jwt.PyJWTError:
+                continue
+            if key.key_id:
+                keys[key.key_id] = key
+    return keys
+
+
+def _wrong(fault: Exception) -> str:
+    """What is wrong, in words of ours: PyJWT's own can repeat claims."""
+    import jwt
+
+    match fault:
+        case jwt.ExpiredSignatureError():
+            return "has expired"
+        case jwt.ImmatureSignatureError():
+            return "is not valid yet"
+        case jwt.InvalidAudienceError():
+            return "is for another audience"
+        case jwt.InvalidIssuerError():
+            return "was issued by another tenant"
+        case jwt.MissingRequiredClaimError():
+            return "lacks a claim that is needed"
+        case jwt.InvalidSignatureError():
+            return "has no valid signature"
+    return "is not valid"

@@ -1,0 +1,32 @@
+"""Completions, the operation before chat: prompts as they are, and the texts that go on from them."""
+
+from app.operations.choices import ChoiceStream, read_choices
+from app.operations.operation import Json, Operation, StreamReader
+from app.operations.wire import as_text, json_of, parameters
+from otel.call import Answer, Request
+
+
+class Completions(Operation):
+    """`POST …/completions`, JSON and server-sent events.
+
+    Several prompts in one request have their choices one after the other, in the order of the prompts.
+    """
+
+    name = "text_completion"
+
+    def read_request(self, body: Json) -> Request:
+        """Model, stream, the prompt — a text, token ids, or a list of either — and sampling parameters."""
+        return Request(
+            model=as_text(body.get("model")),
+            stream=body.get("stream") is True,
+            prompt=json_of(body, "prompt"),
+            parameters=parameters(body),
+        )
+
+    def read_answer(self, body: Json, answer: Answer) -> None:
+        """Choices, usage, filter verdicts and identity of a `text_completion`."""
+        read_choices(body, "text", answer)
+
+    def stream(self) -> StreamReader:
+        """A reader of `text_completion` events, which are whole answers in small."""
+        return ChoiceStream("text")

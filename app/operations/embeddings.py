@@ -1,0 +1,30 @@
+"""Embeddings: the texts that were sent and what they cost; never the vectors."""
+
+from app.operations.operation import Json, Operation
+from app.operations.wire import as_count, as_text, json_of, parameters, read_usage
+from otel import attributes as a
+from otel.call import Answer, Request
+
+
+class Embeddings(Operation):
+    """`POST …/embeddings`. Its usage has no completion tokens, and its record no content.
+
+    Azure puts `model` and `usage` behind the vectors, so that the end of a large answer says all of it.
+    """
+
+    name = "embeddings"
+    bulk = True
+
+    def read_request(self, body: Json) -> Request:
+        """Model, input, and in which form and size the vectors are wanted."""
+        wanted = parameters(body)
+        if encoding := as_text(body.get("encoding_format")):
+            wanted[a.REQUEST_ENCODING_FORMATS] = [encoding]
+        if dimensions := as_count(body.get("dimensions")):
+            wanted[a.EMBEDDINGS_DIMENSION_COUNT] = dimensions
+        return Request(model=as_text(body.get("model")), prompt=json_of(body, "input"), parameters=wanted)
+
+    def read_answer(self, body: Json, answer: Answer) -> None:
+        """The model and the usage."""
+        answer.model = as_text(body.get("model"))
+        answer.usage = read_usage(body.get("usage"))

@@ -1,0 +1,64 @@
+"""Images, generated and edited: prompts and usage; never the images, nor the links to them."""
+
+from app.operations.content_filter import note_verdict
+from app.operations.operation import Json, Operation, StreamReader
+from app.operations.wire import as_list, as_object, as_text, json_of, parameters, read_usage
+from otel import attributes as a
+from otel.call import Answer, Choice, Request
+
+
+class ImageGeneration(Operation):
+    """`POST …/images/generations`, JSON and server-sent events.
+
+    The prompt as DALL·E revised it is the only text that is generated, and so it is the content.
+    """
+
+    name = "image_generation"
+
+    def read_request(self, body: Json) -> Request:
+        """Model, prompt, stream and how many images are wanted."""
+        return Request(
+            model=as_text(body.get("model")),
+            stream=body.get("stream") is True,
+            prompt=json_of(body, "prompt"),
+            parameters={**parameters(body), a.OUTPUT_TYPE: "image"},
+        )
+
+    def read_answer(self, body: Json, answer: Answer) -> None:
+        """Usage, revised prompts and filter verdicts."""
+        answer.usage = read_usage(body.get("usage"))
+        for index, entry in enumerate(as_list(body.get("data"))):
+            image = as_object(entry)
+            note_verdict(answer.content_filter, "prompt", image.get("prompt_filter_results"))
+            note_verdict(answer.content_filter, "completion", image.get("content_filter_results"))
+            if revised := as_text(image.get("revised_prompt")):
+                answer.choices.append(Choice(index=index, content=revised))
+
+    def stream(self) -> StreamReader:
+        """A reader of partial and completed images."""
+        return _ImageStream()
+
+
+class ImageEdit(ImageGeneration):
+    """`POST …/images/edits`: a form with images, which passes through unread; its answer is that of a generation."""
+
+    name = "image_edit"
+    json_body = False
+
+
+class _ImageStream:
+    """Looks for `….completed`, which comes with the usage once for each image."""
+
+    def __init__(self) -> None:
+        self._last: Json | None = None
+
+    def event(self, event: Json) -> bool:
+        if event.get("type") in ("image_generation.completed", "image_edit.completed"):
+            self._last = event
+        return False
+
+    def finish(self, answer: Answer) -> bool:
+        if self._last is None:
+            return False
+        answer.usage = read_usage(self._last.get("usage"))
+        return True

@@ -1,0 +1,173 @@
+"""Drain: what the sender's thread does all day: claim a segment, send it, acknowledge it, and rest when that fails."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from azure.eventhub.aio import EventHubProducerClient
+
+from exporters.blob import BlobStore
+from exporters.delivery import Delivery, is_busy, is_refused_for_ever
+from exporters.losses import Losses
+from exporters.pace import Pace
+from exporters.segment import Segment
+from exporters.spool import Spool
+
+log = logging.getLogger(__name__)
+
+WHOLE: Final = 1 << 30  # larger than any record
+SMALLEST_RECORD: Final = 2048
+READS: Final = 10  # a mounted disk may be away for a while
+
+
+class Drain:
+    """One segment at a time, in order, for ever. Lives on one loop; `stop` and `wake` are called there."""
+
+    def __init__(self, spool: Spool, connect: Callable[[], EventHubProducerClient], losses: Losses, pace: Pace) -> None:
+        self._spool = spool
+        self._connect = connect
+        self._losses = losses
+        self._pace = pace
+        self._blobs: BlobStore | None = None
+        self._delivery: Delivery | None = None
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._segment: Segment | None = None
+        self._done = 0
+        """Lines of `_segment` that need not be sent again."""
+        self._limit: int | None = None
+        """Set while its records go one by one, since the hub refused a batch for what is in it."""
+        self._unreadable = 0
+        self._unanswered = 0
+        self.failures = 0
+        """In a row."""
+        self.sent = 0
+        self.last_success: float | None = None
+        """Seconds since the epoch."""
+
+    async def run(self, blobs: BlobStore | None) -> None:
+        """Send whatever comes until `stop`, and then until nothing is left, or with a container until the hub fails."""
+        self._blobs = blobs
+        while True:
+            stopping = self._stopping
+            try:
+                self._spool.seal(0.0 if stopping else self._pace.linger)
+                segment = self._spool.claim()
+                if segment is not None:
+                    await self._deliver(segment)
+                elif stopping:
+                    return
+                else:
+                    await self._rest(self._pace.linger)
+            except Exception as fault:  # whatever it is: the records stay, and it is tried again
+                if self._stopping and blobs:
+                    return
+                await self._failed(fault)
+
+    def stop(self) -> None:
+        """Let `run` end."""
+        self._stopping = True
+        self._wake.set()
+
+    def wake(self) -> None:
+        """End a rest."""
+        self._wake.set()
+
+    def done(self, segment: Segment) -> int:
+        """How many lines of a segment the hub has."""
+        return self._done if segment is self._segment else 0
+
+    async def close(self) -> None:
+        """Drop the connection."""
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            await delivery.close()
+
+    async def _deliver(self, segment: Segment) -> None:
+        """Send a segment and have it removed; or give it back and raise."""
+        if segment is not self._segment:
+            self._segment, self._done, self._limit, self._unreadable = segment, 0, None, 0
+        try:
+            lines, torn = self._read(segment)
+            await self._send(lines)
+        except BaseException:
+            self._spool.give_back(segment)
+            raise
+        if torn:
+            self._losses.add("torn_line")
+        self._spool.acknowledge(segment)
+
+    def _read(self, segment: Segment) -> tuple[list[bytes], int]:
+        """Its lines; none, and a loss, if they cannot be had. Raises OSError while there is hope."""
+        try:
+            return segment.lines()
+        except OSError as fault:
+            self._unreadable += 1
+            gone = isinstance(fault, FileNotFoundError)
+            if not gone and self._unreadable < READS:
+                raise
+            log.error("a segment of the spool cannot be read: %s", fault.strerror)
+            self._losses.add("spool_removed" if gone else "spool_unreadable", segment.records - self._done)
+            return [], 0
+
+    async def _send(self, lines: list[bytes]) -> None:
+        if not lines[self._done :]:
+            return
+        if self._delivery is None:
+            patience = self._pace.patience(self._unanswered)
+            self._delivery = Delivery(self._connect(), self._blobs, self._losses, self._pace, patience)
+        if self._limit is None:
+            await self._delivery.send(lines[self._done :], self._count)
+        else:
+            for line in lines[self._done :]:
+                await self._send_alone(self._delivery, line, self._limit)
+
+    async def _send_alone(self, delivery: Delivery, line: bytes, limit: int) -> None:
+        if limit < SMALLEST_RECORD:
+            self._losses.add("refused")
+            self._done += 1
+            self._limit = WHOLE
+            # were it the hub that refuses everything, the spool must not be emptied at full speed
+            self.failures += 1
+            await self._rest(self._pace.pause(self.failures, busy=False))
+            return
+        try:
+            await delivery.send_alone(line, limit)
+        except Exception as fault:
+            if is_refused_for_ever(fault):
+                self._limit = min(limit, len(line)) // 2
+            raise
+        self._count(1)
+        self._limit = WHOLE
+
+    def _count(self, records: int) -> None:
+        if self.failures > 1:
+            log.warning("records flow again, after %d failures", self.failures)
+        self.failures = self._unanswered = 0
+        self._done += records
+        self.sent += records
+        self.last_success = time.time()
+
+    async def _failed(self, fault: Exception) -> None:
+        await self.close()
+        if is_refused_for_ever(fault):
+            if self._limit is None:
+                log.warning("the hub refuses what a record is: they go one by one, that one shorter each time")
+                self._limit = WHOLE
+            return
+        self.failures += 1
+        self._unanswered = self._unanswered + 1 if isinstance(fault, TimeoutError) else 0
+        if self.failures in (1, 10) or self.failures % 100 == 0:
+            log.warning("records wait: sending failed %d times: %s", self.failures, type(fault).__name__)
+            log.debug("the last failure", exc_info=fault)
+        await self._rest(self._pace.pause(self.failures, is_busy(fault)))
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless there is word of a stop or a flush."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        self._wake.clear()

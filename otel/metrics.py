@@ -1,0 +1,186 @@
+"""Metrics: of every call, sampled or not, by the GenAI conventions; and of the proxy itself.
+
+https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-metrics.md (Development).
+`time_per_output_chunk` is recorded once a call, as the mean of its chunks: one by one would cost a tenth of relaying.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from otel import attributes as a
+
+log = logging.getLogger(__name__)
+
+TOKEN_TYPE: Final = "gen_ai.token.type"
+TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
+SECOND_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
+
+OTHER: Final = "_other"
+NAMES: Final = 100  # different values of one attribute
+_NAMED: Final = (a.REQUEST_MODEL, a.RESPONSE_MODEL, a.DEPLOYMENT, a.REGION)
+_CALLERS: Final = (a.CALLER + "subscription_id", a.CALLER + "product")
+
+type Facts = Mapping[str, AttributeValue]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyCounts:
+    """How the proxy is doing; `lost` goes by reason, `refused` by the error's code."""
+
+    open_calls: int
+    backlog_records: int
+    backlog_bytes: int
+    oldest_seconds: float
+    sent: int
+    lost: Mapping[str, int]
+    refused: Mapping[str, int]
+
+
+class CallMetrics(SpanProcessor):
+    """Records what each call span says when it ends.
+
+    A caller can write anything for a model or a deployment, and an attribute of a metric must not take on any number
+    of values: a name is used once upstream has answered a call to it, a hundred of them at most. All others are
+    `_other`.
+    """
+
+    def __init__(self, caller: bool = False) -> None:
+        """`caller`: with the caller's subscription and product as attributes."""
+        self._named = _NAMED + _CALLERS if caller else _NAMED
+        self._known: dict[str, set[AttributeValue]] = {name: set() for name in self._named}
+        self._histograms: _Histograms | None = None
+        self.open_streams = 0
+
+    def use(self, meter: Meter) -> None:
+        """Record from now on."""
+        self._histograms = _Histograms.of(meter)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Count a stream that begins."""
+        if _is_call(span) and span.attributes and span.attributes.get(a.REQUEST_STREAM):
+            self.open_streams += 1
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Record a call. Raises nothing."""
+        if not _is_call(span):
+            return
+        facts: Facts = dict(span.attributes or {})
+        if facts.get(a.REQUEST_STREAM):
+            self.open_streams -= 1
+        if self._histograms is not None:
+            try:
+                self._histograms.record(facts, self._attributes(span, facts), span)
+            except Exception:  # telemetry never hurts a call
+                log.exception("a call could not be measured")
+
+    def _attributes(self, span: ReadableSpan, facts: Facts) -> dict[str, AttributeValue]:
+        status = facts.get(a.HTTP_STATUS)
+        answered = isinstance(status, int) and status < 400
+        attributes: dict[str, AttributeValue] = {
+            a.OPERATION_NAME: facts.get(a.OPERATION_NAME, OTHER),
+            a.PROVIDER_NAME: a.PROVIDER,
+            a.STATUS: facts.get(a.STATUS, OTHER),
+        }
+        if (backend := facts.get(a.BACKEND)) is not None:
+            attributes[a.BACKEND] = backend
+        for name in self._named:
+            value = facts.get(name)
+            if value is not None:
+                attributes[name] = self._known_name(name, value, answered)
+        if span.status.status_code is StatusCode.ERROR:
+            attributes[a.ERROR_TYPE] = str(status) if status is not None and not answered else attributes[a.STATUS]
+        return attributes
+
+    def _known_name(self, name: str, value: AttributeValue, learn: bool) -> AttributeValue:
+        known = self._known[name]
+        if value in known:
+            return value
+        if learn and len(known) < NAMES and isinstance(value, str) and len(value) <= 128:
+            known.add(value)
+            return value
+        return OTHER
+
+
+@dataclass(frozen=True, slots=True)
+class _Histograms:
+    tokens: Histogram
+    duration: Histogram
+    first_chunk: Histogram
+    per_chunk: Histogram
+
+    @classmethod
+    def of(cls, meter: Meter) -> "_Histograms":
+        def seconds(name: str, description: str) -> Histogram:
+            return meter.create_histogram(
+                f"gen_ai.client.operation.{name}", "s", description, explicit_bucket_boundaries_advisory=SECOND_BUCKETS
+            )
+
+        return cls(
+            meter.create_histogram(
+                "gen_ai.client.token.usage",
+                "{token}",
+                "Number of input and output tokens used.",
+                explicit_bucket_boundaries_advisory=TOKEN_BUCKETS,
+            ),
+            seconds("duration", "GenAI operation duration."),
+            seconds("time_to_first_chunk", "Time to receive the first chunk."),
+            seconds("time_per_output_chunk", "Time per output chunk after the first one, the mean of a call."),
+        )
+
+    def record(self, facts: Facts, attributes: dict[str, AttributeValue], span: ReadableSpan) -> None:
+        seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
+        self.duration.record(seconds, attributes)
+        first, chunks = facts.get(a.RESPONSE_TIME_TO_FIRST_CHUNK), facts.get(a.CHUNKS)
+        if isinstance(first, float):
+            self.first_chunk.record(first, attributes)
+            if isinstance(chunks, int) and chunks > 1:
+                self.per_chunk.record(max(0.0, seconds - first) / (chunks - 1), attributes)
+        for name, kind in ((a.INPUT_TOKENS, "input"), (a.OUTPUT_TOKENS, "output")):
+            tokens = facts.get(name)
+            if isinstance(tokens, int):
+                self.tokens.record(tokens, {**attributes, TOKEN_TYPE: kind})
+
+
+def observe_proxy(
+    meter: Meter,
+    look: Callable[[], ProxyCounts],
+    open_streams: Callable[[], int],
+    spans_lost: Callable[[], Mapping[str, int]],
+) -> None:
+    """Have the proxy's own numbers read whenever metrics are sent."""
+
+    def gauge(name: str, unit: str, description: str, value: Callable[[], float]) -> None:
+        def read(options: CallbackOptions) -> Iterable[Observation]:
+            yield Observation(value())
+
+        meter.create_observable_gauge(name, [read], unit, description)
+
+    def counter(name: str, unit: str, description: str, by: str, counts: Callable[[], Mapping[str, int]]) -> None:
+        def read(options: CallbackOptions) -> Iterable[Observation]:
+            for key, count in counts().items():
+                yield Observation(count, {by: key} if by else None)
+
+        meter.create_observable_counter(name, [read], unit, description)
+
+    gauge("proxy.streams.active", "{stream}", "Streamed calls that are open.", open_streams)
+    gauge("proxy.calls.active", "{call}", "Calls that are open.", lambda: look().open_calls)
+    gauge("proxy.spool.records", "{record}", "Records that wait for the hub.", lambda: look().backlog_records)
+    gauge("proxy.spool.bytes", "By", "What these take on disk.", lambda: look().backlog_bytes)
+    gauge("proxy.spool.age", "s", "Age of the oldest of them.", lambda: look().oldest_seconds)
+    counter("proxy.records.sent", "{record}", "Records the hub has taken.", "", lambda: {"": look().sent})
+    counter("proxy.records.lost", "{record}", "Records lost.", "reason", lambda: dict(look().lost))
+    counter("proxy.refusals", "{request}", "Requests refused at the door.", "code", lambda: dict(look().refused))
+    counter("proxy.spans.lost", "{span}", "Sampled spans that were not sent.", "reason", spans_lost)
+
+
+def _is_call(span: ReadableSpan) -> bool:
+    scope = span.instrumentation_scope
+    return scope is not None and scope.name == a.SCOPE

@@ -1,0 +1,126 @@
+"""Sampling: which traces go to Application Insights and to OTLP, and how many each of them stands for.
+
+Three rules, in this order:
+  1. A span below another of this process goes with it, so a trace is kept or dropped whole.
+  2. A caller's traceparent decides, both ways. How many were passed over is then not known here: no rate is stated.
+  3. A trace that starts here is kept by its own random bits, never by what is in it. The rate is on its spans, and
+     Application Insights counts each envelope 100/rate times.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
+from opentelemetry.util.types import Attributes
+
+from otel.attributes import SAMPLE_RATE
+
+PER_SECOND: Final = 5
+_BITS: Final = 2**56  # of a trace id, from the right, that W3C Trace Context Level 2 wants to be random
+
+
+class Share(Protocol):
+    """Decides about traces that start here."""
+
+    def of(self, trace_id: int) -> float:
+        """The rate in per cent by which the trace is kept, 0 if it is not."""
+
+
+class FixedShare:
+    """The same share of all traces; the rate is exact in Application Insights where it is 1/n."""
+
+    def __init__(self, ratio: float) -> None:
+        self._bound = round(ratio * _BITS)
+        self._rate = 100.0 * ratio
+
+    def of(self, trace_id: int) -> float:
+        return self._rate if trace_id % _BITS < self._bound else 0.0
+
+
+class LimitedShare:
+    """At most `limit` traces in each second of the clock, all of them up to that.
+
+    Past it, each trace has the chance of 1 in n that lets about `limit` pass, n being made of the calls seen in the
+    second before or so far in this one; it then stands for n. Should chance let too many pass, what the surplus stood
+    for is added to the next. So the counts that Application Insights makes are right on average, n is whole (ingestion
+    wants that), and order or timing of the calls favours none of them.
+    """
+
+    def __init__(
+        self,
+        limit: int = PER_SECOND,
+        clock: Callable[[], float] = time.monotonic,
+        dice: Callable[[], float] = random.random,
+    ) -> None:
+        self._limit = limit
+        self._clock = clock
+        self._dice = dice
+        self._guard = threading.Lock()
+        self._second = 0
+        self._before = self._seen = self._kept = self._surplus = 0
+
+    def of(self, trace_id: int) -> float:
+        with self._guard:
+            second = int(self._clock())
+            if second != self._second:
+                self._before = self._seen if second == self._second + 1 else 0
+                self._second, self._seen, self._kept = second, 0, 0
+            self._seen += 1
+            expected = max(self._before, self._seen)
+            stands_for = max(1, int(expected / self._limit + self._dice()))
+            if trace_id % _BITS * stands_for >= _BITS:
+                return 0.0
+            if self._kept >= self._limit:
+                self._surplus += stands_for
+                return 0.0
+            self._kept += 1
+            stands_for += self._surplus
+            self._surplus = 0
+            return 100.0 / stands_for
+
+
+class TraceSampler(Sampler):
+    """The three rules."""
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Keep or drop; the attributes are the span's own and the rate, where one is known."""
+        parent = get_current_span(parent_context)
+        context = parent.get_span_context()
+        if not context.is_valid:
+            rate = self._share.of(trace_id)
+            return SamplingResult(_decision(rate > 0), {**(attributes or {}), SAMPLE_RATE: rate}, trace_state)
+        own = attributes
+        if isinstance(parent, ReadableSpan) and parent.attributes and SAMPLE_RATE in parent.attributes:
+            own = {**(attributes or {}), SAMPLE_RATE: parent.attributes[SAMPLE_RATE]}
+        return SamplingResult(_decision(context.trace_flags.sampled), own, context.trace_state)
+
+    def get_description(self) -> str:
+        """For people."""
+        return f"TraceSampler{{{type(self._share).__name__}}}"
+
+
+def _decision(keep: bool) -> Decision:
+    return Decision.RECORD_AND_SAMPLE if keep else Decision.DROP
+
+
+def make_sampler(trace_ratio: float | None) -> Sampler:
+    """`trace_ratio` of the traces that start here, or at most five a second of them."""
+    return TraceSampler(LimitedShare() if trace_ratio is None else FixedShare(trace_ratio))

@@ -1,0 +1,141 @@
+"""Telemetry: what leaves the process beside the records: sampled spans, metrics and logs, to wherever is set."""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+from otel import logs
+from otel.attributes import SCOPE
+from otel.metrics import CallMetrics, ProxyCounts, observe_proxy
+from otel.outbox import BATCH, Outbox
+from otel.scrub import Scrub
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricReader
+
+    from otel.azure_monitor import AzureMonitor
+
+log = logging.getLogger(__name__)
+
+BATCH_WITH_CONTENT: Final = 16
+
+
+class Credential(Protocol):
+    """An Entra ID credential of azure-identity."""
+
+    def get_token(self, *scopes: str, **kwargs: Any) -> Any:
+        """A token for the scopes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destinations:
+    """Where telemetry goes, and what may go there."""
+
+    insights: str | None = field(default=None, repr=False)
+    """Connection string of Application Insights."""
+    credential: Callable[[], Credential] | None = None
+    """Makes the Entra ID credential, if one is to be used."""
+    otlp: str | None = None
+    """Base URL of an OTLP collector."""
+    storage: Path = Path()
+    """What Application Insights cannot take now waits in this directory."""
+    content: bool = False
+    caller: bool = False
+
+
+class Telemetry:
+    """Begins with the lifespan and ends in the time that a stop has. With nowhere to send to, it does nothing."""
+
+    def __init__(self, to: Destinations) -> None:
+        """Imports what is needed, and starts nothing."""
+        self._to = to
+        self._monitor = _azure_monitor(to) if to.insights else None
+        self._lost: Counter[str] = Counter()
+        self._calls = CallMetrics(to.caller)
+        self._outbox = Outbox(Scrub(content=to.content, caller=to.caller), self._lose)
+        self._closing: list[Callable[[], object]] = []
+        self._handler: logging.Handler | None = None
+
+    @property
+    def processors(self) -> tuple[SpanProcessor, ...]:
+        """What has to see the spans."""
+        return (self._calls, self._outbox) if self._to.insights or self._to.otlp else ()
+
+    @property
+    def lost(self) -> Mapping[str, int]:
+        """Sampled spans that were not sent, by reason."""
+        return dict(self._lost)
+
+    def start(self, provider: TracerProvider, look: Callable[[], ProxyCounts]) -> None:
+        """Begin to send; `look` reads the proxy's own numbers. Raises nothing: the calls matter more."""
+        try:
+            self._start(provider, look)
+        except Exception:
+            log.exception("telemetry could not be started; the proxy works without")
+
+    def begin_stop(self) -> None:
+        """Begin to send the spans that wait."""
+        self._outbox.begin_stop()
+
+    def end_stop(self, seconds: float) -> None:
+        """Send the last metrics and logs, and wait up to `seconds` for everything to leave.
+
+        The SDK waits half a minute for each signal: so it does that in threads of its own, which a process that ends
+        does not wait for.
+        """
+        until = time.monotonic() + seconds
+        if self._handler is not None:
+            logs.stop_sending(self._handler)
+        threads = [threading.Thread(target=close, name="telemetry-stop", daemon=True) for close in self._closing]
+        for thread in threads:
+            thread.start()
+        self._outbox.end_stop(seconds)
+        for thread in threads:
+            thread.join(max(0.0, until - time.monotonic()))
+        if self._lost:
+            log.warning("spans that were not sent, by reason: %s", dict(self._lost))
+
+    def _start(self, provider: TracerProvider, look: Callable[[], ProxyCounts]) -> None:
+        to = self._to
+        readers: list[MetricReader] = []
+        batch = BATCH_WITH_CONTENT if to.content else BATCH
+        if to.otlp:
+            from otel.otlp import metric_reader, span_exporter
+
+            self._outbox.add(span_exporter(to.otlp), batch)
+            readers.append(metric_reader(to.otlp))
+        if self._monitor is not None:
+            self._outbox.add(self._monitor.span_exporter(), batch)
+            signals = self._monitor.configure(provider.resource, readers)
+            self._measure(signals.meters, look)
+            if signals.loggers is not None and signals.handler is not None:
+                self._closing.append(signals.loggers.shutdown)
+                self._handler = signals.handler
+                logs.send(signals.handler)
+        elif readers:
+            from opentelemetry.sdk.metrics import MeterProvider
+
+            self._measure(MeterProvider(readers, provider.resource, shutdown_on_exit=False), look)
+
+    def _measure(self, meters: "MeterProvider", look: Callable[[], ProxyCounts]) -> None:
+        self._closing.append(meters.shutdown)
+        meter = meters.get_meter(SCOPE)
+        observe_proxy(meter, look, lambda: self._calls.open_streams, lambda: self.lost)
+        self._calls.use(meter)
+
+    def _lose(self, reason: str, spans: int) -> None:
+        self._lost[reason] += spans
+
+
+def _azure_monitor(to: Destinations) -> "AzureMonitor":
+    from otel.azure_monitor import AzureMonitor
+
+    return AzureMonitor(to.insights or "", to.storage, to.credential and to.credential())

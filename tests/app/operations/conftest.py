@@ -1,0 +1,51 @@
+"""A call of any operation through a real proxy, to an upstream that answers as it is told."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.kit.hub import HubReader, Record
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import AZURE_HEADERS, client
+
+type Through = Callable[..., Record]
+
+
+@pytest.fixture
+def through(upstream: Any, proxy: Any, hub: HubReader) -> Through:
+    """Make a call and return its record; that no byte differs, either way, is seen to here.
+
+    `answer` is a whole body, or a list of pieces that come one by one.
+    """
+
+    def call(
+        path: str,
+        body: Any,
+        answer: bytes | list[bytes],
+        content_type: str = "application/json",
+        status: int = 200,
+        sent_type: str = "application/json",
+        **sent_headers: str,
+    ) -> Record:
+        async def script(request: Seen, reply: Reply) -> None:
+            if isinstance(answer, bytes):
+                await reply.json(answer, status, {**AZURE_HEADERS, "content-type": content_type})
+                return
+            await reply.stream_head(content_type, **AZURE_HEADERS)
+            for piece in answer:
+                await reply.chunk(piece)
+            await reply.end()
+
+        server = upstream(script)
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+        with client(proxy(server.url, PROXY_STREAM_USAGE="off").url) as caller:
+            got = caller.send("POST", path, sent, content_type=sent_type, **sent_headers)
+            assert got.read() == (answer if isinstance(answer, bytes) else b"".join(answer))
+        assert got.status == status
+        assert got.header("content-type") == content_type
+        assert [(seen.target, seen.body) for seen in server.seen] == [(path, sent)]
+        return hub.record(got.trace_id)
+
+    return call

@@ -1,0 +1,129 @@
+"""Whatever an operation is given, it raises nothing, and what comes of it has the types that it must have."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+
+from exporters.record import Record
+from otel.call import Answer, Call, Request
+from otel.span import CallSpan
+from tests.app.operations.shapes import JSON, SSE, event, operation, read
+from tests.kit.hub import SCHEMA
+
+SUFFIXES = [
+    "chat/completions",
+    "completions",
+    "embeddings",
+    "responses",
+    "images/generations",
+    "images/edits",
+    "audio/speech",
+    "audio/transcriptions",
+    "files",
+]
+KEYS = """
+id model choices index delta message content refusal reasoning_content tool_calls function_call custom audio transcript
+function name arguments input usage finish_reason prompt_tokens input_tokens output_tokens total_tokens response error
+output_tokens_details prompt_filter_results content_filter_results content_filters source_type filtered messages prompt
+instructions stream stream_format encoding_format dimensions text format temperature n type status code hate call_id
+incomplete_details reason output output_index summary_index item summary data revised_prompt innererror service_tier
+"""
+TYPES = """
+message reasoning function_call custom_tool_call output_text error completed incomplete failed tokens prompt completion
+response.created response.completed response.failed response.output_item.added response.output_item.done
+response.output_text.delta response.reasoning_summary_text.delta response.function_call_arguments.delta
+image_generation.completed transcript.text.delta transcript.text.segment transcript.text.done speech.audio.done
+"""
+NAMES = st.sampled_from(KEYS.split())
+KINDS = st.sampled_from(TYPES.split())
+
+
+def within(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return inner | st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.just(2**70) | st.floats() | st.text(max_size=4) | KINDS
+ANYTHING = within(within(within(within(SCALARS))))
+OBJECTS = st.dictionaries(NAMES, ANYTHING, max_size=6)
+BODIES = OBJECTS | st.builds(lambda body, kind: {**body, "type": kind}, OBJECTS, KINDS)
+EXAMPLES = settings(deadline=None, max_examples=30)
+
+
+class Ended(SpanProcessor):
+    """Keeps the last span that ended."""
+
+    span: ReadableSpan
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.span = span
+
+
+@pytest.fixture(scope="module")
+def record_of() -> Callable[[str, Request, Answer], dict[str, Any]]:
+    """The record of a call with these facts, by way of the span."""
+    ended, provider = Ended(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(ended)
+    tracer = provider.get_tracer("test")
+
+    def make(suffix: str, request: Request, answer: Answer) -> dict[str, Any]:
+        call = Call(operation=operation(suffix).name, request=request, deployment=request.model, answer=answer)
+        CallSpan(tracer, call).finish()
+        record: dict[str, Any] = json.loads(Record.from_span(ended.span).to_json())
+        return record
+
+    return make
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@EXAMPLES
+@given(body=BODIES)
+def test_no_request_fails(suffix: str, body: dict[str, Any]) -> None:
+    """A request may hold anything anywhere; its facts are of the types that a span takes."""
+    request = operation(suffix).read_request(body)
+    assert isinstance(request.stream, bool)
+    assert all(isinstance(text, str | None) for text in (request.model, request.prompt, request.instructions))
+    assert all(isinstance(value, str | int | float | list) for value in request.parameters.values())
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@EXAMPLES
+@given(body=BODIES)
+def test_no_whole_answer_fails(record_of: Any, suffix: str, body: dict[str, Any]) -> None:
+    """A whole answer may hold anything anywhere; there is a valid record of it."""
+    found, answer = operation(suffix), Answer()
+    found.error_of(body)
+    found.read_answer(body, answer)
+    SCHEMA.validate(record_of(suffix, Request(model="m"), answer))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@EXAMPLES
+@given(events=st.lists(BODIES, max_size=5))
+def test_no_stream_fails(record_of: Any, suffix: str, events: list[dict[str, Any]]) -> None:
+    """Events may hold anything anywhere; there is a valid record of them."""
+    found, answer = operation(suffix), Answer()
+    reader = found.stream()
+    for one in events:
+        found.error_of(one)
+        assert reader.event(one) in (True, False)
+    assert reader.finish(answer) in (True, False)
+    SCHEMA.validate(record_of(suffix, Request(model="m", stream=True), answer))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@EXAMPLES
+@given(bodies=st.lists(BODIES, max_size=4), size=st.integers(1, 200), status=st.sampled_from([200, 400]))
+def test_no_bytes_fail(suffix: str, bodies: list[dict[str, Any]], size: int, status: int) -> None:
+    """The same by way of bytes, as JSON and as events, in pieces of any size."""
+    stream = b"".join(map(event, bodies))
+    for whole, content_type in ((json.dumps(bodies[0]).encode() if bodies else b"", JSON), (stream, SSE)):
+        pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+        call = read(suffix, pieces, content_type, status)
+        assert call.response_bytes == len(whole)
+        assert isinstance(call.error_code, str | None)
+        assert isinstance(call.error_message, str | None)

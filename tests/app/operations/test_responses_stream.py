@@ -1,0 +1,206 @@
+"""Streams of the Responses API: the last event tells all, and the deltas tell what came where it is missing."""
+
+import json
+from typing import Any
+
+import pytest
+
+from app.answer import AnswerReader
+from otel.call import Answer, Call, Choice, Status, ToolCall, Usage
+from tests.app.operations.conftest import Through
+from tests.app.operations.shapes import (
+    BLOCKED,
+    CALL_ITEM,
+    CONTENT_FILTERS,
+    MESSAGE_ITEM,
+    REASONING_ITEM,
+    RESPONSE_USAGE,
+    SSE,
+    named,
+    operation,
+    read,
+    response,
+    response_events,
+    streamed,
+    told,
+)
+
+OUTPUT = (REASONING_ITEM, MESSAGE_ITEM, CALL_ITEM)
+COMPLETED = told("completed", response=response(*OUTPUT, content_filters=CONTENT_FILTERS))
+CHOICE = Choice(
+    content="Paris ✨, France",
+    reasoning="Weigh it.\n\nDecide.\n\nIt is so.",
+    tool_calls=[ToolCall("call_1", "capital", '{"of":"F"}')],
+    finish_reason="tool_calls",
+)
+BODY = {"model": "my-gpt", "input": "Capital?", "stream": True}
+PATH = "/openai/v1/responses"
+
+
+def test_the_last_event_tells_all() -> None:
+    """A whole stream is read as its last event's response would be."""
+    answer, ended = streamed("responses", *response_events(COMPLETED))
+    alone, _ = streamed("responses", COMPLETED)
+    assert ended is True
+    assert answer == alone
+    assert answer.choices == [CHOICE]
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (18, 25)
+    assert answer.content_filter["completion"] == BLOCKED
+
+
+def test_without_the_last_event_the_deltas_tell() -> None:
+    """A stream that was cut has the text, reasoning and calls that came, the identity, and no usage or reason."""
+    answer, ended = streamed("responses", *response_events(None))
+    assert ended is False
+    assert answer == Answer(
+        id="resp_0a1b",
+        model="gpt-5.4-2026-03-05",
+        service_tier="default",
+        choices=[Choice(CHOICE.index, CHOICE.content, "", CHOICE.reasoning, CHOICE.tool_calls)],
+    )
+
+
+def test_a_last_event_without_output_does_not_undo_the_deltas() -> None:
+    """Where the last event leaves the output out, that of the other events counts, and all else is the last's."""
+    answer, ended = streamed("responses", *response_events(told("completed", response=response())))
+    assert (answer.choices, ended) == ([CHOICE], True)
+    assert answer.usage is not None
+
+
+@pytest.mark.parametrize("count", range(len(response_events(None)) + 1))
+def test_a_stream_cut_anywhere(count: int) -> None:
+    """However much of a stream came, what it says is the beginning of the whole."""
+    answer, ended = streamed("responses", *response_events(COMPLETED)[:count])
+    (choice,) = answer.choices
+    assert CHOICE.content.startswith(choice.content)
+    assert CHOICE.reasoning.startswith(choice.reasoning)
+    assert all(CHOICE.tool_calls[0].arguments.startswith(call.arguments) for call in choice.tool_calls)
+    assert ended is False
+
+
+@pytest.mark.parametrize("kind", ["completed", "incomplete", "failed", "cancelled"])
+def test_every_end_is_an_end(kind: str) -> None:
+    """A response may be completed, incomplete, failed or cancelled: each is a stream's own end."""
+    last = told(kind, response=response(MESSAGE_ITEM, status=kind))
+    assert streamed("responses", *response_events(last))[1] is True
+
+
+@pytest.mark.parametrize(
+    ("event", "token"),
+    [
+        (told("created", response={}), False),
+        (told("output_item.added", item={"type": "message"}), False),
+        (told("output_item.added", item={"type": "reasoning"}), False),
+        (told("output_item.added", item={"type": "function_call", "name": "f"}), True),
+        (told("output_item.added", item={"type": "web_search_call"}), True),
+        (told("content_part.added", part={"type": "output_text", "text": ""}), False),
+        (told("output_text.delta", delta="x"), True),
+        (told("output_text.delta", delta=""), False),
+        (told("refusal.delta", delta="x"), True),
+        (told("reasoning_summary_text.delta", delta="x"), True),
+        (told("reasoning_text.delta", delta="x"), True),
+        (told("function_call_arguments.delta", delta="{"), True),
+        (told("custom_tool_call_input.delta", delta="ls"), True),
+        (told("mcp_call_arguments.delta", delta="{"), True),
+        (told("code_interpreter_call_code.delta", delta="1"), True),
+        (told("audio.delta", delta="UklG"), False),
+        (told("output_text.done", text="x"), False),
+        (COMPLETED, False),
+        ({"type": ["odd"], "delta": "x"}, False),
+        ({"delta": "x"}, False),
+    ],
+)
+def test_what_is_a_token(event: dict[str, Any], token: bool) -> None:
+    """Text, reasoning, refusals and calls are tokens; what only announces or repeats them, and sound, is none."""
+    assert operation("responses").stream().event(event) is token
+
+
+def test_a_custom_tool_is_told_in_pieces() -> None:
+    """The input of a custom tool that was cut is what came of it."""
+    begun = {"type": "custom_tool_call", "call_id": "call_2", "name": "run", "input": ""}
+    pieces = [told("custom_tool_call_input.delta", output_index=0, delta=piece) for piece in ("ls", " -l")]
+    answer, _ = streamed("responses", told("output_item.added", output_index=0, item=begun), *pieces)
+    assert answer.choices[0].tool_calls == [ToolCall("call_2", "run", "ls -l")]
+
+
+FAILED = response(MESSAGE_ITEM, status="failed", error={"code": "server_error", "message": "Sorry."})
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "message"),
+    [
+        ({"type": "error", "code": "rate_limit", "message": "Wait.", "param": None}, "rate_limit", "Wait."),
+        ({"type": "error", "code": None, "message": "Sorry."}, "error", "Sorry."),
+        ({"type": "error", "error": {"type": "server_error", "message": "Sorry."}}, "server_error", "Sorry."),
+        ({"error": {"code": "x", "message": "y"}}, "x", "y"),
+        (told("failed", response=FAILED), "server_error", "Sorry."),
+        (told("failed", response={"status": "failed", "error": None}), "failed", None),
+    ],
+)
+def test_an_error_within_the_stream(event: dict[str, Any], code: str, message: str | None) -> None:
+    """An error event, in any of its forms, fails the call; text that came before is kept, and it was not cut."""
+    events = response_events(None)[:13]
+    call = read("responses", [named({"type": "", **one}) for one in (*events, event)], SSE)
+    assert (call.status, call.error_code, call.error_message) == (Status.UPSTREAM_ERROR, code, message)
+    assert call.answer.choices[0].content.startswith("Paris ✨")
+
+
+def test_an_error_event_counts_and_not_the_break_behind_it() -> None:
+    """An error event is noted when it comes, before the connection that upstream then breaks."""
+    call = Call(operation="chat", http_status=200)
+    reader = AnswerReader(call, operation("responses"), SSE, None, True)
+    for one in response_events(None):
+        reader.feed(named(one))
+    assert call.status is Status.COMPLETED
+    reader.feed(named({"type": "error", "code": "server_error", "message": "Sorry."}))
+    call.fail(Status.UPSTREAM_CUT, "connection_broken", None)
+    reader.close(False)
+    assert (call.status, call.error_code) == (Status.UPSTREAM_ERROR, "server_error")
+
+
+def test_a_stream_through_the_proxy(through: Through) -> None:
+    """A stream arrives as it was sent, `event:` lines and all, needs no [DONE], and its record is right."""
+    events = response_events(COMPLETED)
+    record = through(PATH, BODY, [named(one) for one in events], SSE)
+    assert (record["type"], record["status"], record["operation"]) == ("stream_completion", "completed", "chat")
+    assert (record["content"], record["reasoning"]) == (CHOICE.content, CHOICE.reasoning)
+    assert record["tool_calls"] == [{"id": "call_1", "name": "capital", "arguments": '{"of":"F"}'}]
+    assert record["finish_reasons"] == ["tool_calls"]
+    assert record["chunks"] == len(events)
+    assert record["usage"]["output_tokens_details"] == {"reasoning_tokens": 20}
+    assert record["time_to_first_chunk_ms"] <= record["time_to_first_token_ms"] <= record["latency_ms"]
+    assert (record["deployment"], record["model"]) == ("my-gpt", "gpt-5.4-2026-03-05")
+
+
+def test_a_stream_without_its_last_event_was_cut(through: Through) -> None:
+    """A stream that ends in the middle was cut; what came of it is recorded."""
+    record = through(PATH, BODY, [named(one) for one in response_events(None)], SSE)
+    assert (record["status"], record["error"]["code"]) == ("upstream_cut", "stream_incomplete")
+    assert (record["content"], record["usage"], record["usage_source"]) == ("Paris ✨, France", None, "missing")
+    assert "finish_reasons" not in record
+
+
+def test_an_incomplete_response_is_a_completed_call(through: Through) -> None:
+    """A response cut short by its limit is whole as a call; the reason says what happened."""
+    ended = response(MESSAGE_ITEM, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+    record = through(PATH, BODY, [named(told("incomplete", response=ended))], SSE)
+    assert (record["status"], record["finish_reasons"]) == ("completed", ["length"])
+    assert record["usage"]["prompt_tokens"] == RESPONSE_USAGE["input_tokens"]
+
+
+def test_a_failed_response_through_the_proxy(through: Through) -> None:
+    """A response that fails within a 200 stream is an upstream error with its code and message."""
+    record = through(PATH, BODY, [named(told("failed", response=FAILED))], SSE)
+    assert (record["status"], record["http_status"]) == ("upstream_error", 200)
+    assert record["error"] == {"code": "server_error", "message": "Sorry."}
+    assert record["finish_reasons"] == ["failed"]
+    assert json.dumps(record).count("Sorry.") == 1
+    assert record["usage"] is not None
+
+
+def test_usage_in_the_record_s_words() -> None:
+    """Input and output tokens are prompt and completion tokens; details keep upstream's names."""
+    answer, _ = streamed("responses", COMPLETED)
+    details = {"input_tokens_details": {"cached_tokens": 16}, "output_tokens_details": {"reasoning_tokens": 20}}
+    assert answer.usage == Usage(18, 25, 43, details)

@@ -1,0 +1,113 @@
+"""Owners of spool directories for tests: in this process, where one can be made to crash, or in one of their own."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from exporters.adoption import adopt
+from exporters.directory import OwnDirectory
+from exporters.journal import Journal
+from exporters.losses import Losses
+from exporters.segment import Segment, is_segment
+from exporters.spool import Spool
+
+ROOT = Path(__file__).parents[2]
+
+
+class Owner:
+    """What one process has of a spool, joined as the proxy joins it."""
+
+    def __init__(self, root: Path, max_bytes: int = 1 << 30, **more: Any) -> None:
+        self.losses = Losses()
+        self.directory = OwnDirectory(root)
+        self.spool = Spool(self.directory, max_bytes, self.losses, **more)
+        self.journal = Journal(self.directory)
+
+    @property
+    def path(self) -> Path:
+        return self.directory.path()
+
+    @property
+    def lost(self) -> dict[str, int]:
+        return dict(self.losses.by_reason())
+
+    def adopt(self) -> int:
+        return adopt(self.directory, self.spool)
+
+    def drain(self) -> list[bytes]:
+        """Every record that waits, acknowledged."""
+        self.spool.seal()
+        found: list[bytes] = []
+        while (segment := self.spool.claim()) is not None:
+            found += segment.lines()[0]
+            self.spool.acknowledge(segment)
+        return found
+
+    def path_of_open(self) -> list[Path]:
+        """The segment being written, if there is one; also of a process that has crashed."""
+        return [segment.path] if (segment := self.spool._open) else []
+
+    def close(self) -> None:
+        """End as a process does that has been told to."""
+        self.spool.close()
+        self.journal.close()
+        self.directory.release()
+
+    def crash(self) -> None:
+        """End as a killed process does: the kernel closes its files, and nothing else happens."""
+        slots = [*self.journal._free, *self.journal._taken.values()]
+        lock = self.directory._lock
+        fds = [self.spool._fd, *self.spool._unsynced.values(), *(slot.fd for slot in slots), lock._fd if lock else -1]
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
+
+
+def a_line(name: str, text: str = "") -> bytes:
+    """A line with the head of a record."""
+    return f'{{"type":"completion","schema_version":1,"id":"{name}","prompt":"{text}"}}'.encode()
+
+
+def segments(root: Path) -> list[Path]:
+    """The segments of all directories, in the order of their names."""
+    return sorted(filter(is_segment, root.glob("*/*")), key=lambda path: path.name)
+
+
+def stored(root: Path) -> Counter[bytes]:
+    """Every whole record in any directory, and how often it is there."""
+    found: Counter[bytes] = Counter()
+    for path in segments(root):
+        found.update(Segment(path, 0, 0).lines()[0])
+    return found
+
+
+def adopted_by_next(root: Path) -> list[bytes]:
+    """What a process that starts now finds, in the order in which it would be sent."""
+    owner = Owner(root)
+    owner.adopt()
+    try:
+        return owner.drain()
+    finally:
+        owner.close()
+
+
+@contextmanager
+def child(code: str, *arguments: object, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs `code`, which finds `Owner`, `a_line` and the arguments in `sys.argv`; killed at the end."""
+    start = "import os, sys\nfrom pathlib import Path\nfrom tests.exporters.owner import Owner, a_line\n"
+    command = [*prefix, sys.executable, "-c", start + code, *map(str, arguments)]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin
+    assert process.stdout
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdin.close()
+        process.stdout.close()

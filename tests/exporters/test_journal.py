@@ -1,0 +1,230 @@
+"""The journal: a call that its process did not live to end leaves an interrupted record, one that ended leaves none."""
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import unused_port
+
+from exporters.journal import interrupted_lines
+from tests.exporters.owner import Owner, a_line, adopted_by_next, child, segments
+from tests.kit.hub import Broker, HubReader, checked, wait_until
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import AZURE_HEADERS, CHAT, PROMPT, STREAM, chat_body, chat_json, client
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def owner(root: Path) -> Iterator[Owner]:
+    owner = Owner(root)
+    yield owner
+    owner.close()
+
+
+def slots(owner: Owner) -> list[bytes]:
+    return [line for _, line in interrupted_lines(owner.path)]
+
+
+def test_a_file_holds_a_call_for_as_long_as_it_runs(owner: Owner) -> None:
+    """From begin to end a file holds the record the call shall have; calls at the same time have files of their own,
+    and later ones take those that are free."""
+    for name in ("1", "2", "3"):
+        owner.journal.begin(name, a_line(name))
+    assert slots(owner) == [a_line("1"), a_line("2"), a_line("3")]
+    owner.journal.end("2")
+    assert slots(owner) == [a_line("1"), b"", a_line("3")]
+    owner.journal.begin("4", a_line("4", "x" * 100_000))
+    assert slots(owner) == [a_line("1"), a_line("4", "x" * 100_000), a_line("3")]
+    owner.journal.end("4")
+    owner.journal.begin("5", a_line("5"))
+    assert slots(owner) == [a_line("1"), a_line("5"), a_line("3")]
+    for name in ("1", "3", "5", "5", "never begun"):
+        owner.journal.end(name)
+    assert slots(owner) == [b"", b"", b""]
+
+
+def test_an_ended_journal_leaves_what_did_not_end(root: Path) -> None:
+    """close removes the free files, and leaves those of calls that have not ended; a late end does no harm."""
+    owner = Owner(root)
+    for name in ("1", "2"):
+        owner.journal.begin(name, a_line(name))
+    owner.journal.end("1")
+    owner.close()
+    owner.journal.end("2")
+    assert len(list(root.rglob("*.call"))) == 1
+    assert adopted_by_next(root) == [a_line("2")]
+    assert list(root.iterdir()) == []
+
+
+def test_a_torn_file_is_no_call(root: Path) -> None:
+    """A file without a line end is of a call that never went upstream: it leaves no record, nor does an empty one."""
+    owner = Owner(root)
+    for name in ("1", "2", "3"):
+        owner.journal.begin(name, a_line(name))
+    owner.journal.end("3")
+    (torn,) = [path for path, line in interrupted_lines(owner.path) if line == a_line("1")]
+    torn.write_bytes(a_line("1"))
+    owner.crash()
+    assert adopted_by_next(root) == [a_line("2")]
+
+
+def test_a_call_that_cannot_be_journalled_goes_on(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
+    """Where no file can be made that is counted and said, without the call's text; later calls are kept again."""
+    owner.directory.root.write_text("in the way")
+    owner.journal.begin("1", a_line("1", "secret"))
+    owner.journal.end("1")
+    assert owner.journal.failures == 1
+    assert "1 calls could not be journalled" in caplog.text
+    assert "secret" not in caplog.text
+    owner.directory.root.unlink()
+    owner.journal.begin("2", a_line("2"))
+    assert slots(owner) == [a_line("2")]
+
+
+IN_A_CALL = """
+from exporters.eventhub import EventHubSpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from otel.attributes import SCOPE
+from otel.call import Call, Request
+from otel.processor import RecordProcessor
+from otel.provider import make_provider
+from otel.span import CallSpan
+import signal
+owner = Owner(Path(sys.argv[1]))
+exporter = EventHubSpanExporter(owner.spool, owner.journal, lambda seconds: True)
+end = {"on_end": exporter.export, "before the end": exporter.export, "in the call": None}[sys.argv[2]]
+if sys.argv[2] == "before the end":
+    owner.journal.end = lambda call: os.kill(os.getpid(), signal.SIGKILL)
+tracer = make_provider([RecordProcessor(exporter, exporter.begin, print)], ALWAYS_OFF).get_tracer(SCOPE)
+call = Call("chat", deployment="d", request=Request("m", True, '["prompt"]'), caller={"user_id": "u"})
+print(call.id, flush=True)
+span = CallSpan(tracer, call)
+if end:
+    span.finish()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("moment", "status"), [("in the call", "interrupted"), ("before the end", "completed"), ("on_end", "completed")]
+)
+def test_kill_9_at_any_moment_leaves_one_record(root: Path, moment: str, status: str) -> None:
+    """Killed before, between or after the record's writing and the journal's end: one record, with the call's id."""
+    with child(IN_A_CALL, root, moment) as process:
+        call = process.stdout.read().strip()
+        assert process.wait(10) == -signal.SIGKILL
+    (line,) = adopted_by_next(root)
+    record = checked(json.loads(line))
+    assert (record["id"], record["status"], record["prompt"]) == (call, status, ["prompt"])
+    assert record["caller"] == {"user_id": "u"}
+
+
+def test_a_record_torn_by_the_kill_is_no_record(root: Path) -> None:
+    """The id in a torn line does not count as a record: the call is interrupted, not gone."""
+    dead = Owner(root)
+    dead.spool.append(a_line("1"))
+    dead.journal.begin("2", a_line("2", "interrupted"))
+    dead.crash()
+    with segments(root)[0].open("ab") as file:
+        file.write(a_line("2", "finished" * 100)[:500])
+    assert adopted_by_next(root) == [a_line("1"), a_line("2", "interrupted")]
+
+
+def in_flight(root: Path) -> list[bytes]:
+    return [line for path in root.glob("*/*.call") if (line := path.read_bytes())]
+
+
+@pytest.mark.parametrize("content", ["full", "none"])
+def test_a_proxy_killed_in_a_call_leaves_an_interrupted_record(
+    upstream: Any, process: Any, hub: HubReader, tmp_path: Path, content: str
+) -> None:
+    """kill -9 while upstream is silent, and while it streams: the next proxy sends for each call a record with its
+    trace, its prompt (or none), no answer and no times."""
+    asked: list[str] = []
+
+    async def script(request: Seen, reply: Reply) -> None:
+        asked.append(str(request.header("traceparent")))
+        if len(asked) == 2:
+            await reply.stream_head(**AZURE_HEADERS)
+            for one in STREAM[:4]:
+                await reply.chunk(one)
+        await reply.hung_up()
+
+    server = upstream(script)
+    first = process(server.url, PROXY_CONTENT=content)
+    traces = [f"{number + (content == 'full'):032x}" for number in (0x10A0, 0x10A2)]
+    with client(first.url) as silent, client(first.url) as streaming:
+        for number, (caller, trace) in enumerate(zip((silent, streaming), traces, strict=True), 1):
+            headers = {"api-key": "client-key-0", "traceparent": f"00-{trace}-00000000000000aa-01"}
+            caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
+            wait_until(lambda number=number: len(asked) == number)
+        streaming.connection.getresponse().read1(1)
+        lines = in_flight(tmp_path / "spool")
+        assert len(lines) == 2
+        assert all((b"Tell me a joke" in line) == (content == "full") for line in lines)
+        first.signal(signal.SIGKILL)
+        first.wait(10)
+    process(server.url)
+    for trace, traceparent in zip(traces, asked, strict=True):
+        record = hub.record(trace)
+        assert record["status"] == "interrupted"
+        assert record["span_id"] == traceparent.split("-")[2]
+        assert record["prompt"] == (PROMPT if content == "full" else None)
+        assert record["content_captured"] == (content == "full")
+        assert (record["content"], record["usage"], record["latency_ms"]) == ("", None, None)
+        assert not {"time_to_first_chunk_ms", "streaming_duration_ms", "http_status"} & set(record)
+        assert record["deployment"] == record["model"] == "chat-deployment"
+        assert record["started_at"][:-1] < record["timestamp"]
+
+
+def test_a_call_that_ended_before_the_kill_has_one_record(
+    upstream: Any, process: Any, broker: Broker, tmp_path: Path
+) -> None:
+    """kill -9 after an answer, with the hub out of reach: the next proxy sends its record, once, and no other."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.json(chat_json(), headers=AZURE_HEADERS)
+
+    server, root = upstream(script), tmp_path / "spool"
+    out_of_reach = re.sub(r"localhost:\d+", f"localhost:{unused_port()}", broker.conn_str)
+    assert out_of_reach != broker.conn_str
+    first = process(server.url, out_of_reach)
+    with client(first.url) as caller:
+        traces = []
+        for _ in range(5):
+            answer = caller.chat()
+            answer.read()
+            traces.append(answer.trace_id)
+        wait_until(lambda: not in_flight(root))  # the last byte is sent before the call is over
+    first.signal(signal.SIGKILL)
+    first.wait(10)
+    process(server.url)
+    wait_until(lambda: not segments(root) and not list(root.rglob("*.call")))
+    records = [record for record in broker.records() if record["trace_id"] in traces]
+    assert sorted(record["trace_id"] for record in records) == sorted(traces)
+    assert {record["status"] for record in records} == {"completed"}
+    assert len({record["id"] for record in records}) == 5
+
+
+def test_a_call_that_ended_leaves_no_text_behind(upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path) -> None:
+    """Once its record has been sent, nothing of a call is on the disk: its file is empty, its segment removed."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.json(chat_json(), headers=AZURE_HEADERS)
+
+    server, root = upstream(script), tmp_path / "spool"
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat()
+        answer.read()
+        hub.record(answer.trace_id)
+    wait_until(lambda: not segments(root))
+    assert [path.suffix for path in root.glob("*/*")] == [".call"]
+    assert in_flight(root) == []

@@ -1,0 +1,129 @@
+"""The spool under faults of its disk: full, read-only, taken away, another's. A call goes on, a loss is counted."""
+
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from exporters.directory import make_private
+from tests.exporters.owner import Owner, a_line, child
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def test_a_root_of_another_user_is_refused(root: Path) -> None:
+    """Who owns the directory can read all in it and plant records: nothing is written there, and that is counted."""
+    if os.geteuid() != 0:
+        with pytest.raises(PermissionError, match="another user"):
+            make_private(Path("/"))
+        return
+    root.mkdir()
+    os.chown(root, NOBODY, NOBODY)
+    owner = Owner(root)
+    assert not owner.spool.append(a_line("1"))
+    assert owner.lost == {"spool_unwritable": 1}
+    assert list(root.iterdir()) == []
+    owner.close()
+
+
+FULL_DISK = """
+import json, subprocess
+root, owner = Path(sys.argv[1]), None
+root.mkdir()
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=700", "tmpfs", root], check=True)
+owner = Owner(root, segment_bytes=16_000)
+lines = [a_line(f"{number:032x}", "x" * 2900) for number in range(60)]
+kept = [line for line in lines if owner.spool.append(line)]
+full = dict(owner.lost)
+owner.journal.begin("1", lines[0])
+try:
+    owner.spool.import_segment(f"{1:018x}-00000001.ndjson", b"".join(line + b"\\n" for line in lines[:20]))
+except OSError as fault:
+    imported = fault.errno
+segment = owner.spool.claim()
+sent = segment.lines()[0]
+owner.spool.acknowledge(segment)
+again = [line for line in lines[:3] if owner.spool.append(line)]
+owner.journal.begin("2", b"x")
+print(json.dumps({
+    "kept": len(kept), "full": full, "lost": owner.lost, "again": len(again), "imported": imported,
+    "whole": sent + owner.drain() == kept + again, "unjournalled": owner.journal.failures,
+    "left": sorted(path.suffix for path in owner.path.iterdir()),
+}))
+"""
+
+
+def test_a_full_disk_loses_only_what_does_not_fit(root: Path) -> None:
+    """ENOSPC: the record is counted as lost to disk_full, and nothing of it stays behind; what fitted is whole, and
+    with space again records are taken again. A call that cannot be journalled goes on."""
+    namespace = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
+    if shutil.which("unshare") is None or subprocess.run([*namespace, "mount", "-t", "tmpfs", "x", "/mnt"]).returncode:
+        reason = "no small disk can be mounted here: it takes root or user namespaces"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    with child(FULL_DISK, root, prefix=namespace) as process:
+        found = json.loads(process.stdout.read())
+    assert found["full"] == found["lost"] == {"disk_full": 60 - found["kept"]}
+    assert 15 <= found["kept"] <= 21
+    assert found["whole"]
+    assert found["again"] == 3
+    assert found["imported"] == errno.ENOSPC
+    assert found["unjournalled"] == 1
+    assert found["left"] == [".call"]
+
+
+def test_a_directory_that_cannot_be_written_costs_the_record_alone(root: Path) -> None:
+    """A read-only directory: append says False and counts it, and nothing is raised; once it can be written, records
+    are taken again."""
+    root.mkdir(mode=0o500)
+    code = f"""
+if os.geteuid() == 0:
+    os.setuid({NOBODY})
+root = Path(sys.argv[1])
+owner = Owner(root)
+kept = [owner.spool.append(a_line("1"))]
+owner.journal.begin("1", a_line("1"))
+root.chmod(0o700)
+kept += [owner.spool.append(a_line("2")), owner.spool.append(a_line("3"))]
+print(kept, owner.lost, owner.journal.failures, len(owner.drain()))
+"""
+    if os.geteuid() == 0:
+        os.chown(root, NOBODY, NOBODY)
+        for above in root.parents[:3]:
+            above.chmod(0o755)
+    with child(code, root) as process:
+        assert process.stdout.read() == "[False, True, True] {'spool_unwritable': 1} 1 2\n"
+
+
+@pytest.mark.parametrize("gone", ["root", "directory", "lock"])
+def test_what_is_removed_while_running_is_made_again(root: Path, gone: str) -> None:
+    """Whoever cleans up a temp directory: what went with it is counted once it is missed, and what comes next is kept,
+    under a lock by which it is found after a crash."""
+    owner = Owner(root)
+    owner.spool.append(a_line("1"))
+    owner.spool.append(a_line("2"))
+    if gone == "lock":
+        owner.path.with_suffix(".lock").unlink()
+    else:
+        shutil.rmtree(root if gone == "root" else owner.path)
+    owner.spool.seal()
+    assert owner.lost == ({} if gone == "lock" else {"spool_removed": 2})
+    assert owner.spool.append(a_line("3"))
+    owner.journal.begin("4", a_line("4"))
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    living = Owner(root)
+    assert living.adopt() == 0
+    owner.crash()
+    assert living.adopt() == 1
+    before = [a_line("1"), a_line("2")] if gone == "lock" else []
+    assert living.drain() == [*before, a_line("3"), a_line("4")]
+    living.close()

@@ -1,0 +1,245 @@
+"""The spool against a model of what it promises, through everything that can happen to it in any order.
+
+What must hold after every step, whatever came before:
+  1. on disk is exactly what was appended (True) and not yet acknowledged, each record once and whole;
+  2. what is claimed is whole segments, of one process in the order of their end;
+  3. a segment given back is the next to be claimed;
+  4. records and bytes of the backlog are what waits in fact;
+  5. every refused record is counted by its reason, and nothing else is.
+"""
+
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from exporters.segment import Segment
+from tests.exporters.owner import Owner, a_line, stored
+
+CAP = 3000
+SEGMENT = 400
+
+
+@dataclass
+class Batch:
+    """A segment as the model knows it."""
+
+    origin: int
+    """The process whose records these are."""
+    lines: list[bytes] = field(default_factory=list)
+    torn: int = 0
+
+    @property
+    def size(self) -> int:
+        return sum(len(line) + 1 for line in self.lines) + self.torn
+
+
+@dataclass
+class Process:
+    """A process, and what the model says that it holds."""
+
+    number: int
+    owner: Owner
+    open: Batch | None = None
+    sealed: list[Batch] = field(default_factory=list)
+    claimed: Batch | None = None
+    in_hand: Segment | None = None
+    elsewhere: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    closed: bool = False
+
+    @property
+    def waiting(self) -> list[Batch]:
+        return [*filter(None, (self.claimed, self.open)), *self.sealed]
+
+    @property
+    def size(self) -> int:
+        return sum(batch.size for batch in self.waiting)
+
+    def seal(self) -> None:
+        if self.open:
+            self.sealed.append(self.open)
+            self.open = None
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """Two processes at a time on one root, one of which may be dead; a third takes its place, and so on."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.root = Path(tempfile.mkdtemp()) / "spool"
+        self.now = 10**18
+        self.started = 0
+        self.records = 0
+        self.processes: list[Process | None] = [None, None]
+        self.orphans: list[Batch] = []
+        self.start(0)
+
+    def start(self, place: int) -> Process:
+        self.started += 1
+        owner = Owner(self.root, CAP, segment_bytes=SEGMENT, clock_ns=lambda: self.now)
+        process = self.processes[place] = Process(self.started, owner)
+        return process
+
+    def alive(self, place: int) -> Process:
+        """The process at a place, started and told of the dead if there is none."""
+        process = self.processes[place]
+        if process is None:
+            process = self.start(place)
+            self.adopted_by(process)
+        return process
+
+    def adopted_by(self, process: Process) -> None:
+        process.owner.adopt()
+        process.sealed += self.orphans
+        self.orphans = []
+        process.elsewhere = sum(other.size for other in self.processes if other and other is not process)
+
+    places = st.integers(0, 1)
+
+    @rule(place=places, length=st.integers(0, 150))
+    def append(self, place: int, length: int) -> None:
+        process = self.alive(place)
+        self.records += 1
+        line = a_line(f"{self.records:05d}", "x" * length)
+        full = process.size + process.elsewhere + len(line) + 1 > CAP
+        reason = "after_close" if process.closed else "spool_full" if full else None
+        assert process.owner.spool.append(line) == (reason is None)
+        if reason:
+            process.lost[reason] += 1
+            return
+        if process.open is None:
+            process.open = Batch(process.number)
+        process.open.lines.append(line)
+        if process.open.size >= SEGMENT:
+            process.seal()
+
+    @rule(place=places)
+    def seal(self, place: int) -> None:
+        process = self.alive(place)
+        process.owner.spool.seal()
+        process.seal()
+
+    @rule(place=places)
+    def claim(self, place: int) -> None:
+        process = self.alive(place)
+        segment = process.owner.spool.claim()
+        if process.in_hand or not (process.claimed or process.sealed):
+            assert segment is None
+            return
+        assert segment
+        process.in_hand = segment
+        lines, torn = segment.lines()
+        if process.claimed is None:
+            found = [batch for batch in process.sealed if (batch.lines, batch.torn) == (lines, torn)]
+            process.claimed = found[0]
+            assert process.claimed is next(batch for batch in process.sealed if batch.origin == found[0].origin)
+            process.sealed.remove(found[0])
+        assert (process.claimed.lines, process.claimed.torn) == (lines, torn)
+
+    @rule(place=places)
+    def give_back(self, place: int) -> None:
+        process = self.alive(place)
+        if process.in_hand:
+            process.owner.spool.give_back(process.in_hand)
+            process.in_hand = None
+
+    @rule(place=places)
+    def acknowledge(self, place: int) -> None:
+        process = self.alive(place)
+        if process.in_hand:
+            process.owner.spool.acknowledge(process.in_hand)
+            process.claimed = process.in_hand = None
+
+    @rule(place=places)
+    def adopt(self, place: int) -> None:
+        self.adopted_by(self.alive(place))
+
+    @rule(place=places, torn=st.integers(0, 20))
+    def crash(self, place: int, torn: int) -> None:
+        """A kill, perhaps in mid-write."""
+        process = self.processes[place]
+        if process is None:
+            return
+        process.owner.crash()
+        if torn and process.open:
+            process.open.torn = torn
+            (path,) = process.owner.path_of_open()
+            with path.open("ab") as file:
+                file.write(a_line("torn")[:torn])
+        self.leave(place, process)
+
+    @precondition(lambda self: any(self.processes))
+    @rule(place=places)
+    def close(self, place: int) -> None:
+        """An end in good order; the spool may be told of calls that end later still."""
+        process = self.processes[place]
+        if process:
+            process.owner.spool.close()
+            process.seal()
+            process.closed = True
+
+    @rule(place=places)
+    def release(self, place: int) -> None:
+        process = self.processes[place]
+        if process and process.closed:
+            process.owner.close()
+            self.leave(place, process)
+
+    def leave(self, place: int, process: Process) -> None:
+        """What it held is left behind, oldest first."""
+        claimed = [process.claimed] if process.claimed else []
+        opened = [process.open] if process.open else []
+        self.orphans += [*claimed, *process.sealed, *opened]
+        self.processes[place] = None
+
+    @rule(seconds=st.integers(-5, 5))
+    def time_passes(self, seconds: int) -> None:
+        """Or is set back."""
+        self.now += seconds * 10**9
+
+    @invariant()
+    def nothing_is_missing(self) -> None:
+        held = [batch for process in self.processes if process for batch in process.waiting]
+        assert stored(self.root) == Counter(line for batch in [*held, *self.orphans] for line in batch.lines)
+
+    @invariant()
+    def the_backlog_is_what_waits(self) -> None:
+        for process in filter(None, self.processes):
+            backlog = process.owner.spool.backlog()
+            assert backlog.bytes == process.size
+            assert backlog.records == sum(len(batch.lines) for batch in process.waiting)
+            assert process.owner.spool.bytes_elsewhere == process.elsewhere
+
+    @invariant()
+    def every_loss_has_its_reason(self) -> None:
+        for process in filter(None, self.processes):
+            assert process.owner.lost == process.lost
+
+    def teardown(self) -> None:
+        """In the end all that waits can be had, once."""
+        for process in filter(None, self.processes):
+            process.owner.crash()
+        heir = Owner(self.root)
+        heir.adopt()
+        assert Counter(heir.drain()) == Counter(
+            line
+            for batch in [
+                *(batch for process in self.processes if process for batch in process.waiting),
+                *self.orphans,
+            ]
+            for line in batch.lines
+        )
+        assert stored(self.root) == {}
+        heir.close()
+        assert not self.root.exists() or list(self.root.iterdir()) == []
+        shutil.rmtree(self.root.parent)
+
+
+TestSpoolModel = SpoolMachine.TestCase
+TestSpoolModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
