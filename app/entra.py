@@ -30,9 +30,7 @@ class SigningKeys:
     within a minute (five seconds after a failure), whatever ids are presented.
     """
 
-    def __init__(
-        self, url: str, session: Callable[[], ClientSession], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, url: str, session: Callable[[], ClientSession], clock: Callable[[], float]) -> None:
         """`session` gives the session of the running loop; `clock` counts seconds."""
         self._url = url
         self._session = session
@@ -97,10 +95,18 @@ class EntraTokens:
     """
 
     def __init__(
-        self, tenant: str, audience: str, session: Callable[[], ClientSession], authority: str = AUTHORITY
+        self,
+        tenant: str,
+        audience: str,
+        session: Callable[[], ClientSession],
+        authority: str = AUTHORITY,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tenant` is the directory's id; `audience` is the application's, with or without `api://`."""
-        self.keys = SigningKeys(f"{authority}/{tenant}/discovery/v2.0/keys", session)
+        """`tenant` is the directory's id, `audience` the application's, with or without `api://`.
+
+        `authority` publishes the keys; `session` and `clock` are those of SigningKeys.
+        """
+        self.keys = SigningKeys(f"{authority}/{tenant}/discovery/v2.0/keys", session, clock)
         bare = audience.removeprefix("api://")
         self._audiences = (bare, f"api://{bare}")
         # learn.microsoft.com/entra/identity-platform/access-token-claims-reference: `iss` by the token's version

@@ -169,7 +169,7 @@ class Texts:
         """Read a body of any of the operations that are counted; `chat` tells messages from bare texts."""
         asked = cls(fixed=PER_REPLY if chat else 0)
         for member in ("messages", "instructions", "input", "prompt"):
-            value = body.get(member)
+            value = body.get(member) or None
             if chat:
                 asked._add_messages([{"role": "user", "content": value}] if isinstance(value, str) else value)
             else:

@@ -31,7 +31,7 @@ CALL_S: Final = 0.4
 """For all texts of one call; a shutdown waits for calls that it cut off a little longer than this and an estimate."""
 TEXT_S: Final = 0.05
 LETTER_S: Final = 5e-7
-"""For one pattern on one text, that and as much more a letter: ten times what ordinary patterns take."""
+"""For one pattern on one text, that and as much more a letter. `regex` counts the processor time of all threads."""
 QUIET_S: Final = 60.0
 
 
@@ -61,9 +61,10 @@ def read_patterns(text: str) -> tuple[tuple[str, ...], list[str]]:
 class Redactor:
     """Shared by all calls; without patterns it has nothing to do."""
 
-    def __init__(self, patterns: Sequence[str]) -> None:
-        """`patterns` have been found to be regular expressions."""
+    def __init__(self, patterns: Sequence[str], call_s: float = CALL_S) -> None:
+        """`patterns` have been found to be regular expressions; a call may take `call_s` seconds."""
         self._patterns = _compiled(patterns)
+        self._call_s = call_s
         self._threads = ThreadPoolExecutor(2, "redact") if patterns else None
         self._said_at = -QUIET_S
         self.dropped = 0
@@ -78,9 +79,9 @@ class Redactor:
         if self._threads is None:
             return False
         loop = asyncio.get_running_loop()
-        search = _Search(self._patterns, time.monotonic() + CALL_S)
+        search = _Search(self._patterns, time.monotonic() + self._call_s)
         work = loop.run_in_executor(self._threads, search.said, _Said.of(call))
-        done, _ = await asyncio.wait((work,), timeout=CALL_S)
+        done, _ = await asyncio.wait((work,), timeout=self._call_s)
         if not done:
             work.add_done_callback(_forget)
             self._count(1)

@@ -60,9 +60,11 @@ def read_segment(path: Path) -> Segment:
 
 def write_all(fd: int, line: bytes) -> None:
     """Append a line and its end with one write(2); raises OSError, and leaves nothing of a line it could not end."""
-    length = len(line) + 1
     written = os.writev(fd, (line, b"\n"))
-    if written != length:
-        # a disk that just became full takes a part: undo it, or the next record would be glued to it
-        os.ftruncate(fd, os.fstat(fd).st_size - written)
-        raise OSError(28, "no space left for a whole record")
+    while written <= len(line):
+        # a disk that just became full takes a part, and says why only when it is given the rest
+        try:
+            written += os.writev(fd, (line[written:], b"\n"))
+        except OSError:
+            os.ftruncate(fd, os.fstat(fd).st_size - written)  # or the next record would be glued to it
+            raise

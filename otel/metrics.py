@@ -1,7 +1,7 @@
 """Metrics: of every call, sampled or not, by the GenAI conventions; and of the proxy itself.
 
 https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-metrics.md (Development).
-`time_per_output_chunk` is recorded once a call, as the mean of its chunks: one by one would cost a tenth of relaying.
+`time_per_output_chunk` is recorded once a call, as the mean of its chunks: one by one would cost as much as relaying.
 """
 
 import logging
@@ -65,14 +65,14 @@ class CallMetrics(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Count a stream that begins."""
-        if _is_call(span) and span.attributes and span.attributes.get(a.REQUEST_STREAM):
+        if _is_call(span) and (span.attributes or {}).get(a.REQUEST_STREAM):
             self.open_streams += 1
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record a call. Raises nothing."""
         if not _is_call(span):
             return
-        facts: Facts = dict(span.attributes or {})
+        facts: Facts = span.attributes or {}
         if facts.get(a.REQUEST_STREAM):
             self.open_streams -= 1
         if self._histograms is not None:

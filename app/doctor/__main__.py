@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImportError as fault:
         print(f"The doctor needs a package that is not installed ({fault.name}): pip install openai", file=sys.stderr)
         return 1
-    print(f"\n{report.failed} of the checks failed." if report.failed else "\nEverything works.")
+    count = "1 check" if report.failed == 1 else f"{report.failed} checks"
+    print(f"\n{count} failed." if report.failed else "\nEverything works.")
     return 1 if report.failed else 0
 
 

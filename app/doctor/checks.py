@@ -56,11 +56,12 @@ class Doctor:
         hub = Listener(options.conn_str, options.hub) if options.conn_str else None
         calls = []
         try:
-            for make in (self._whole, self._streamed):
+            for name, make in (("call", self._whole), ("stream", self._streamed)):
                 try:
                     calls.append(make(client))
                 except openai.OpenAIError as fault:
-                    self._report.fail("stream" if make == self._streamed else "call", _reason(fault))
+                    self._report.fail(name, _reason(fault))
+                    break  # what stops the one stops the other
             if hub is None:
                 self._report.note("records", "not looked for: give --hub-conn-str to have them compared")
             elif calls:
@@ -208,7 +209,9 @@ class Doctor:
             if wrong:
                 self._report.fail("records", f"the one {name} differs from what was seen: {'; '.join(wrong)}")
             else:
-                self._report.ok("records", f"the one {name} arrived and says the same ({record.get('usage_source')})")
+                self._report.ok(
+                    "records", f"the one {name} arrived and says the same, usage {record.get('usage_source')}"
+                )
             over = generated_over(record)
             if seen.stream and over is not None and arrivals(seen.tokens_at, TOGETHER_S) == 1 and over > HELD_S:
                 self._report.note(

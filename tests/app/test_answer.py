@@ -121,7 +121,11 @@ def test_an_error_event_within_a_stream() -> None:
 
 
 def test_a_stream_without_its_end_was_cut() -> None:
-    """Where upstream closes before [DONE] the call was cut; a last event without empty line is read all the same."""
+    """Where upstream closes before [DONE] the call was cut; a last event without empty line is read all the same.
+
+    Of a body that broke off the reader says nothing: why it did is known to those who sent it.
+    """
+    assert read(STREAM_WITH_USAGE[:5], SSE, whole=False).status is Status.COMPLETED
     call = read([*STREAM_WITH_USAGE[:-2], STREAM_WITH_USAGE[-2].rstrip()], SSE)
     assert (call.status, call.error_code) == (Status.UPSTREAM_CUT, "stream_incomplete")
     assert call.answer.usage == COUNTS

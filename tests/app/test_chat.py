@@ -173,6 +173,13 @@ def test_an_asynchronous_filter_changes_nothing_but_verdicts() -> None:
     }
 
 
+def test_what_is_empty_or_odd_replaces_nothing() -> None:
+    """An id, a model or a usage that says nothing leaves what is known."""
+    counts = {"usage": {"prompt_tokens": 3}}
+    answer = stream(chunk(), {**CHUNK, "id": ""}, {**CHUNK, "model": ""}, counts, {"usage": {"odd": 1}}, {"id": 7})
+    assert (answer.id, answer.model, answer.usage) == (CHUNK["id"], CHUNK["model"], Usage(3))
+
+
 def test_a_verdict_that_blocked_stays() -> None:
     """Later verdicts replace earlier ones of their category, unless that one blocked."""
     verdicts = [

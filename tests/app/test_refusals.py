@@ -115,36 +115,36 @@ def test_every_path_under_openai_has_a_target(path: str, deployment: str | None,
     assert isinstance(find_operation(target), Chat if known else Plain)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"api_key": ""},
-        {"api_key": "wrong"},
-        {"api_key": "", "authorization": "Bearer wrong"},
-        {"api_key": "", "authorization": f"Basic {KEY}"},
-        {"api_key": "", "authorization": KEY},
-        {"api_key": "", "ocp_apim_subscription_key": KEY},
-    ],
-)
-def test_without_a_key_nobody_enters(door: Door, headers: dict[str, str]) -> None:
+def test_without_a_key_nobody_enters(door: Door) -> None:
     """No key, a wrong one, or the right one under another scheme: 401, with the scheme that would do."""
-    got = door.ask("POST", CHAT, chat_body(), **headers)
-    door.check(got, 401, "invalid_api_key")
-    assert got.answer.header("www-authenticate") == "Bearer"
-    assert KEY.encode() not in got.body
+    wrong = [
+        {},
+        {"api_key": "wrong"},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": KEY},
+        {"ocp_apim_subscription_key": KEY},
+    ]
+    for times, headers in enumerate(wrong, 1):
+        got = door.ask("POST", CHAT, chat_body(), **{"api_key": "", **headers})
+        door.check(got, 401, "invalid_api_key", times)
+        assert got.answer.header("www-authenticate") == "Bearer"
+        assert KEY.encode() not in got.body
 
 
-@pytest.mark.parametrize("target", ["/", "/openai", "/docs", "/openapi.json", "/v1/chat/completions", "/health", "*"])
-def test_outside_is_nothing(door: Door, target: str) -> None:
+def test_outside_is_nothing(door: Door) -> None:
     """A path outside /openai/ is a 404, with or without a key."""
-    door.check(door.ask("GET", target), 404, "not_found")
-    assert door.ask("POST", target, chat_body(), api_key="").status == 404
+    outside = ["/", "/openai", "/docs", "/openapi.json", "/v1/chat/completions", "/health", "*"]
+    for number, target in enumerate(outside):
+        door.check(door.ask("GET", target), 404, "not_found", 2 * number + 1)
+        door.check(door.ask("POST", target, chat_body(), api_key=""), 404, "not_found", 2 * number + 2)
 
 
-@pytest.mark.parametrize("target", ["/health/", "/health/other", "/health/live/", "/health/ready/x", "/health/../live"])
-def test_unknown_health_paths_are_nothing(door: Door, target: str) -> None:
+def test_unknown_health_paths_are_nothing(door: Door) -> None:
     """Only /health/live and /health/ready are there; another path beside them is a 404 like any other."""
-    door.check(door.ask("GET", target, api_key=""), 404, "not_found")
+    beside = ["/health/", "/health/other", "/health/live/", "/health/ready/x", "/health/../live"]
+    for times, target in enumerate(beside, 1):
+        door.check(door.ask("GET", target, api_key=""), 404, "not_found", times)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
@@ -188,49 +188,32 @@ def test_a_body_that_grows_past_the_limit(door: Door) -> None:
     assert door.upstream.seen == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b" ",
-        b"[]",
-        b'"text"',
-        b"1",
-        b"null",
-        b"hello",
-        b'{"messages": [}',
-        b'{"messages": []',
-        b'{"messages": []}{}',
-        b"{'messages': []}",
-        b'{"messages": NaN}',
-        b'{"messages": "\xff"}',
-        b'{"messages": "\xed\xa0\x80"}',
-        '{"messages": []}'.encode("utf-16"),
-        '{"messages": []}'.encode("utf-16-le"),
-        b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-    ],
-)
-def test_a_body_that_is_no_json_object(door: Door, body: bytes) -> None:
+def test_a_body_that_is_no_json_object(door: Door) -> None:
     """A known operation takes a JSON object: 400 for anything else, and what was sent is not repeated."""
-    got = door.ask("POST", CHAT, body)
-    door.check(got, 400, "invalid_body")
-    assert len(got.body) < 300
+    bodies = [
+        *(b"", b" ", b"[]", b'"text"', b"1", b"null", b"planted", b'{"messages": [}', b'{"messages": []'),
+        *(b'{"messages": []}{}', b"{'messages': []}", b'{"messages": NaN}', b'{"planted": "\xff"}'),
+        *(b'{"messages": "\xed\xa0\x80"}', '{"messages": []}'.encode("utf-16"), '{"a": []}'.encode("utf-16-le")),
+        b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ]
+    for times, body in enumerate(bodies, 1):
+        got = door.ask("POST", CHAT, body)
+        door.check(got, 400, "invalid_body", times)
+        assert len(got.body) < 300
+        assert b"planted" not in got.body
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_odd_json_is_for_upstream_to_judge(door: Door) -> None:
+    """Valid JSON passes as it is, however deep, however large its numbers, whatever its strings."""
+    bodies = [
         b"{}",
         b"\xef\xbb\xbf{}",
         b'{"messages": ' + b"[" * 3000 + b"]" * 3000 + b"}",
         b'{"messages": 1e999, "temperature": 1' + b"0" * 400 + b"}",
         b'{"messages": "\\ud800", "model": "\\ud800", "stop": "\\ud800"}',
-    ],
-)
-def test_odd_json_is_for_upstream_to_judge(door: Door, body: bytes) -> None:
-    """Valid JSON passes as it is, however deep, however large its numbers, whatever its strings."""
-    assert door.ask("POST", CHAT, body).status == 200
-    assert [seen.body for seen in door.upstream.seen] == [body]
+    ]
+    assert [door.ask("POST", CHAT, body).status for body in bodies] == [200] * len(bodies)
+    assert [seen.body for seen in door.upstream.seen] == bodies
 
 
 def test_a_refusal_leaves_the_connection_in_order(door: Door) -> None:

@@ -139,11 +139,9 @@ def test_the_fixed_fields_are_always_there() -> None:
 
 
 def test_the_model_upstream_names_comes_first() -> None:
-    """model is what upstream named, else what the body asked for, else the deployment."""
-    named, asked = Answer(model="named"), Request(model="asked")
-    assert record_of(a_call(answer=named, request=asked, deployment="d"))["model"] == "named"
-    assert record_of(a_call(answer=Answer(model=""), request=asked, deployment="d"))["model"] == "asked"
-    assert record_of(a_call(deployment="d"))["model"] == "d"
+    """model is what upstream named, else the deployment, and never empty."""
+    for model, deployment, shown in (("named", "d", "named"), ("", "d", "d"), (None, "d", "d"), ("", "", "unknown")):
+        assert record_of(a_call(answer=Answer(model=model), deployment=deployment))["model"] == shown
 
 
 @settings(deadline=None)

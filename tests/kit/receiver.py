@@ -43,7 +43,7 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver._serve(self)
 
-            do_GET = do_POST
+            do_GET = do_CONNECT = do_POST
 
             def log_message(self, *_: object) -> None: ...
 

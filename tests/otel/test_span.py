@@ -1,6 +1,7 @@
 """The span of a call: its names by the conventions, its events and times, its place in the trace."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -40,9 +41,9 @@ def spans() -> _Spans:
 
 
 @pytest.fixture
-def opened(spans: _Spans) -> Callable[[Call], CallSpan]:
+def opened(spans: _Spans) -> Callable[..., CallSpan]:
     tracer = make_provider([spans], ALWAYS_ON).get_tracer(SCOPE)
-    return lambda call: CallSpan(tracer, call)
+    return partial(CallSpan, tracer)
 
 
 def a_stream() -> Call:
@@ -197,6 +198,18 @@ def test_what_is_known_is_on_the_span_from_its_start(opened: Any, spans: _Spans)
     assert known["proxy.caller.user_id"] == "user-7"
     assert known["gen_ai.request.max_tokens"] == 100
     assert "proxy.prompt" not in unknown
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_what_is_withheld_is_on_the_span_when_it_is_released(opened: Any, spans: _Spans, released: bool) -> None:
+    """Text that is yet to be redacted is on no span: not at its start, and at its end only if it was released."""
+    call = a_stream()
+    span = opened(call, withhold=True)
+    span.withhold = not released
+    span.finish()
+    said = {"proxy.prompt", "proxy.answer", "proxy.answer.tool_calls"}
+    assert not said & set(spans.started[0])
+    assert said & set(spans.ended[0].attributes) == (said if released else set())
 
 
 async def answering(request: Seen, reply: Reply) -> None:

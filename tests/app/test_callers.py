@@ -1,0 +1,102 @@
+"""Callers: whom the record names, by which headers, and that upstream learns nothing of it."""
+
+from typing import Any
+
+import pytest
+
+from tests.kit.hub import HubReader
+from tests.kit.upstream import ScriptedUpstream
+from tests.kit.wire import AZURE_HEADERS, chat_json, client
+
+DEFAULT = {
+    "x_apim_subscription_id": ("subscription_id", "sub-1"),
+    "x_apim_product": ("product", "gold"),
+    "x_apim_user_id": ("user_id", "user-7"),
+    "x_apim_app_id": ("app_id", "app-3"),
+    "x_session_id": ("session_id", "session-9"),
+}
+
+
+@pytest.fixture
+def answering(upstream: Any) -> ScriptedUpstream:
+    """An upstream whose answer names no request id of the client's."""
+    headers = {name: value for name, value in AZURE_HEADERS.items() if name != "x-ms-client-request-id"}
+    server: ScriptedUpstream = upstream(lambda request, reply: reply.json(chat_json(), headers=headers))
+    return server
+
+
+def test_trusted_headers_name_the_caller(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """Each of the default headers is a field of the record's caller, and none of them goes upstream."""
+    sent = {name: value for name, (_, value) in DEFAULT.items()}
+    with client(proxy(answering.url).url) as caller:
+        answer = caller.chat(**sent, x_other="kept")
+        answer.read()
+    assert hub.record(answer.trace_id)["caller"] == dict(DEFAULT.values())
+    (seen,) = answering.seen
+    names = {name.lower() for name, _ in seen.headers}
+    assert names.isdisjoint(name.replace("_", "-") for name in DEFAULT)
+    assert "x-other" in names
+
+
+def test_a_record_names_only_whom_it_knows(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """A header that is absent or empty is no field; without any there is no caller."""
+    with client(proxy(answering.url).url) as caller:
+        some = caller.chat(x_apim_product="Größe ✨".encode().decode("latin-1"), x_apim_user_id="")
+        some.read()
+        none = caller.chat()
+        none.read()
+    assert hub.record(some.trace_id)["caller"] == {"product": "Größe ✨"}
+    assert "caller" not in hub.record(none.trace_id)
+
+
+def test_the_headers_can_be_named(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """PROXY_CALLER_HEADERS takes the place of the default: other headers, other fields, and no more than these."""
+    running = proxy(answering.url, PROXY_CALLER_HEADERS="team=X-Team, session_id=x-conversation")
+    with client(running.url) as caller:
+        answer = caller.chat(x_team="search", x_conversation="c-1", x_apim_product="gold")
+        answer.read()
+    assert hub.record(answer.trace_id)["caller"] == {"team": "search", "session_id": "c-1"}
+    (seen,) = answering.seen
+    assert seen.header("x-team") is None
+    assert seen.header("x-conversation") is None
+    assert seen.header("x-apim-product") == "gold"
+
+
+def test_no_header_need_be_trusted(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """With PROXY_CALLER_HEADERS empty no header says who calls."""
+    with client(proxy(answering.url, PROXY_CALLER_HEADERS="").url) as caller:
+        answer = caller.chat(x_apim_product="gold")
+        answer.read()
+    assert "caller" not in hub.record(answer.trace_id)
+
+
+def test_the_clients_request_id_is_kept(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """x-ms-client-request-id is recorded from the request where upstream does not repeat it, and goes upstream too."""
+    with client(proxy(answering.url).url) as caller:
+        answer = caller.chat(x_ms_client_request_id="request-5")
+        answer.read()
+    assert hub.record(answer.trace_id)["client_request_id"] == "request-5"
+    assert answering.seen[0].header("x-ms-client-request-id") == "request-5"
+
+
+def test_upstreams_word_on_the_request_id_counts(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """What upstream's answer says is what its own logs know the call by."""
+    server = upstream(lambda request, reply: reply.json(chat_json(), headers=AZURE_HEADERS))
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat(x_ms_client_request_id="request-5")
+        answer.read()
+    assert hub.record(answer.trace_id)["client_request_id"] == AZURE_HEADERS["x-ms-client-request-id"]
+
+
+def test_an_unanswered_call_has_the_clients_request_id(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A call that upstream never answered can still be found by the id that its client gave it."""
+
+    async def script(request: Any, reply: Any) -> None:
+        reply.reset()
+
+    with client(proxy(upstream(script).url).url) as caller:
+        answer = caller.chat(x_ms_client_request_id="request-6", x_apim_product="gold")
+        assert answer.status == 502
+        answer.read()
+    record = hub.record(answer.trace_id)
+    assert (record["client_request_id"], record["caller"]) == ("request-6", {"product": "gold"})

@@ -1,0 +1,234 @@
+"""Content that is not to be kept: with PROXY_CONTENT=none, or a header for one call, no word of it stays anywhere."""
+
+import asyncio
+import http.client
+import json
+import logging
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.hub import Broker, HubReader, Record, wait_until
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import CHAT, DONE, SAFE, client, delta, event
+
+MARK = "planted"
+NONE = {"PROXY_CONTENT": "none"}
+
+
+def mark(place: str) -> str:
+    """A word that tells where it leaked from."""
+    return f"{MARK}-{place}"
+
+
+TOOLS = [{"index": 0, "id": "1", "function": {"name": mark("tool"), "arguments": mark("arguments")}}]
+MESSAGE = {
+    "content": mark("content"),
+    "refusal": mark("refusal"),
+    "reasoning_content": mark("reasoning"),
+    "tool_calls": TOOLS,
+}
+CHAT_BODY = {
+    "messages": [
+        {"role": "system", "content": mark("system")},
+        {"role": "user", "name": mark("name"), "content": [{"type": "text", "text": mark("part")}]},
+    ],
+    "tools": [{"type": "function", "function": {"name": mark("definition"), "description": mark("description")}}],
+    "stop": [mark("stop")],
+    "user": mark("user"),
+    "metadata": {"note": mark("metadata")},
+    "n": 2,
+}
+CHAT_ANSWER = {
+    "id": "chatcmpl-1",
+    "model": "gpt-4o-2024-11-20",
+    "choices": [{"index": index, "message": MESSAGE, "finish_reason": "stop"} for index in (0, 1)],
+    "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+}
+CHUNKS = [delta({name: said}, index=index) for index in (0, 1) for name, said in MESSAGE.items()]
+ERROR = {
+    "error": {
+        "code": "content_filter",
+        "message": mark("message"),
+        "param": mark("param"),
+        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": SAFE},
+    }
+}
+RESPONSES = "/openai/v1/responses"
+RESPONSES_BODY = {"model": "gpt-4o", "instructions": mark("instructions"), "input": mark("input")}
+RESPONSES_ANSWER = {
+    "id": "resp-1",
+    "model": "gpt-4o-2024-11-20",
+    "status": "completed",
+    "output": [{"type": "message", "content": [{"type": "output_text", "text": mark("output")}]}],
+    "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
+}
+RESPONSES_STREAM = [
+    event({"type": "response.output_text.delta", "output_index": 0, "delta": mark("delta")}),
+    event({"type": "response.completed", "response": RESPONSES_ANSWER}),
+]
+COMPLETIONS = "/openai/deployments/davinci-002/completions?api-version=2024-10-21"
+COMPLETIONS_ANSWER = {"model": "davinci-002", "choices": [{"index": 0, "text": mark("text"), "finish_reason": "stop"}]}
+
+
+def whole(answer: object, status: int = 200) -> Any:
+    async def script(request: Seen, reply: Reply) -> None:
+        assert MARK.encode() in request.body
+        await reply.json(json.dumps(answer).encode(), status)
+
+    return script
+
+
+def streamed(events: list[bytes], then: Callable[[Reply], Any] = Reply.end) -> Any:
+    async def script(request: Seen, reply: Reply) -> None:
+        assert MARK.encode() in request.body
+        await reply.stream_head()
+        for one in events:
+            await reply.chunk(one)
+        await asyncio.sleep(0.05)  # let it arrive: a reset discards what is still on its way
+        ended = then(reply)
+        if ended is not None:
+            await ended
+
+    return script
+
+
+def leaks(running: Any, record: Record, spool: Path, log: str) -> str:
+    """All that the proxy kept of a call: its record, its spans, every file and what it said in its log."""
+    spans = running.spans.of_trace(record["trace_id"], 2)
+    kept = json.dumps(record) + "".join(span.to_json() for span in spans) + log
+    return kept + "".join(path.read_text() for path in spool.rglob("*") if path.is_file())
+
+
+CALLS = {
+    "json": (CHAT, CHAT_BODY, whole(CHAT_ANSWER), "completed"),
+    "stream": (CHAT, {**CHAT_BODY, "stream": True}, streamed([*CHUNKS, DONE]), "completed"),
+    "error": (CHAT, CHAT_BODY, whole(ERROR, 400), "upstream_error"),
+    "error event": (CHAT, {**CHAT_BODY, "stream": True}, streamed([*CHUNKS, event(ERROR), DONE]), "upstream_error"),
+    "cut": (CHAT, {**CHAT_BODY, "stream": True}, streamed(CHUNKS, Reply.reset), "upstream_cut"),
+    "without its end": (CHAT, {**CHAT_BODY, "stream": True}, streamed(CHUNKS), "upstream_cut"),
+    "no json": (CHAT, CHAT_BODY, whole(mark("string")), "upstream_error"),
+    "responses": (RESPONSES, RESPONSES_BODY, whole(RESPONSES_ANSWER), "completed"),
+    "responses stream": (RESPONSES, {**RESPONSES_BODY, "stream": True}, streamed(RESPONSES_STREAM), "completed"),
+    "completions": (COMPLETIONS, {"prompt": [mark("prompt")]}, whole(COMPLETIONS_ANSWER), "completed"),
+    "embeddings": (
+        "/openai/v1/embeddings",
+        {"model": "text-embedding-3-small", "input": [mark("embedded")]},
+        whole({"data": [], "usage": {"prompt_tokens": 1, "total_tokens": 1}}),
+        "completed",
+    ),
+    "image": (
+        "/openai/v1/images/generations",
+        {"model": "dall-e-3", "prompt": mark("image")},
+        whole({"data": [{"url": "https://x.example", "revised_prompt": mark("revised")}]}),
+        "completed",
+    ),
+    "speech": (
+        "/openai/v1/audio/speech",
+        {"model": "tts", "input": mark("speech"), "instructions": mark("voice")},
+        whole({}),
+        "completed",
+    ),
+    "transcription": (
+        "/openai/v1/audio/transcriptions",
+        {"form": mark("form")},
+        whole({"text": mark("transcript")}),
+        "completed",
+    ),
+    "another path": ("/openai/v1/files", {"purpose": mark("file")}, whole({"id": mark("id")}), "completed"),
+}
+
+
+@pytest.mark.parametrize("way", ["setting", "header"])
+@pytest.mark.parametrize("kind", CALLS)
+def test_no_word_is_kept(
+    upstream: Any,
+    proxy: Any,
+    hub: HubReader,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    kind: str,
+    way: str,
+) -> None:
+    """Whatever was sent, generated or complained of, however the call ended: not in record, span, file or log."""
+    path, body, script, status = CALLS[kind]
+    running = proxy(upstream(script).url, **(NONE if way == "setting" else {}))
+    with client(running.url) as caller, caplog.at_level(logging.DEBUG):
+        sent = {} if way == "setting" else {"x_proxy_content": "None"}
+        answer = caller.send("POST", path, json.dumps(body), **sent)
+        trace_id = answer.trace_id
+        try:
+            answer.read()
+        except http.client.HTTPException:
+            assert kind == "cut"
+    record = hub.record(trace_id)
+    assert (record["status"], record["content_captured"]) == (status, False)
+    assert (record["prompt"], record["content"]) == (None, "")
+    assert MARK not in leaks(running, record, tmp_path, caplog.text + "".join(capfd.readouterr()))
+
+
+def test_the_same_calls_are_kept_otherwise(upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path) -> None:
+    """Without either, the words are in the record: the test above looks in the right places."""
+    running = proxy(upstream(whole(CHAT_ANSWER)).url)
+    with client(running.url) as caller:
+        answer = caller.send("POST", CHAT, json.dumps(CHAT_BODY), x_proxy_content="full")
+        answer.read()
+    record = hub.record(answer.trace_id)
+    kept = leaks(running, record, tmp_path, "")
+    places = ("system", "name", "part", "content", "refusal", "reasoning", "tool", "arguments", "stop")
+    assert [place for place in places if mark(place) not in kept] == []
+    assert record["content_captured"] is True
+
+
+def test_a_client_that_leaves_leaves_no_word(
+    upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An aborted call's half of an answer is not kept either."""
+    running = proxy(upstream(streamed(CHUNKS, Reply.hung_up)).url, **NONE)
+    with client(running.url) as caller, caplog.at_level(logging.DEBUG):
+        answer = caller.send("POST", CHAT, json.dumps({**CHAT_BODY, "stream": True}))
+        trace_id, received = answer.trace_id, b""
+        while received != b"".join(CHUNKS):
+            received += answer.some()
+    record = hub.record(trace_id)
+    assert (record["status"], record["usage_source"]) == ("client_aborted", "estimated")
+    assert MARK not in leaks(running, record, tmp_path, caplog.text)
+
+
+@pytest.mark.parametrize("way", ["setting", "header"])
+def test_a_killed_process_leaves_no_word(upstream: Any, process: Any, broker: Broker, tmp_path: Path, way: str) -> None:
+    """The file of a call in flight has no prompt; so its interrupted record, which the next process sends, has none."""
+    kept: list[str] = []
+    asked = asyncio.Event()
+
+    def look() -> None:
+        kept.extend(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+    async def script(request: Seen, reply: Reply) -> None:
+        look()
+        asked.set()
+        await reply.hung_up()
+
+    server = upstream(script)
+    settings = NONE if way == "setting" else {}
+    running = process(server.url, **settings)
+    trace_id = f"{0xC0 + len(way):032x}"
+    with client(running.url) as caller:
+        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
+        headers |= {} if way == "setting" else {"x-proxy-content": "none"}
+        caller.connection.request("POST", CHAT, json.dumps(CHAT_BODY), headers)
+        wait_until(asked.is_set)
+        running.signal(signal.SIGKILL)
+        running.wait(10)
+    assert trace_id in "".join(kept)
+    assert MARK not in "".join(kept)
+    process(server.url, **settings)
+    wait_until(lambda: any(record["trace_id"] == trace_id for record in broker.records()))
+    (record,) = (record for record in broker.records() if record["trace_id"] == trace_id)
+    assert (record["status"], record["content_captured"], record["prompt"]) == ("interrupted", False, None)
+    assert MARK not in json.dumps(record)
+    assert MARK not in "".join(running.output)

@@ -1,0 +1,441 @@
+"""Upstreams and clients that do what they should not: nobody else is harmed, and the record says what happened."""
+
+import asyncio
+import http.client
+import json
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit.hub import HubReader, Record, wait_until
+from tests.kit.proxy import KEY
+from tests.kit.upstream import Reply, Script, Seen
+from tests.kit.wire import (
+    CHAT,
+    CHUNK,
+    DONE,
+    FILTER_FIRST,
+    ROLE,
+    STOP,
+    STREAM,
+    STREAM_WITH_USAGE,
+    TEXT,
+    USAGE,
+    chat_body,
+    chat_json,
+    client,
+    delta,
+    event,
+)
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+
+
+def by_way(**ways: bytes | Script) -> Script:
+    """An upstream that answers as the request's `x-way` says: by a script, or by bytes behind which it hangs up."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        way = ways[str(request.header("x-way"))]
+        if not isinstance(way, bytes):
+            await way(request, reply)
+            return
+        await reply.raw(way)
+        reply.writer.close()
+
+    return script
+
+
+def traced() -> tuple[str, str]:
+    """A new trace id, and the `traceparent` that carries it."""
+    trace_id = os.urandom(16).hex()
+    return trace_id, f"00-{trace_id}-00000000000000aa-01"
+
+
+def said(record: Record) -> tuple[Any, ...]:
+    return record["status"], record["content"], record["usage"]
+
+
+def post(body: bytes, *fields: str, target: str = CHAT) -> bytes:
+    """A request by its bytes."""
+    lines = [f"POST {target} HTTP/1.1", "host: proxy", f"api-key: {KEY}", f"content-length: {len(body)}", *fields]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+def answers(connection: socket.socket, count: int) -> list[tuple[http.client.HTTPResponse, bytes]]:
+    """That many answers, one behind the other."""
+    taken = []
+    for _ in range(count):
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        taken.append((response, response.read()))
+    return taken
+
+
+def test_json_that_ends_in_its_middle(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Half an object that claims to be whole passes, and is an error; a body shorter than it should be was cut."""
+    half = chat_json()[:150]
+    ways = {
+        "claims to be whole": OK + b"content-length: 150\r\n\r\n" + half,
+        "shorter than its length": OK + b"content-length: 5000\r\n\r\n" + half,
+        "no last chunk": OK + b"transfer-encoding: chunked\r\n\r\n96\r\n" + half + b"\r\n",
+    }
+    server = upstream(by_way(**ways))
+    traces = {}
+    with client(proxy(server.url).url) as caller:
+        for way in ways:
+            answer = caller.send("POST", CHAT, chat_body(), x_way=way)
+            traces[way] = answer.trace_id
+            if way == "claims to be whole":
+                assert answer.read() == half
+            else:
+                with pytest.raises(http.client.IncompleteRead) as broken:
+                    answer.read()
+                assert broken.value.partial == half
+                caller.close()
+    records = {way: hub.record(trace) for way, trace in traces.items()}
+    assert {way: (record["status"], record["error"]["code"]) for way, record in records.items()} == {
+        "claims to be whole": ("upstream_error", "invalid_json"),
+        "shorter than its length": ("upstream_cut", "connection_broken"),
+        "no last chunk": ("upstream_cut", "connection_broken"),
+    }
+
+
+def test_an_upstream_that_stalls(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Half a head is no answer: 504 in time. Half a body is cut in time. Upstream's connection is closed for both."""
+    closed = asyncio.Semaphore(0)
+
+    def stalling(start: bytes) -> Script:
+        async def script(request: Seen, reply: Reply) -> None:
+            await reply.raw(start)
+            await reply.hung_up()
+            closed.release()
+
+        return script
+
+    ways = {"head": stalling(OK[:40]), "body": stalling(OK + b"content-length: 5000\r\n\r\n" + chat_json()[:150])}
+    server = upstream(by_way(**ways))
+    with client(proxy(server.url, PROXY_MAX_SECONDS="0.3").url) as caller:
+        head = caller.send("POST", CHAT, chat_body(), x_way="head")
+        assert (head.status, json.loads(head.read())["error"]["code"]) == (504, "upstream_timeout")
+        body = caller.send("POST", CHAT, chat_body(), x_way="body")
+        with pytest.raises(http.client.IncompleteRead):
+            body.read()
+    record = hub.record(head.trace_id)
+    assert (record["status"], record.get("http_status")) == ("upstream_error", None)
+    record = hub.record(body.trace_id)
+    assert (record["status"], record["http_status"], record["error"]["code"]) == ("upstream_cut", 200, "time_limit")
+    for _ in ways:
+        asyncio.run_coroutine_threadsafe(closed.acquire(), server.loop).result(10)
+
+
+GARBAGE = {
+    "nothing": b"",
+    "another protocol": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "bytes": bytes(range(256)) * 40,
+    "a body without a head": chat_json(),
+    "http/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00" + b"\x00" * 18,
+    "http/0.9": b"<html>hello</html>",
+    "a word for a status": b"HTTP/1.1 OK\r\n\r\n",
+    "a status of no kind": b"HTTP/1.1 999 What\r\ncontent-length: 0\r\n\r\n",
+    "status 0": b"HTTP/1.1 000 What\r\ncontent-length: 0\r\n\r\n",
+    "another upgrade": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x81\x05hello",
+    "half a head": OK[:30],
+    "a line that is no header": b"HTTP/1.1 200 OK\r\nwhat is this\r\ncontent-length: 2\r\n\r\n{}",
+    "NUL in a value": b"HTTP/1.1 200 OK\r\nx-a: b\x00c\r\ncontent-length: 2\r\n\r\n{}",
+    "an odd name": b"HTTP/1.1 200 OK\r\nx@a(b): c\r\ncontent-length: 2\r\n\r\n{}",
+    "no name": b"HTTP/1.1 200 OK\r\n: c\r\ncontent-length: 2\r\n\r\n{}",
+    "a negative length": OK + b"content-length: -1\r\n\r\n",
+    "two lengths": OK + b"content-length: 2\r\ncontent-length: 3\r\n\r\n{}",
+    "a word for a length": OK + b"content-length: many\r\n\r\n{}",
+    "length and chunks": OK + b"content-length: 2\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    "a header of a megabyte": OK + b"x-a: " + b"a" * (1 << 20) + b"\r\ncontent-length: 2\r\n\r\n{}",
+    "ten thousand headers": OK + b"x-a: b\r\n" * 10_000 + b"content-length: 2\r\n\r\n{}",
+    "a head without end": OK + b"x-a: b\r\n" * 100_000,
+}
+
+
+def test_what_is_no_answer_is_a_502(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Whatever upstream sends in place of HTTP: an OpenAI-shaped 502 with a record; the client's connection is fine."""
+    server = upstream(by_way(**GARBAGE, good=lambda request, reply: reply.json(chat_json())))
+    got: dict[str, Any] = {}
+    traces: dict[str, str] = {}
+    with client(proxy(server.url).url) as caller:
+        for way in GARBAGE:
+            traces[way], traceparent = traced()
+            try:
+                answer = caller.send("POST", CHAT, chat_body(), x_way=way, traceparent=traceparent)
+                got[way] = (answer.status, json.loads(answer.read()).get("error", {}).get("code"))
+            except (http.client.HTTPException, ValueError) as fault:
+                got[way] = fault
+                caller.close()
+            good = caller.send("POST", CHAT, chat_body(), x_way="good")
+            assert good.read() == chat_json(), way
+    assert got == dict.fromkeys(GARBAGE, (502, "upstream_unreachable"))
+    records = {way: hub.record(trace) for way, trace in traces.items()}
+    assert {(record["status"], record.get("http_status")) for record in records.values()} == {("upstream_error", None)}
+
+
+def test_a_header_that_no_server_can_pass_on_is_left_out(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A control byte in one value does not cost the client its answer."""
+    head = OK + b"x-a: b\x01c\r\nx-b: \x7f\r\nx-c: fine\tand well\r\ncontent-length: %d\r\n\r\n" % len(chat_json())
+    server = upstream(by_way(odd=head + chat_json()))
+    with client(proxy(server.url).url) as caller:
+        answer = caller.send("POST", CHAT, chat_body(), x_way="odd")
+        assert (answer.status, answer.read()) == (200, chat_json())
+    assert (answer.header("x-a"), answer.header("x-b"), answer.header("x-c")) == (None, None, "fine\tand well")
+    assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
+
+
+def in_chunks(*pieces: bytes, content_type: str = "text/event-stream") -> Script:
+    """A body of these chunks, each written by itself, with the loop's turn in between."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.stream_head(content_type)
+        for piece in pieces:
+            await reply.chunk(piece)
+            await asyncio.sleep(0)
+        await reply.end()
+
+    return script
+
+
+BARE = event({"choices": [{"index": 0, "finish_reason": None}], "id": "", "model": ""})
+ODD_STREAMS = {
+    "CRLF": b"".join(STREAM_WITH_USAGE).replace(b"\n", b"\r\n"),
+    "CR": b"".join(STREAM_WITH_USAGE).replace(b"\n", b"\r"),
+    "BOM": b"\xef\xbb\xbf" + b"".join(STREAM_WITH_USAGE),
+    "comments": b": hello\n\n" + b":\n:\n\n".join(STREAM_WITH_USAGE),
+    "other fields": b"event: x\nid: 1\nretry: 5\n" + b"event: message\nid\n".join(STREAM_WITH_USAGE),
+    "no spaces": b"".join(STREAM_WITH_USAGE).replace(b"data: ", b"data:"),
+    "data in lines": b"".join(STREAM_WITH_USAGE).replace(b',"delta"', b',\ndata: "delta"'),
+    "no empty line at the end": b"".join(STREAM_WITH_USAGE)[:-2],
+    "more empty lines": b"\n\n\n".join(STREAM_WITH_USAGE),
+    "events that say nothing": b"".join(
+        [
+            FILTER_FIRST,
+            event({"choices": []}),
+            event({}),
+            event("null"),
+            event('"text"'),
+            event("{not json"),
+            event(""),
+            BARE,
+            event({"choices": None, "id": None, "model": 7, "usage": None}),
+            *STREAM_WITH_USAGE,
+        ]
+    ),
+}
+
+
+def test_event_streams_of_every_make(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Line ends, comments, a BOM, other fields, events without choices, delta or id: every byte passes, and the record
+    is that of the plain stream."""
+    server = upstream(by_way(**{way: in_chunks(stream) for way, stream in ODD_STREAMS.items()}))
+    traces = {}
+    with client(proxy(server.url).url) as caller:
+        body = chat_body(stream=True, stream_options={"include_usage": True})
+        for way, stream in ODD_STREAMS.items():
+            answer = caller.send("POST", CHAT, body, x_way=way)
+            assert answer.read() == stream, way
+            traces[way] = answer.trace_id
+    records = {way: hub.record(trace) for way, trace in traces.items()}
+    assert {way: said(record) for way, record in records.items()} == dict.fromkeys(
+        ODD_STREAMS, ("completed", TEXT, USAGE)
+    )
+    assert {record["model"] for record in records.values()} == {CHUNK["model"]}
+    assert {record["response_id"] for record in records.values()} == {CHUNK["id"]}
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_a_stream_in_chunks_of_one_byte(upstream: Any, proxy: Any, hub: HubReader, end: bytes) -> None:
+    """The client's bytes are those of the stream, with usage asked for by itself or on its behalf; so is the record."""
+    events = [one.replace(b"\n", end) for one in STREAM_WITH_USAGE]
+    stream = b"".join(events)
+    server = upstream(in_chunks(*(bytes([byte]) for byte in stream)))
+    with client(proxy(server.url).url) as caller:
+        asked = caller.send("POST", CHAT, chat_body(stream=True, stream_options={"include_usage": True}))
+        assert asked.read() == stream
+        taken_out = caller.chat(stream=True)
+        assert taken_out.read() == b"".join(events[:-2] + events[-1:])
+    for answer in (asked, taken_out):
+        record = hub.record(answer.trace_id)
+        assert said(record) == ("completed", TEXT, USAGE)
+        assert record["chunks"] == len(STREAM_WITH_USAGE) - 1
+
+
+def test_a_stream_that_stops_for_a_moment_at_any_byte(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Wherever around the end of a stream its bytes are cut in two, the first part being with the proxy before the second
+    is sent, the client gets them all but for the event that was added."""
+    events = [one.replace(b"\n", b"\r\n") for one in STREAM_WITH_USAGE]
+    stream, expected = b"".join(events), b"".join(events[:-2] + events[-1:])
+    arrived = asyncio.Semaphore(0)
+
+    async def script(request: Seen, reply: Reply) -> None:
+        at = int(str(request.header("x-cut")))
+        await reply.stream_head()
+        await reply.chunk(stream[:at])
+        await arrived.acquire()
+        await reply.chunk(stream[at:])
+        await reply.end()
+
+    server = upstream(script)
+    different = []
+    with client(proxy(server.url).url) as caller:
+        for at in range(len(b"".join(events[:-3])) - 20, len(stream)):
+            answer = caller.chat(stream=True, x_cut=str(at))
+            received = answer.some()  # what comes first passes at once: with it there, the rest of the part is there too
+            server.loop.call_soon_threadsafe(arrived.release)
+            if received + answer.read() != expected:
+                different.append(at)
+    assert different == []
+
+
+def test_an_event_over_the_limit_passes(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """17 MB without an event's end are no reason to stop: the client gets all, the record what came before."""
+    piece = b"x" * (1 << 20)
+    stream = [*STREAM[:5], b'data: {"choices":[],"x":"', *[piece] * 17, b'"}\n\n', STOP, DONE]
+    server = upstream(in_chunks(*stream))
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat(stream=True)
+        assert answer.read() == b"".join(stream)
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["content"], record["truncated"]) == ("completed", "Why did the", True)
+
+
+def test_a_body_that_comes_one_byte_at_a_time(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A request in pieces of one byte, head and all, is a request; upstream gets its body as it was."""
+    server = upstream(lambda request, reply: reply.json(chat_json()))
+    with socket.create_connection(("127.0.0.1", proxy(server.url).port), 30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in post(chat_body(), "content-type: application/json"):
+            connection.send(bytes([byte]))
+        ((response, body),) = answers(connection, 1)
+    assert body == chat_json()
+    assert [seen.body for seen in server.seen] == [chat_body()]
+    assert said(hub.record(str(response.getheader("x-trace-id")))) == ("completed", TEXT, USAGE)
+
+
+def test_requests_that_do_not_wait_for_their_turn(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Pipelined requests are answered in their order, each with a trace, a prompt and a record of its own."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        word = json.loads(request.body)["messages"][0]["content"]
+        await reply.json(chat_json(content=f"{word}!"))
+
+    words = [f"word {number}" for number in range(5)]
+    bodies = [json.dumps({"messages": [{"role": "user", "content": word}]}).encode() for word in words]
+    server = upstream(script)
+    running = proxy(server.url)
+    with socket.create_connection(("127.0.0.1", running.port), 30) as connection:
+        connection.sendall(b"".join(map(post, bodies)))
+        taken = answers(connection, len(words))
+    assert [json.loads(body)["choices"][0]["message"]["content"] for _, body in taken] == [f"{word}!" for word in words]
+    traces = [str(response.getheader("x-trace-id")) for response, _ in taken]
+    assert len(set(traces)) == len(words)
+    records = [hub.record(trace) for trace in traces]
+    assert [record["prompt"][0]["content"] for record in records] == words
+    assert [record["content"] for record in records] == [f"{word}!" for word in words]
+    servers = [span for trace in traces for span in running.spans.of_trace(trace, 2) if span.kind.name == "SERVER"]
+    assert [span.parent for span in servers] == [None] * len(words)
+
+
+def test_a_client_that_hangs_up_its_sending_half(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A client that will send no more is one that has left: upstream is closed, and the call ends once."""
+    closed, asked = asyncio.Event(), asyncio.Event()
+
+    async def script(request: Seen, reply: Reply) -> None:
+        asked.set()
+        await reply.hung_up()
+        closed.set()
+
+    server = upstream(script)
+    running = proxy(server.url)
+    trace_id, traceparent = traced()
+    with socket.create_connection(("127.0.0.1", running.port), 30) as connection:
+        connection.sendall(post(chat_body(), f"traceparent: {traceparent}"))
+        wait_until(asked.is_set)
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    wait_until(closed.is_set)
+    assert hub.record(trace_id)["status"] == "client_aborted"
+    assert len(running.spans.of_trace(trace_id, 2)) == 2
+
+
+def test_a_request_that_is_never_complete(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Half a head, or half the body of a known operation, never reaches upstream and leaves no record; half an upload
+    is broken off there too. Others are served meanwhile and afterwards."""
+    server = upstream(lambda request, reply: reply.json(chat_json()))
+    running = proxy(server.url)
+    whole = {name: post(chat_body(), f"traceparent: {traced()[1]}") for name in ("head", "body")}
+    trace_id, traceparent = traced()
+    upload = post(b"x" * 1000, f"traceparent: {traceparent}", target="/openai/files?api-version=1")
+    halves = [whole["head"][:60], whole["body"][:-10], upload[:-500]]
+    connections = [socket.create_connection(("127.0.0.1", running.port), 30) for _ in halves]
+    for connection, half in zip(connections, halves, strict=True):
+        connection.sendall(half)
+    with client(running.url) as caller:
+        assert caller.chat().read() == chat_json()
+        for connection in connections:
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(1) == b""
+            connection.close()
+        assert caller.chat().read() == chat_json()
+    assert hub.record(trace_id)["status"] == "client_aborted"
+    assert [seen.body for seen in server.seen] == [chat_body()] * 2
+    spans = [span for span in running.spans.ended if span.kind.name == "CLIENT"]
+    assert len(spans) == 3
+
+
+def open_files(pid: int) -> list[str]:
+    """What a process has open, by kind and not by name."""
+    folder = Path("/proc") / str(pid) / "fd"
+    return sorted(os.readlink(entry).partition(":")[0] for entry in folder.iterdir())
+
+
+def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, process: Any, hub: HubReader) -> None:
+    """Clients that leave in mid-answer, a thousand one after the other: no connection to upstream and no file is left
+    open, each left its record, and the next call is as good as the first."""
+    open_now, trace_id = 0, traced()[0]
+
+    async def script(request: Seen, reply: Reply) -> None:
+        nonlocal open_now
+        if request.header("x-stay"):
+            await reply.json(chat_json())
+            return
+        open_now += 1
+        try:
+            await reply.stream_head()
+            await reply.chunk(STREAM[0])
+            await reply.chunk(ROLE + delta({"content": "Why"}))
+            await reply.hung_up()
+        finally:
+            open_now -= 1
+
+    server = upstream(script)
+    running = process(server.url)
+
+    def leave(count: int) -> list[str]:
+        """Begin that many calls and leave them; what the process has open when it is at rest again."""
+        request = post(chat_body(stream=True), f"traceparent: 00-{trace_id}-00000000000000aa-01")
+        for _ in range(count):
+            with socket.create_connection(("127.0.0.1", running.port), 30) as connection:
+                connection.sendall(request)
+                received = b""
+                while b'"Why"' not in received:
+                    received += connection.recv(65536)
+        with client(running.url) as caller:
+            answer = caller.chat(x_stay="1")
+            assert answer.read() == chat_json()
+        hub.record(answer.trace_id)
+        wait_until(lambda: open_now == 0)
+        return open_files(running.pid)
+
+    before = leave(10)
+    after = leave(990)
+    assert len(after) <= len(before) + 1, (before, after)
+    records = hub.records(trace_id, 1000)
+    assert len({record["id"] for record in records}) == 1000
+    assert {(record["status"], record["content"]) for record in records} == {("client_aborted", "Why")}

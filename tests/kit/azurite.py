@@ -1,0 +1,129 @@
+"""Azurite, the emulator of Blob Storage that Microsoft publishes, for the tests that need the real thing.
+
+It needs Node; npm puts it into .cache/azurite once, in the versions that tests/azurite/package-lock.json pins. On a
+machine without them the tests are skipped; with CI=true they fail.
+"""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, cast
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from exporters.blob import BlobAddress
+
+ROOT = Path(__file__).parents[2]
+PINNED = ROOT / "tests/azurite"
+CACHE = ROOT / ".cache/azurite"
+ACCOUNT = "devstoreaccount1"
+KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Not a secret: it is in Azurite's documentation."""
+
+
+class Azurite:
+    """A running Azurite that keeps everything in memory."""
+
+    def __init__(self, program: Path) -> None:
+        self._process = subprocess.Popen(
+            [program, "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry", "--blobPort", "0"],
+            cwd=program.parents[2],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        output = cast(IO[str], self._process.stdout)
+        found = next(filter(None, (re.search(r"listens on (http://\S+)", line) for line in output)), None)
+        assert found, "Azurite did not start"
+        self._url = f"{found[1]}/{ACCOUNT}"
+
+    @property
+    def conn_str(self) -> str:
+        return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={self._url};"
+
+    def container(self) -> BlobAddress:
+        """A container that nobody has used, nor made."""
+        return BlobAddress(f"{self._url}/records-{uuid.uuid4().hex}", self.conn_str)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+        cast(IO[str], self._process.stdout).close()
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """Azurite, started; a skip where it cannot be, and a failure in CI."""
+    try:
+        running = Azurite(_installed())
+    except (OSError, subprocess.SubprocessError) as fault:
+        missing = f"Azurite needs Node and npm: {fault}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def address(azurite: Azurite) -> BlobAddress:
+    """A container that nobody has used, nor made."""
+    return azurite.container()
+
+
+@pytest.fixture
+def container(address: BlobAddress) -> Iterator[ContainerClient]:
+    """The same container through the plain client."""
+    assert address.container_url
+    assert address.conn_str
+    with ContainerClient.from_connection_string(address.conn_str, address.container_url.rpartition("/")[2]) as client:
+        yield client
+
+
+def names(container: ContainerClient) -> list[str]:
+    """What a container holds."""
+    return sorted(container.list_blob_names())
+
+
+def unreachable() -> BlobAddress:
+    """A container on a port where nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        return _at(unused)
+
+
+@pytest.fixture
+def silent() -> Iterator[BlobAddress]:
+    """A container on a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
+        yield _at(server)
+
+
+def _at(server: socket.socket) -> BlobAddress:
+    url = f"http://127.0.0.1:{server.getsockname()[1]}/{ACCOUNT}"
+    return BlobAddress(f"{url}/records", f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}")
+
+
+def _installed() -> Path:
+    """The program; raises OSError or SubprocessError where it cannot be had."""
+    program = CACHE / "node_modules/.bin/azurite-blob"
+    pins = [(PINNED / name, CACHE / name) for name in ("package.json", "package-lock.json")]
+    if not program.exists() or any(pin.read_bytes() != used.read_bytes() for pin, used in pins):
+        new = CACHE.with_name(f"azurite-{os.getpid()}")
+        new.mkdir(parents=True)
+        try:
+            for pin, _ in pins:
+                shutil.copy(pin, new)
+            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+            subprocess.run(command, cwd=new, check=True, timeout=600)
+            shutil.rmtree(CACHE, ignore_errors=True)
+            new.rename(CACHE)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+    subprocess.run(["node", "--version"], check=True, capture_output=True)
+    return program

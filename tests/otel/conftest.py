@@ -1,0 +1,129 @@
+"""A proxy as a process of its own that sends telemetry to receivers on loopback, and an upstream that misbehaves."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import environ
+from tests.kit.hub import Broker
+from tests.kit.ingestion import Ingestion
+from tests.kit.otlp import Collector
+from tests.kit.proxy import ProxyProcess, closing_all
+from tests.kit.receiver import Receiver
+from tests.kit.upstream import Reply, ScriptedUpstream, Seen
+from tests.kit.wire import AZURE_HEADERS, STREAM_WITH_USAGE, chat_json, delta, event
+
+PROMPT_MARK = "prompt-marker-5d0c"
+ANSWER_MARK = "answer-marker-77aa"
+
+type StartMonitored = Callable[..., ProxyProcess]
+
+
+async def misbehave(request: Seen, reply: Reply) -> None:
+    """Answer as the request's `x-case` says; a marker is in every text."""
+    match request.header("x-case"):
+        case "stream":
+            await reply.stream_head(**AZURE_HEADERS)
+            for one in [*STREAM_WITH_USAGE[:3], delta({"content": ANSWER_MARK}), *STREAM_WITH_USAGE[3:]]:
+                await reply.chunk(one)
+            await reply.end()
+        case "throttled":
+            await reply.json(_error("429", f"slow down: {ANSWER_MARK}"), 429, AZURE_HEADERS)
+        case "filtered":
+            await reply.json(_error("content_filter", f"you said {PROMPT_MARK}"), 400, AZURE_HEADERS)
+        case "down":
+            reply.reset()
+        case "cut":
+            await reply.stream_head(**AZURE_HEADERS)
+            await reply.chunk(delta({"content": ANSWER_MARK}))
+            reply.reset()
+        case "failed":
+            await reply.stream_head(**AZURE_HEADERS)
+            await reply.chunk(delta({"content": ANSWER_MARK}))
+            await reply.chunk(event(json.loads(_error("server_error", f"lost {ANSWER_MARK}"))))
+            await reply.end()
+        case "endless":
+            await reply.stream_head(**AZURE_HEADERS)
+            await reply.chunk(delta({"content": ANSWER_MARK}))
+            await reply.hung_up()
+        case _:
+            await reply.json(chat_json(f"It is {ANSWER_MARK}."), headers=AZURE_HEADERS)
+
+
+def _error(code: str, message: str) -> bytes:
+    return json.dumps({"error": {"code": code, "message": message, "type": None, "param": None}}).encode()
+
+
+def question(stream: bool = False, **more: Any) -> bytes:
+    """A chat request with the prompt's marker."""
+    messages = [{"role": "user", "content": f"What is {PROMPT_MARK}?"}]
+    return json.dumps({"messages": messages, **({"stream": True} if stream else {}), **more}).encode()
+
+
+@pytest.fixture(scope="module")
+def azure_openai() -> Iterator[ScriptedUpstream]:
+    with ScriptedUpstream(misbehave) as server:
+        yield server
+    assert not server.failures, server.failures
+
+
+@pytest.fixture(scope="module")
+def ingestion() -> Iterator[Ingestion]:
+    receiver = Ingestion()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    receiver = Collector()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Receiver]:
+    """Stands between the proxy and every host that is not this machine, and lets nothing through."""
+    receiver = Receiver()
+    receiver.answer = lambda received: (502, {}, b"")
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture(scope="module")
+def monitored(
+    broker: Broker, azure_openai: ScriptedUpstream, outside: Receiver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[StartMonitored]:
+    """Start a process: `monitored(NAME="value")`; its spool's directory is `process.spool`."""
+    with closing_all() as started:
+
+        def start(**more: str) -> ProxyProcess:
+            spool = tmp_path_factory.mktemp("proxy") / "spool"
+            settings = environ(azure_openai.url, broker.conn_str, spool, **quick(outside), **more)
+            running = ProxyProcess(settings)
+            started.append(running)
+            running.spool = spool  # type: ignore[attr-defined]
+            return running.wait_started()
+
+        yield start
+
+
+def quick(outside: Receiver) -> dict[str, str]:
+    """Export at once, and reach nobody else."""
+    return {
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+        "OTEL_BLRP_SCHEDULE_DELAY": "50",
+        "OTEL_METRIC_EXPORT_INTERVAL": "300",
+        "HTTP_PROXY": outside.url,
+        "HTTPS_PROXY": outside.url,
+        "NO_PROXY": "127.0.0.1",
+    }
+
+
+def storage(process: Any) -> Path:
+    """Where a process keeps what Application Insights could not take."""
+    spool: Path = process.spool
+    return spool / "application-insights"

@@ -1,0 +1,278 @@
+"""Sampling that is honest: how many are kept, what each stands for, and that a trace is kept or dropped whole."""
+
+import json
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from otel.attributes import SAMPLE_RATE
+from otel.provider import make_provider
+from otel.sampling import FixedShare, LimitedShare, Share, TraceSampler
+from tests.kit.hub import HubReader
+from tests.kit.ingestion import Ingestion
+from tests.kit.wire import CHAT, client
+from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question
+
+
+class Clock:
+    """Tells the time it is set to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Load:
+    """Traces that start at given times, and what is decided about them."""
+
+    def __init__(self, seed: int = 7) -> None:
+        self.clock = Clock()
+        self._random = random.Random(seed)
+        self.share = LimitedShare(clock=self.clock, dice=self._random.random)
+        self.kept: list[tuple[float, float]] = []
+        """Second, and how many traces the one kept stands for."""
+
+    def at(self, second: float) -> bool:
+        self.clock.now = 1000.0 + second
+        rate = self.share.of(self._random.getrandbits(128))
+        if rate:
+            self.kept.append((second, 100 / rate))
+        return rate > 0
+
+    def evenly(self, seconds: int, per_second: int, start: int = 0) -> int:
+        for call in range(seconds * per_second):
+            self.at(start + call / per_second)
+        return seconds * per_second
+
+    def per_second(self) -> dict[int, int]:
+        counts: dict[int, int] = {}
+        for second, _ in self.kept:
+            counts[int(second)] = counts.get(int(second), 0) + 1
+        return counts
+
+    @property
+    def stood_for(self) -> float:
+        return sum(weight for _, weight in self.kept)
+
+
+@pytest.mark.parametrize("per_second", [1, 3, 5])
+def test_a_quiet_proxy_keeps_every_trace(per_second: int) -> None:
+    """Up to five traces a second are all kept, and each stands for itself."""
+    load = Load()
+    total = load.evenly(20, per_second)
+    assert [weight for _, weight in load.kept] == [1.0] * total
+
+
+@pytest.mark.parametrize("per_second", [6, 9, 40, 200, 1500])
+def test_no_second_keeps_more_than_five(per_second: int) -> None:
+    """In no second of the clock more than five traces are kept, and under load not far fewer."""
+    load = Load()
+    load.evenly(60, per_second)
+    counts = load.per_second()
+    assert max(counts.values()) <= 5
+    assert len(load.kept) > 60 * 2.5
+
+
+@pytest.mark.parametrize("per_second", [6, 9, 40, 200])
+def test_counts_extrapolate(per_second: int) -> None:
+    """The traces kept stand for all of them: their weights are whole numbers that add up to the calls made."""
+    totals = []
+    for seed in range(12):
+        load = Load(seed)
+        calls = load.evenly(60, per_second)
+        assert all(weight == pytest.approx(round(weight)) for _, weight in load.kept)
+        totals.append(load.stood_for / calls)
+    assert sum(totals) / len(totals) == pytest.approx(1.0, abs=0.05)
+
+
+def test_bursts_extrapolate_too() -> None:
+    """A hundred calls at the top of every third second, and nothing between, are kept in part and counted in full."""
+    totals = []
+    for seed in range(30):
+        load = Load(seed)
+        for second in range(0, 90, 3):
+            for call in range(100):
+                load.at(second + call / 10_000)
+        assert max(load.per_second().values()) <= 5
+        totals.append(load.stood_for / 3000)
+    assert sum(totals) / len(totals) == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_order_of_calls_favours_none() -> None:
+    """Of calls that take turns, and of those that always come late in their second, as many are counted as made."""
+    odd = late = total = 0.0
+    for seed in range(12):
+        load = Load(seed)
+        for call in range(60 * 100):
+            if load.at(call / 100):
+                weight = load.kept[-1][1]
+                total += weight
+                odd += weight * (call % 2)
+                late += weight * (call % 100 >= 80)
+    assert odd / total == pytest.approx(0.5, abs=0.05)
+    assert late / total == pytest.approx(0.2, abs=0.05)
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 1.0])
+def test_a_fixed_share(ratio: float) -> None:
+    """PROXY_TRACE_RATIO of the traces is kept, by their own bits, and stands for all."""
+    share, bits = FixedShare(ratio), random.Random(3)
+    rates = [share.of(bits.getrandbits(128)) for _ in range(20_000)]
+    kept = [rate for rate in rates if rate]
+    assert len(kept) / len(rates) == pytest.approx(ratio, abs=0.01)
+    assert set(kept) <= {100 * ratio}
+
+
+class Ended(SpanProcessor):
+    def __init__(self) -> None:
+        self.spans: list[ReadableSpan] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.spans.append(span)
+
+
+class Never:
+    def of(self, trace_id: int) -> float:
+        return 0.0
+
+
+class Tenth:
+    def of(self, trace_id: int) -> float:
+        return 10.0
+
+
+def provider_of(share: Share) -> tuple[TracerProvider, Ended]:
+    ended = Ended()
+    return make_provider([ended], TraceSampler(share)), ended
+
+
+def remote(flags: int, state: TraceState | None = None) -> Any:
+    context = SpanContext(0xABC, 0xDEF, is_remote=True, trace_flags=TraceFlags(flags), trace_state=state)
+    return set_span_in_context(NonRecordingSpan(context))
+
+
+@pytest.mark.parametrize(("share", "kept"), [(Tenth(), True), (Never(), False)])
+def test_a_trace_is_kept_or_dropped_whole(share: Share, kept: bool) -> None:
+    """What is decided about the first span holds for all beneath it, and they all state the same rate."""
+    provider, ended = provider_of(share)
+    tracer = provider.get_tracer("test")
+    with (
+        tracer.start_as_current_span("request"),
+        tracer.start_as_current_span("call", attributes={"of": "call"}),
+        tracer.start_as_current_span("deeper"),
+    ):
+        pass
+    assert {span.context.trace_flags.sampled for span in ended.spans} == {kept}
+    if kept:
+        assert {(span.attributes or {})[SAMPLE_RATE] for span in ended.spans} == {10.0}
+    assert (ended.spans[1].attributes or {})["of"] == "call"
+
+
+@pytest.mark.parametrize(("share", "flag"), [(Never(), 1), (Tenth(), 0), (Tenth(), 1), (Never(), 0)])
+def test_a_caller_decides_both_ways(share: Share, flag: int) -> None:
+    """An incoming sampled flag outweighs our own share, states no rate, and keeps the caller's tracestate."""
+    provider, ended = provider_of(share)
+    tracer = provider.get_tracer("test")
+    state = TraceState([("vendor", "1")])
+    with tracer.start_as_current_span("request", context=remote(flag, state)):
+        tracer.start_span("call").end()
+    for span in ended.spans:
+        assert span.context.trace_flags.sampled == bool(flag)
+        assert SAMPLE_RATE not in (span.attributes or {})
+        assert span.context.trace_state == state
+
+
+@pytest.fixture(scope="module")
+def sampling(monitored: StartMonitored) -> Iterator[Callable[..., tuple[Ingestion, str]]]:
+    """Start a proxy with settings and an ingestion endpoint of its own."""
+    ingestions: list[Ingestion] = []
+
+    def start(**more: str) -> tuple[Ingestion, str]:
+        ingestion = Ingestion()
+        ingestions.append(ingestion)
+        return ingestion, monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str, **more).url
+
+    yield start
+    for ingestion in ingestions:
+        ingestion.close()
+
+
+def ask(url: str, calls: int, **headers: str) -> list[str]:
+    """Make streamed calls in a row; their traces."""
+    with client(url) as caller:
+        traces = []
+        for _ in range(calls):
+            answer = caller.send("POST", CHAT, question(True), x_case="stream", **headers)
+            answer.read()
+            traces.append(answer.trace_id)
+    return traces
+
+
+def seen(ingestion: Ingestion, url: str) -> dict[str, list[float | None]]:
+    """The rates on all envelopes of each trace that was sent, once everything before now has been."""
+    last = f"{999:032x}"
+    ask(url, 1, traceparent=f"00-{last}-b7ad6b7169203331-01")
+    ingestion.trace(last)
+    rates: dict[str, list[float | None]] = {}
+    for envelope in ingestion.envelopes("RequestData", "RemoteDependencyData", "MessageData"):
+        if envelope.trace_id not in (None, last, "0" * 32):
+            rates.setdefault(str(envelope.trace_id), []).append(envelope.sample_rate)
+    return rates
+
+
+def test_five_a_second_reach_application_insights(
+    sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader
+) -> None:
+    """By default at most five traces a second that start here are sent, each whole and with one rate on the request,
+    the dependency and every event; the records are all there."""
+    ingestion, url = sampling()
+    traces = ask(url, 60)
+    rates = seen(ingestion, url)
+    assert 1 <= len(rates) < 60
+    for envelopes in rates.values():
+        assert len(envelopes) == 6
+        assert len(set(envelopes)) == 1
+        assert envelopes[0]
+        assert 100 / envelopes[0] == pytest.approx(round(100 / envelopes[0]))
+    by_second: dict[int, int] = {}
+    for request in ingestion.envelopes("RequestData"):
+        by_second[int(request.at.timestamp())] = by_second.get(int(request.at.timestamp()), 0) + 1
+    assert max(by_second.values()) <= 10  # the sampler's seconds begin elsewhere than the clock's
+    for trace_id in traces:
+        record = hub.record(trace_id)
+        assert PROMPT_MARK in json.dumps(record["prompt"])
+        assert ANSWER_MARK in record["content"]
+
+
+def test_a_share_reaches_application_insights(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
+    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate, and 0 sends none; a
+    caller's flag outweighs both; records are kept of all."""
+    ingestion, url = sampling(PROXY_TRACE_RATIO="0.25")
+    traces = ask(url, 60)
+    rates = seen(ingestion, url)
+    assert 3 <= len(rates) <= 30
+    assert {rate for envelopes in rates.values() for rate in envelopes} == {25.0}
+    assert {len(envelopes) for envelopes in rates.values()} == {6}
+    for trace_id in traces:
+        assert ANSWER_MARK in hub.record(trace_id)["content"]
+
+
+def test_nothing_but_what_callers_sample(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
+    """PROXY_TRACE_RATIO=0 sends no trace that starts here, though one that a caller samples; records are kept."""
+    ingestion, url = sampling(PROXY_TRACE_RATIO="0")
+    traces = ask(url, 10)
+    assert seen(ingestion, url) == {}
+    for trace_id in traces:
+        assert ANSWER_MARK in hub.record(trace_id)["content"]
