@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import ClientError, ClientResponse, ClientSession
+from aiohttp import ClientError, ClientOSError, ClientResponse, ClientSession, ServerDisconnectedError
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -14,6 +14,7 @@ from app.door import Admitted
 from app.errors import DeploymentNotFound, UpstreamUnreachable
 from app.headers import to_upstream
 from app.inbound import Body, Inbound
+from app.upstream import Connection
 from otel.call import Attempt, Call
 
 TRY_ANOTHER: Final = frozenset({408, 429})
@@ -132,17 +133,32 @@ class Attempts:
     async def _send(
         self, backend: Backend, call: Call, admitted: Admitted, headers: CIMultiDict[str], body: Body
     ) -> ClientResponse:
-        attempt = Attempt(backend.name, time.monotonic_ns())
-        call.attempts.append(attempt)
-        call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
         name, value = await backend.auth.header()
         headers = headers.copy()
         headers[name] = value
         if admitted.content_length is not None and not isinstance(body, bytes | None):
             headers["content-length"] = str(admitted.content_length)
-        target = backend.base_url + admitted.path + ("?" + admitted.query if admitted.query else "")
-        answer = await self._session().request(
-            admitted.method, URL(target, encoded=True), headers=headers, data=body, allow_redirects=False
-        )
-        attempt.http_status = answer.status
-        return answer
+        url = URL(backend.base_url + admitted.path + ("?" + admitted.query if admitted.query else ""), encoded=True)
+        while True:
+            attempt, connection = Attempt(backend.name, time.monotonic_ns()), Connection()
+            call.attempts.append(attempt)
+            call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
+            try:
+                answer = await self._session().request(
+                    admitted.method,
+                    url,
+                    headers=headers,
+                    data=body,
+                    allow_redirects=False,
+                    trace_request_ctx=connection,
+                )
+            except (ServerDisconnectedError, ClientOSError):
+                # a kept connection that upstream closed while it lay idle, or at this very moment: no answer, no fault
+                if not connection.reused or not isinstance(body, bytes | None):
+                    raise
+                continue
+            if not 100 <= answer.status <= 599:
+                answer.close()
+                raise UpstreamUnreachable("Azure OpenAI could not be reached: what answered there speaks no HTTP.")
+            attempt.http_status = answer.status
+            return answer

@@ -98,6 +98,7 @@ class Exchange:
     def _note_headers(self, answer: ClientResponse) -> None:
         call, headers = self._call, answer.headers
         call.http_status = answer.status
+        call.deployment = call.deployment or headers.get("x-ms-deployment-name")
         call.region = headers.get("x-ms-region")
         call.apim_request_id = headers.get("apim-request-id")
         call.client_request_id = headers.get("x-ms-client-request-id") or call.client_request_id

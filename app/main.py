@@ -238,6 +238,6 @@ def _instrument(app: FastAPI, provider: TracerProvider) -> None:
         app,
         tracer_provider=provider,
         meter_provider=NoOpMeterProvider(),
-        excluded_urls="^[a-z]+://[^/]+/health/",
+        excluded_urls=r"^[a-z]+://[^/]+/health/(live|ready)$",
         exclude_spans=["send", "receive"],
     )

@@ -19,6 +19,7 @@ from otel.call import Call
 log = logging.getLogger(__name__)
 
 TRACE_HEADER = b"x-trace-id"
+NO_BODY = frozenset({204, 304})
 
 
 class RelayedResponse:
@@ -34,8 +35,11 @@ class RelayedResponse:
         self._filter = UsageEventFilter() if asked.filters_usage and _is_event_stream(upstream) else None
         self._call = call
         self._reader: AnswerReader | None = reader
+        dropped = {TRACE_HEADER}
+        if self._filter is not None or upstream.status in NO_BODY:
+            dropped.add(b"content-length")  # true no more; or of a body that the server would then insist on
         self._headers = [
-            *((name, value) for name, value in to_client(upstream.raw_headers) if name != TRACE_HEADER),
+            *((name, value) for name, value in to_client(upstream.raw_headers) if name not in dropped),
             (TRACE_HEADER, trace_id.encode()),
         ]
         self.client_gone = False

@@ -17,7 +17,7 @@ class Pace:
     look_for_parked_every: float = 60.0
     """The same in Blob Storage, which charges for each look."""
     first_pause: float = 0.25
-    longest_pause: float = 30.0
+    longest_pause: float = 10.0
     busy_pause: float = 4.0
     """What Event Hubs asks for with ServerBusy."""
     answer: float = 20.0

@@ -3,8 +3,8 @@
 Three rules, in this order:
   1. A span below another of this process goes with it, so a trace is kept or dropped whole.
   2. A caller's traceparent decides, both ways. How many were passed over is then not known here: no rate is stated.
-  3. A trace that starts here is kept by its own random bits, never by what is in it. The rate is on its spans, and
-     Application Insights counts each envelope 100/rate times.
+  3. A trace that starts here is kept by chance, never for what is in it. The rate is on its spans, and Application
+     Insights counts each envelope 100/rate times.
 """
 
 import random
@@ -46,10 +46,11 @@ class FixedShare:
 class LimitedShare:
     """At most `limit` traces in each second of the clock, all of them up to that.
 
-    Past it, each trace has the chance of 1 in n that lets about `limit` pass, n being made of the calls seen in the
-    second before or so far in this one; it then stands for n. Should chance let too many pass, what the surplus stood
-    for is added to the next. So the counts that Application Insights makes are right on average, n is whole (ingestion
-    wants that), and order or timing of the calls favours none of them.
+    Past it every n-th is kept, counted from a random one in each second, and stands for n: as many as the calls of the
+    second before, or of this one so far, ask for. So each call of a steady load has the same chance whatever it is and
+    whenever in a second it comes, and the counts that Application Insights makes are right on average, in whole
+    numbers, as its ingestion wants them. When a load sets in suddenly, what exceeds the limit in its first second is
+    not sent, and what it would have stood for is added to the next trace.
     """
 
     def __init__(
@@ -64,18 +65,18 @@ class LimitedShare:
         self._guard = threading.Lock()
         self._second = 0
         self._before = self._seen = self._kept = self._surplus = 0
+        self._due = 0.0
+        """The next trace to be kept is the one that makes this 1."""
 
     def of(self, trace_id: int) -> float:
         with self._guard:
-            second = int(self._clock())
-            if second != self._second:
-                self._before = self._seen if second == self._second + 1 else 0
-                self._second, self._seen, self._kept = second, 0, 0
+            self._begin_second(int(self._clock()))
             self._seen += 1
-            expected = max(self._before, self._seen)
-            stands_for = max(1, int(expected / self._limit + self._dice()))
-            if trace_id % _BITS * stands_for >= _BITS:
+            stands_for = self._one_in(max(self._before, self._seen) / self._limit)
+            self._due += 1 / stands_for
+            if self._due < 1:
                 return 0.0
+            self._due -= 1
             if self._kept >= self._limit:
                 self._surplus += stands_for
                 return 0.0
@@ -83,6 +84,17 @@ class LimitedShare:
             stands_for += self._surplus
             self._surplus = 0
             return 100.0 / stands_for
+
+    def _begin_second(self, second: int) -> None:
+        if second != self._second:
+            self._before = self._seen if second == self._second + 1 else 0
+            self._second, self._seen, self._kept = second, 0, 0
+            self._due = self._dice()
+
+    def _one_in(self, n: float) -> int:
+        """One of the two whole numbers next to `n`, such that the mean chance is 1 in `n`; 1 if `n` is less."""
+        low = int(n)
+        return max(1, low if self._dice() * n < low * (low + 1 - n) else low + 1)
 
 
 class TraceSampler(Sampler):

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "app": ("app", "otel"),
     "exporters": ("exporters", "otel.attributes"),
     "otel": ("otel",),
-    "dev.traced": ("dev", "app.main"),
+    "dev.traced": ("dev", "app.main", "otel.attributes"),
     **{room: (room,) for room in ("dev", "analytics", "bench")},
 }
 NOT_FOR = {"app.main": ("function_app", "dev.traced")}  # wired once: nobody else imports what joins the parts

@@ -389,10 +389,11 @@ def test_a_request_that_is_never_complete(upstream: Any, proxy: Any, hub: HubRea
     assert len(spans) == 3
 
 
-def open_files(pid: int) -> list[str]:
-    """What a process has open, by kind and not by name."""
-    folder = Path("/proc") / str(pid) / "fd"
-    return sorted(os.readlink(entry).partition(":")[0] for entry in folder.iterdir())
+def open_in(pid: int) -> tuple[int, int]:
+    """How many sockets, and how many other files, a process has open."""
+    targets = [os.readlink(entry) for entry in (Path("/proc") / str(pid) / "fd").iterdir()]
+    sockets = sum(target.startswith("socket:") for target in targets)
+    return sockets, len(targets) - sockets
 
 
 def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, process: Any, hub: HubReader) -> None:
@@ -417,7 +418,7 @@ def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, proce
     server = upstream(script)
     running = process(server.url)
 
-    def leave(count: int) -> list[str]:
+    def leave(count: int) -> tuple[int, int]:
         """Begin that many calls and leave them; what the process has open when it is at rest again."""
         request = post(chat_body(stream=True), f"traceparent: 00-{trace_id}-00000000000000aa-01")
         for _ in range(count):
@@ -431,11 +432,12 @@ def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, proce
             assert answer.read() == chat_json()
         hub.record(answer.trace_id)
         wait_until(lambda: open_now == 0)
-        return open_files(running.pid)
+        return open_in(running.pid)
 
-    before = leave(10)
-    after = leave(990)
-    assert len(after) <= len(before) + 1, (before, after)
+    sockets, files = leave(10)
+    sockets_after, files_after = leave(990)
+    assert sockets_after <= sockets + 1  # a pooled one for upstream may be among them
+    assert files_after <= files + 16  # the journal keeps a file for each call that was ever open beside others
     records = hub.records(trace_id, 1000)
     assert len({record["id"] for record in records}) == 1000
     assert {(record["status"], record["content"]) for record in records} == {("client_aborted", "Why")}

@@ -18,8 +18,10 @@ from opentelemetry.trace import (
 from otel.attributes import SAMPLE_RATE
 from otel.provider import make_provider
 from otel.sampling import FixedShare, LimitedShare, Share, TraceSampler
+from tests.conftest import StartProxy
 from tests.kit.hub import HubReader
 from tests.kit.ingestion import Ingestion
+from tests.kit.upstream import ScriptedUpstream
 from tests.kit.wire import CHAT, client
 from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question
 
@@ -257,8 +259,7 @@ def test_five_a_second_reach_application_insights(
 
 
 def test_a_share_reaches_application_insights(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
-    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate, and 0 sends none; a
-    caller's flag outweighs both; records are kept of all."""
+    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate; records are kept of all."""
     ingestion, url = sampling(PROXY_TRACE_RATIO="0.25")
     traces = ask(url, 60)
     rates = seen(ingestion, url)
@@ -269,10 +270,19 @@ def test_a_share_reaches_application_insights(sampling: Callable[..., tuple[Inge
         assert ANSWER_MARK in hub.record(trace_id)["content"]
 
 
-def test_nothing_but_what_callers_sample(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
-    """PROXY_TRACE_RATIO=0 sends no trace that starts here, though one that a caller samples; records are kept."""
-    ingestion, url = sampling(PROXY_TRACE_RATIO="0")
-    traces = ask(url, 10)
-    assert seen(ingestion, url) == {}
-    for trace_id in traces:
-        assert ANSWER_MARK in hub.record(trace_id)["content"]
+@pytest.mark.parametrize(("ratio", "flag"), [("0", None), ("0.1", None), ("1", "00"), ("0", "01")])
+def test_records_are_never_sampled(
+    proxy: StartProxy, azure_openai: ScriptedUpstream, hub: HubReader, ratio: str, flag: str | None
+) -> None:
+    """Whatever is decided about a trace, the record of each of its calls is at the hub, with all that was said."""
+    running = proxy(azure_openai.url, PROXY_TRACE_RATIO=ratio)
+    for number in range(1, 11):
+        parent = f"00-{random.getrandbits(128):032x}-{number:016x}-{flag}" if flag else ""
+        (trace_id,) = ask(running.url, 1, traceparent=parent)
+        record = hub.record(trace_id)
+        assert PROMPT_MARK in json.dumps(record["prompt"])
+        assert ANSWER_MARK in record["content"]
+        request, call = running.spans.of_trace(trace_id, 2)
+        assert request.context.trace_flags.sampled == call.context.trace_flags.sampled
+        if flag or ratio == "0":
+            assert call.context.trace_flags.sampled == (flag == "01")
