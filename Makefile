@@ -1,7 +1,7 @@
 # make run    the proxy on stand-ins for Azure, with one call shown from end to end
 # make test   the tests
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check format lock clean
+.PHONY: help run test test-all check chaos format lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,10 +14,13 @@ run: $(READY) ## the proxy on http://127.0.0.1:7071 (AZURE_* set: on the real se
 	@$(BIN)/python -m dev.up
 
 test: $(READY) ## the tests that need nothing but Python
-	$(BIN)/python -m pytest -q -m "not heavy"
+	$(BIN)/python -m pytest -q -n 4 --dist loadfile -m "not heavy"
 
 test-all: $(READY) ## what needs Node, a browser or minutes
 	$(BIN)/python -m pytest -q -m "heavy"
+
+chaos: $(READY) ## a minute of calls while the broker and the proxy are killed, frozen and throttled
+	$(BIN)/python -m tests.chaos
 
 check: $(READY) ## format, lint, types, architecture
 	$(BIN)/ruff format --check .

@@ -3,7 +3,14 @@
 from types import SimpleNamespace
 from typing import Final
 
-from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector, TraceConfig, TraceConnectionReuseconnParams
+from aiohttp import (
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    TraceConfig,
+    TraceConnectionReuseconnParams,
+)
 
 CONNECT_S: Final = 10.0
 IDLE_S: Final = 30.0  # below the time after which Azure's front ends close an idle connection

@@ -10,8 +10,6 @@ class Pace:
 
     linger: float = 0.2
     """Records that come within this time of each other go out together."""
-    seal_after: float = 1.0
-    """The age at which a segment is sealed also while nothing can be sent."""
     look_every: float = 5.0
     """Between two looks for what dead processes left."""
     look_for_parked_every: float = 60.0

@@ -47,7 +47,7 @@ class Record:
 
     @classmethod
     def _of(cls, span: ReadableSpan, timestamp: str) -> "Record":
-        facts = span.attributes or {}
+        facts = _facts(span)
         context = span.get_span_context()
         stream = bool(facts.get(a.REQUEST_STREAM))
         latency = _whole(facts.get(a.LATENCY_MS))
@@ -84,6 +84,12 @@ class Record:
             return orjson.dumps(self.fields)
         except TypeError:  # a lone surrogate in a text: not Unicode, so no JSON can hold it
             return orjson.dumps({name: _encodable(value) for name, value in self.fields.items()})
+
+
+def _facts(span: ReadableSpan) -> Mapping[str, AttributeValue]:
+    """The span's attributes as a plain dict: each look into the SDK's own mapping takes a lock, and here come fifty."""
+    copy = getattr(span.attributes, "copy", None)
+    return copy() if copy else span.attributes or {}
 
 
 _PLAIN: Final = {

@@ -140,9 +140,6 @@ class Sender:
     def _chores(self, parking: Parking | None) -> list[Coroutine[None, None, None]]:
         """What goes on beside the sending, which may hang."""
 
-        async def seal() -> None:
-            self._spool.seal(self._pace.seal_after)
-
         async def look() -> None:
             self._adopt()
 
@@ -150,7 +147,7 @@ class Sender:
             if parking and not self._drain.failures:  # what is safe there need not come here to wait
                 await parking.take_in()
 
-        chores = [(seal, self._pace.seal_after), (look, self._pace.look_every)]
+        chores = [(look, self._pace.look_every)]
         if parking:
             chores.append((take_in, self._pace.look_for_parked_every))
         return [again_and_again(chore, seconds) for chore, seconds in chores]

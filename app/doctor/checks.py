@@ -10,16 +10,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from app.doctor.options import Options
-from app.doctor.records import Listener, Seen, arrivals, differences, generated_over
+from app.doctor.records import Listener, differences, generated_over
 from app.doctor.report import Report, milliseconds
+from app.doctor.seen import Seen
 
 if TYPE_CHECKING:
     from openai import AzureOpenAI, OpenAIError
 
 PROMPT: Final = "Count from 1 to 60 in digits, a space between them, and say nothing else."
 RECORD_S: Final = 30.0
-TOGETHER_S: Final = 0.003
-"""Chunks that follow each other faster came as one: a model is slower, and even an idle network adds more."""
 ENOUGH: Final = 8
 HELD_S: Final = 0.1
 BUFFERS: Final = (
@@ -178,23 +177,23 @@ class Doctor:
         seen.trace_id = found or seen.trace_id
 
     def _one_by_one(self, seen: Seen) -> None:
-        count, groups = len(seen.tokens_at), arrivals(seen.tokens_at, TOGETHER_S)
+        count = len(seen.tokens_at)
         within = milliseconds(seen.tokens_at[-1] - seen.tokens_at[0])
         if count < ENOUGH:
             self._report.note("one by one", f"{count} chunks are too few to tell")
-        elif groups == 1:
+        elif seen.held:
             self._report.fail(
                 "one by one",
-                f"all {count} chunks came together, within {within}: something on the way holds the stream. {BUFFERS}",
+                f"all {count} chunks came at once, within {within}: something on the way holds the stream. {BUFFERS}",
             )
-        elif groups <= count / 4:
+        elif seen.lots <= count / 4:
             self._report.note(
                 "one by one",
-                f"{count} chunks came in {groups} lots within {within}: the content filter's doing (asynchronous "
+                f"{count} chunks came in {seen.lots} lots within {within}: the content filter's doing (asynchronous "
                 "filtering ends it), or that of something on the way",
             )
         else:
-            self._report.ok("one by one", f"{count} chunks arrived {groups} times, over {within}")
+            self._report.ok("one by one", f"{count} chunks arrived {seen.lots} times, over {within}")
 
     def _records(self, hub: Listener, calls: Sequence[Seen]) -> None:
         start = time.perf_counter()
@@ -213,7 +212,7 @@ class Doctor:
                     "records", f"the one {name} arrived and says the same, usage {record.get('usage_source')}"
                 )
             over = generated_over(record)
-            if seen.stream and over is not None and arrivals(seen.tokens_at, TOGETHER_S) == 1 and over > HELD_S:
+            if seen.held and over is not None and over > HELD_S:
                 self._report.note(
                     "one by one",
                     f"the proxy passed it on over {milliseconds(over)}: what holds it stands before the proxy",

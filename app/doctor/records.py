@@ -3,9 +3,10 @@
 import json
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
+
+from app.doctor.seen import Seen
 
 if TYPE_CHECKING:
     from azure.eventhub import EventData, PartitionContext
@@ -14,19 +15,6 @@ type Record = Mapping[str, object]
 
 _COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
 _TIMES: Final = ("time_to_first_chunk_ms", "streaming_duration_ms", "latency_ms")
-
-
-@dataclass(slots=True)
-class Seen:
-    """One call as the client saw it; times are seconds from its start."""
-
-    trace_id: str
-    stream: bool
-    content: str = ""
-    usage: Mapping[str, object] | None = None
-    first_chunk: float | None = None
-    tokens_at: list[float] = field(default_factory=list)
-    end: float = 0.0
 
 
 class Listener:
@@ -106,11 +94,6 @@ def differences(record: Record, seen: Seen) -> list[str]:
     elif seen.stream and not (isinstance(first, int) and isinstance(rest, int) and first + rest == latency):
         wrong.append("its times do not add up")
     return wrong
-
-
-def arrivals(times: list[float], together: float) -> int:
-    """In how many lots things arrived: those that follow each other within `together` seconds came as one."""
-    return sum(1 for earlier, later in zip([float("-inf"), *times], times, strict=False) if later - earlier > together)
 
 
 def generated_over(record: Record) -> float | None:

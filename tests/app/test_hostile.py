@@ -286,7 +286,9 @@ def test_a_stream_that_stops_for_a_moment_at_any_byte(upstream: Any, proxy: Any,
     with client(proxy(server.url).url) as caller:
         for at in range(len(b"".join(events[:-3])) - 20, len(stream)):
             answer = caller.chat(stream=True, x_cut=str(at))
-            received = answer.some()  # what comes first passes at once: with it there, the rest of the part is there too
+            received = (
+                answer.some()
+            )  # what comes first passes at once: with it there, the rest of the part is there too
             server.loop.call_soon_threadsafe(arrived.release)
             if received + answer.read() != expected:
                 different.append(at)

@@ -3,7 +3,8 @@
     python -m tests.chaos.upstream
 
 The first line on stdout is its port. GET /seen gives `[[number, trace id, span id], …]`: the number stands in the
-prompt, the ids in the traceparent that the proxy sent. Every other call is a stream of events 10 ms apart.
+prompt, the ids in the traceparent that the proxy sent; GET /count gives how many there are. A stream has its events
+10 ms apart.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
             return
         self._received = b""
         if head.startswith(b"GET"):
-            self._answer(json.dumps(seen).encode())
+            self._answer(json.dumps(len(seen) if b"/count" in head else seen).encode())
             return
         number, trace = NUMBER.search(rest), TRACE.search(head)
         assert number, rest

@@ -21,7 +21,7 @@ from exporters.sender import Sender
 from exporters.spool import Spool
 from tests.kit.hub import Broker, Record, checked, wait_until
 
-FAST = Pace(linger=0.01, seal_after=0.05, look_every=0.1, first_pause=0.02, longest_pause=0.2, busy_pause=0.2)
+FAST = Pace(linger=0.01, look_every=0.1, first_pause=0.02, longest_pause=0.2, busy_pause=0.2)
 IMPATIENT = replace(FAST, answer=0.5, longest_answer=4.0, store=0.5)
 """For a hub that does not answer; elsewhere it would take a slow machine for one."""
 
@@ -37,7 +37,6 @@ class Recorded(Pace):
     """Decides in production's measure, writes down what it decided, and rests a hundredth of that."""
 
     linger: float = 0.01
-    seal_after: float = 0.05
     rests: list[float] = field(default_factory=list)
     unanswered: list[int] = field(default_factory=list)
 

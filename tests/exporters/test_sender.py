@@ -198,16 +198,6 @@ def test_a_chore_that_fails_is_done_again() -> None:
     assert done == [0, 1, 2]
 
 
-def test_old_records_are_sealed_while_nothing_can_be_sent(own_hub: HubInReach, line: StartLine) -> None:
-    """A segment is sealed by its age also while the sender rests or waits for a frozen hub."""
-    running = line(replace(FAST, first_pause=60.0, longest_pause=60.0))
-    own_hub.kill()
-    running.append(1)
-    wait_until(lambda: running.failures >= 1)
-    assert running.spool.append(record_line(1))
-    wait_until(lambda: len(list(running.own.path().glob("*.ndjson"))) == 2)
-
-
 def test_flush_waits_until_all_is_sent(own_hub: HubInReach, line: StartLine) -> None:
     """`flush` seals, ends a rest and returns True once the hub has everything; False when its time is over."""
     running = line(replace(FAST, first_pause=60.0, longest_pause=60.0))
@@ -223,7 +213,7 @@ def test_flush_waits_until_all_is_sent(own_hub: HubInReach, line: StartLine) -> 
 
 def test_stop_sends_what_came_last(own_hub: HubInReach, line: StartLine) -> None:
     """A stop sends what was appended a moment before, without waiting for it to be old enough."""
-    running = line(replace(FAST, linger=60.0, seal_after=60.0))
+    running = line(replace(FAST, linger=60.0))
     assert running.spool.append(record_line(0))
     assert running.sender.stop(60)
     assert not running.runs

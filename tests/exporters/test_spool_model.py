@@ -16,7 +16,7 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from exporters.segment import Segment
 from tests.exporters.owner import Owner, a_line, stored
@@ -51,7 +51,6 @@ class Process:
     in_hand: Segment | None = None
     elsewhere: int = 0
     lost: Counter[str] = field(default_factory=Counter)
-    closed: bool = False
 
     @property
     def waiting(self) -> list[Batch]:
@@ -102,16 +101,19 @@ class SpoolMachine(RuleBasedStateMachine):
 
     places = st.integers(0, 1)
 
-    @rule(place=places, length=st.integers(0, 150))
-    def append(self, place: int, length: int) -> None:
+    @rule(place=places, lengths=st.lists(st.integers(0, 150), min_size=1, max_size=8))
+    def append(self, place: int, lengths: list[int]) -> None:
         process = self.alive(place)
+        for length in lengths:
+            self.append_one(process, length)
+
+    def append_one(self, process: Process, length: int) -> None:
         self.records += 1
         line = a_line(f"{self.records:05d}", "x" * length)
         full = process.size + process.elsewhere + len(line) + 1 > CAP
-        reason = "after_close" if process.closed else "spool_full" if full else None
-        assert process.owner.spool.append(line) == (reason is None)
-        if reason:
-            process.lost[reason] += 1
+        assert process.owner.spool.append(line) == (not full)
+        if full:
+            process.lost["spool_full"] += 1
             return
         if process.open is None:
             process.open = Batch(process.number)
@@ -125,36 +127,31 @@ class SpoolMachine(RuleBasedStateMachine):
         process.owner.spool.seal()
         process.seal()
 
-    @rule(place=places)
-    def claim(self, place: int) -> None:
+    @rule(place=places, outcome=st.sampled_from(["sent", "sent", "failed", "under way"]))
+    def send(self, place: int, outcome: str) -> None:
         process = self.alive(place)
         segment = process.owner.spool.claim()
         if process.in_hand or not (process.claimed or process.sealed):
             assert segment is None
-            return
-        assert segment
-        process.in_hand = segment
-        lines, torn = segment.lines()
-        if process.claimed is None:
-            found = [batch for batch in process.sealed if (batch.lines, batch.torn) == (lines, torn)]
-            process.claimed = found[0]
-            assert process.claimed is next(batch for batch in process.sealed if batch.origin == found[0].origin)
-            process.sealed.remove(found[0])
-        assert (process.claimed.lines, process.claimed.torn) == (lines, torn)
-
-    @rule(place=places)
-    def give_back(self, place: int) -> None:
-        process = self.alive(place)
-        if process.in_hand:
+        else:
+            assert segment
+            self.claimed_by(process, segment)
+        if process.in_hand and outcome == "sent":
+            process.owner.spool.acknowledge(process.in_hand)
+            process.claimed = process.in_hand = None
+        if process.in_hand and outcome == "failed":
             process.owner.spool.give_back(process.in_hand)
             process.in_hand = None
 
-    @rule(place=places)
-    def acknowledge(self, place: int) -> None:
-        process = self.alive(place)
-        if process.in_hand:
-            process.owner.spool.acknowledge(process.in_hand)
-            process.claimed = process.in_hand = None
+    def claimed_by(self, process: Process, segment: Segment) -> None:
+        process.in_hand = segment
+        lines, torn = segment.lines()
+        if process.claimed is None:
+            (found,) = [batch for batch in process.sealed if (batch.lines, batch.torn) == (lines, torn)]
+            assert found is next(batch for batch in process.sealed if batch.origin == found.origin)
+            process.sealed.remove(found)
+            process.claimed = found
+        assert (process.claimed.lines, process.claimed.torn) == (lines, torn)
 
     @rule(place=places)
     def adopt(self, place: int) -> None:
@@ -174,22 +171,20 @@ class SpoolMachine(RuleBasedStateMachine):
                 file.write(a_line("torn")[:torn])
         self.leave(place, process)
 
-    @precondition(lambda self: any(self.processes))
-    @rule(place=places)
-    def close(self, place: int) -> None:
-        """An end in good order; the spool may be told of calls that end later still."""
+    @rule(place=places, late=st.booleans())
+    def close(self, place: int, late: bool) -> None:
+        """An end in good order, though a call may end later still."""
         process = self.processes[place]
-        if process:
-            process.owner.spool.close()
-            process.seal()
-            process.closed = True
-
-    @rule(place=places)
-    def release(self, place: int) -> None:
-        process = self.processes[place]
-        if process and process.closed:
-            process.owner.close()
-            self.leave(place, process)
+        if process is None:
+            return
+        process.owner.spool.close()
+        process.seal()
+        if late:
+            assert not process.owner.spool.append(a_line("late"))
+            process.lost["after_close"] += 1
+            self.every_loss_has_its_reason()
+        process.owner.close()
+        self.leave(place, process)
 
     def leave(self, place: int, process: Process) -> None:
         """What it held is left behind, oldest first."""
@@ -242,4 +237,4 @@ class SpoolMachine(RuleBasedStateMachine):
 
 
 TestSpoolModel = SpoolMachine.TestCase
-TestSpoolModel.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestSpoolModel.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)

@@ -102,7 +102,7 @@ def monitored(
 
         def start(**more: str) -> ProxyProcess:
             spool = tmp_path_factory.mktemp("proxy") / "spool"
-            settings = environ(azure_openai.url, broker.conn_str, spool, **quick(outside), **more)
+            settings = environ(azure_openai.url, broker.conn_str, spool, **(quick(outside) | more))
             running = ProxyProcess(settings)
             started.append(running)
             running.spool = spool  # type: ignore[attr-defined]

@@ -276,9 +276,9 @@ def test_records_are_never_sampled(
 ) -> None:
     """Whatever is decided about a trace, the record of each of its calls is at the hub, with all that was said."""
     running = proxy(azure_openai.url, PROXY_TRACE_RATIO=ratio)
-    for number in range(1, 11):
-        parent = f"00-{random.getrandbits(128):032x}-{number:016x}-{flag}" if flag else ""
-        (trace_id,) = ask(running.url, 1, traceparent=parent)
+    parents = [f"00-{random.getrandbits(128):032x}-{number:016x}-{flag}" for number in range(1, 11)]
+    traces = [ask(running.url, 1, traceparent=parent if flag else "")[0] for parent in parents]
+    for trace_id in traces:
         record = hub.record(trace_id)
         assert PROMPT_MARK in json.dumps(record["prompt"])
         assert ANSWER_MARK in record["content"]

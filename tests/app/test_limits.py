@@ -1,0 +1,214 @@
+"""Sizes that calls seldom have: every byte passes, and the process holds no more of them than it must.
+
+One process serves all of these tests. What it must hold most of comes last: freed memory would hide growth.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import environ
+from tests.kit.hub import Broker, HubReader
+from tests.kit.proxy import ProxyProcess
+from tests.kit.upstream import Reply, Script, ScriptedUpstream, Seen
+from tests.kit.wire import CHAT, DONE, ROLE, STOP, TEXT, USAGE, Client, chat_body, chat_json, client, delta, event
+
+MB = 1 << 20
+FILES = "/openai/files?api-version=2024-10-21"
+STREAMED = chat_body(stream=True, stream_options={"include_usage": True})
+
+
+async def answering(request: Seen, reply: Reply) -> None:
+    await reply.json(chat_json())
+
+
+@dataclass
+class Stage:
+    """A proxy in its own process, and the upstream behind it, whose script each test sets."""
+
+    upstream: ScriptedUpstream
+    process: ProxyProcess
+
+    def play(self, script: Script) -> "Memory":
+        """Have upstream follow the script; the memory from here on."""
+        self.upstream.seen.clear()
+        self.upstream.script = script
+        return Memory(self.process.pid)
+
+
+class Memory:
+    """How much resident memory, in MB, a process has more than when this was made."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path("/proc") / str(pid)
+        self._before = self._read("VmRSS")
+        self.begin_peak()
+
+    def begin_peak(self) -> None:
+        """Let the peak be that of what comes now."""
+        (self._folder / "clear_refs").write_text("5")  # proc(5)
+
+    @property
+    def growth(self) -> float:
+        return self._read("VmRSS") - self._before
+
+    @property
+    def peak(self) -> float:
+        return self._read("VmHWM") - self._before
+
+    def _read(self, name: str) -> float:
+        found = re.search(rf"{name}:\s+(\d+) kB", (self._folder / "status").read_text())
+        assert found
+        return int(found[1]) / 1024
+
+
+@pytest.fixture(scope="module")
+def stage(broker: Broker, hub: HubReader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A process that has served and recorded a call of each kind."""
+    with ScriptedUpstream(answering) as upstream:
+        spool = tmp_path_factory.mktemp("limits") / "spool"
+        process = ProxyProcess(environ(upstream.url, broker.conn_str, spool)).wait_started()
+        try:
+            with client(process.url) as caller:
+                for body in (chat_body(), STREAMED):
+                    answer = caller.send("POST", CHAT, body)
+                    answer.read()
+                    hub.record(answer.trace_id)
+            yield Stage(upstream, process)
+        finally:
+            process.close()
+    assert not upstream.failures, upstream.failures
+
+
+@pytest.fixture
+def caller(stage: Stage) -> Iterator[Client]:
+    with client(stage.process.url) as connected:
+        yield connected
+
+
+def test_a_file_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """A form with a file passes piece by piece: the same bytes at upstream, and next to nothing in memory."""
+    boundary = "----form"
+    form = b"".join(
+        [
+            f'--{boundary}\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'.encode(),
+            f'--{boundary}\r\ncontent-disposition: form-data; name="file"; filename="a.bin"\r\n\r\n'.encode(),
+            bytes(range(256)) * (30 * MB // 256),
+            f"\r\n--{boundary}--\r\n".encode(),
+        ]
+    )
+    memory = stage.play(answering)
+    answer = caller.send("POST", FILES, form, content_type=f"multipart/form-data; boundary={boundary}")
+    assert answer.read() == chat_json()
+    (seen,) = stage.upstream.seen
+    assert hashlib.sha256(seen.body).digest() == hashlib.sha256(form).digest()
+    assert seen.header("content-length") == str(len(form))
+    assert memory.peak < 10
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["request_bytes"], record["prompt"]) == ("completed", len(form), None)
+
+
+def test_an_answer_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """It passes as it comes. Only its end is read, so the record has its usage and not its text."""
+    body = chat_json("ä" * (15 * MB))
+    memory = stage.play(lambda request, reply: reply.json(body))
+    answer = caller.chat()
+    assert hashlib.sha256(answer.read()).digest() == hashlib.sha256(body).digest()
+    assert memory.peak < 20
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["content"], record["usage"]) == ("completed", "", USAGE)
+    assert (record["truncated"], record["response_bytes"]) == (True, len(body))
+
+
+def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """Memory grows by the text and little else; all of it arrives; the record is too large for the hub, and shortened."""
+    words = [f"{number} is a number, and this is a text of sixty letters or more ✨ " for number in range(20_000)]
+    stream = [ROLE, *(delta({"content": word}) for word in words), STOP, event({"choices": [], "usage": USAGE}), DONE]
+    text = "".join(words)
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.stream_head()
+        for one in stream:
+            await reply.chunk(one)
+        await reply.end()
+
+    memory = stage.play(script)
+    answer = caller.send("POST", CHAT, STREAMED)
+    digest, growth = hashlib.sha256(), []
+    while piece := answer.some():
+        digest.update(piece)
+        growth.append(memory.growth)
+    assert max(growth) < 10
+    assert digest.digest() == hashlib.sha256(b"".join(stream)).digest()
+    record = hub.record(answer.trace_id)
+    assert memory.peak < 30
+    assert (record["status"], record["chunks"], record["usage"]) == ("completed", len(stream) - 1, USAGE)
+    assert record["truncated"] is True
+    assert text.startswith(record["content"].removesuffix("…"))
+    assert len(record["content"]) > len(text) // 4
+    assert record["content_bytes"] > len(text.encode())
+
+
+def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """A client that pauses pauses upstream too, once what lies between is full; it then gets every byte."""
+    piece, count = delta({"content": "x"}, obfuscation="x" * 65_000), 1000
+    sent = 0
+    paused = asyncio.Event()
+
+    async def script(request: Seen, reply: Reply) -> None:
+        nonlocal sent
+        await reply.stream_head()
+        for _ in range(count):  # that a write goes on for half a second is the one sign that nobody reads
+            writing = asyncio.create_task(reply.chunk(piece))
+            await asyncio.wait([writing], timeout=0.5)
+            if not writing.done():
+                paused.set()
+            await writing
+            sent += len(piece)
+        paused.set()
+        await reply.end()
+
+    memory = stage.play(script)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.settimeout(30)
+        connection.connect(("127.0.0.1", stage.process.port))
+        caller.connection.sock = connection
+        answer = caller.send("POST", CHAT, STREAMED)
+        digest = hashlib.sha256(answer.some())
+        asyncio.run_coroutine_threadsafe(paused.wait(), stage.upstream.loop).result(60)
+        assert sent < len(piece) * count / 2
+        assert memory.growth < 10
+        while more := answer.some():
+            digest.update(more)
+    assert digest.digest() == hashlib.sha256(piece * count).digest()
+    assert hub.record(answer.trace_id)["content"] == "x" * count
+
+
+def test_a_json_body_of_30_mb(stage: Stage, hub: HubReader) -> None:
+    """It reaches upstream byte for byte. A body that may be sent again, and is recorded, is held in several copies while
+    its call and the sending of its record last, and then let go: the next such call needs no more than that."""
+    body = json.dumps({"messages": [{"role": "user", "content": "word " * (6 * MB)}], "seed": 1}).encode()
+    memory, peaks = stage.play(answering), []
+    for _ in range(2):
+        stage.upstream.seen.clear()
+        memory.begin_peak()
+        with client(stage.process.url) as caller:
+            answer = caller.send("POST", CHAT, body)
+            assert answer.read() == chat_json()
+        (seen,) = stage.upstream.seen
+        assert hashlib.sha256(seen.body).digest() == hashlib.sha256(body).digest()
+        record = hub.record(answer.trace_id)
+        assert (record["status"], record["content"], record["usage"]) == ("completed", TEXT, USAGE)
+        assert (record["truncated"], record["request_bytes"]) == (True, len(body))
+        assert record["content_bytes"] > len(body)
+        peaks.append(memory.peak)
+    assert max(peaks) < 10 * len(body) / MB
+    assert peaks[1] < peaks[0] + len(body) / MB

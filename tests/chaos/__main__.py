@@ -1,0 +1,36 @@
+"""`make chaos`: what the proxy promises of its records, put to the test with real processes that are killed and frozen.
+
+    python -m tests.chaos [--calls 10000] [--seconds 60] [--write docs/reliability.md]
+    python -m tests.chaos --outage [--seconds 60] [--write docs/reliability.md]
+
+Exit status 1 if anything that must hold does not.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.chaos import chaos, outage
+from tests.chaos.stage import stage
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--calls", type=int, default=10_000, help="calls that upstream must have seen")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="about how long; with --outage, how long the hub is away"
+    )
+    parser.add_argument("--outage", action="store_true", help="one long outage instead: memory, and the way back")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="chaos-") as directory, stage(Path(directory)) as running:
+        report = (outage if arguments.outage else chaos).run(running, arguments.calls, arguments.seconds)
+    print(report.markdown())
+    if arguments.write:
+        report.write(arguments.write)
+    return 0 if report.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

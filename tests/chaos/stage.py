@@ -1,0 +1,219 @@
+"""The stage: the proxy, its hub, its upstream, its clients and a probe, each a process of its own that can be hurt."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, cast
+
+from aiohttp.test_utils import unused_port
+
+from tests.conftest import environ
+from tests.kit.hub import Broker, Record
+
+ROOT = Path(__file__).parents[2]
+
+
+class NeverHappened(Exception):
+    """Something was waited for in vain."""
+
+
+def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> None:
+    """Wait for a condition; raises NeverHappened."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise NeverHappened(what)
+        time.sleep(0.05)
+
+
+def started(module: str, *arguments: str) -> subprocess.Popen[str]:
+    """A module of these tests as a process."""
+    return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def ended(process: subprocess.Popen[str]) -> None:
+    """End it by SIGTERM and wait until it has."""
+    process.terminate()
+    process.wait(120)
+    if process.stdout:
+        process.stdout.close()
+
+
+def ask(url: str) -> Any:
+    """What a GET answers, as JSON; raises OSError."""
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        return json.load(answer)
+
+
+class Hub:
+    """The broker, which can be killed, frozen and throttled, and comes back on the same port and events."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._broker = Broker(directory)
+        self.conn_str = self._broker.conn_str
+
+    def kill(self) -> None:
+        self._broker.kill()
+
+    def start(self) -> None:
+        self._broker = Broker(self._directory, "--port", str(self._broker.port))
+
+    def freeze(self) -> None:
+        self._broker.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._broker.process.send_signal(signal.SIGCONT)
+
+    def throttle(self, on: bool) -> None:
+        self._broker.set_faults(busy=on)
+
+    def count(self) -> int:
+        return cast(int, self._broker.stats()["events_total"])
+
+    def records(self) -> list[Record]:
+        """Everything that arrived, partition by partition."""
+        found: list[Record] = []
+        for partition in range(4):
+            url = f"http://127.0.0.1:{self._broker.control_port}/events?partition={partition}"
+            found += [json.loads(event["body"]) for event in ask(url)["events"]]
+        return found
+
+    def close(self) -> None:
+        self.thaw()
+        self._broker.close()
+
+
+class Proxy:
+    """`uvicorn app.main:create_app --factory`, always on the same port and spool."""
+
+    def __init__(self, directory: Path, upstream_url: str, conn_str: str) -> None:
+        self.port = unused_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.spool = directory / "spool"
+        self._log = (directory / "proxy.log").open("ab")
+        self._environ = {"PATH": os.environ["PATH"], **environ(upstream_url, conn_str, self.spool)}
+        self._process: subprocess.Popen[bytes]
+        self.start()
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", f"--port={self.port}"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, env=self._environ, stdout=self._log, stderr=subprocess.STDOUT
+        )
+        wait_for("the proxy answers", self._answers, 60)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> float:
+        """End it by SIGTERM; how many seconds that took."""
+        began = time.monotonic()
+        self._process.terminate()
+        self._process.wait(60)
+        return time.monotonic() - began
+
+    def backlog(self) -> int:
+        return cast(int, ask(f"{self.url}/health/ready")["records"]["backlog"])
+
+    def lost(self) -> dict[str, int]:
+        return cast(dict[str, int], ask(f"{self.url}/health/ready")["records"]["lost"])
+
+    def memory(self) -> float:
+        """Resident, in MB."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+
+    def spooled(self) -> bool:
+        """Whether any process's directory still holds something."""
+        for path in self.spool.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):  # just sent
+                if path.stat().st_size:
+                    return True
+        return False
+
+    def close(self) -> None:
+        if self._process.poll() is None:
+            self.kill()
+        self._log.close()
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise NeverHappened("the proxy starts")
+        with contextlib.suppress(OSError):
+            return bool(ask(f"{self.url}/health/live"))
+        return False
+
+
+@dataclass
+class Stage:
+    """Everything that runs, and the memory of the proxy by the monotonic clock."""
+
+    directory: Path
+    upstream_url: str
+    hub: Hub
+    proxy: Proxy
+    memory: list[tuple[float, float]] = field(default_factory=list)
+
+    def seen(self) -> list[tuple[int, str, str]]:
+        """The calls that upstream saw: number, trace id, span id."""
+        return [(number, trace, span) for number, trace, span in ask(f"{self.upstream_url}/seen")]
+
+    def count(self) -> int:
+        return cast(int, ask(f"{self.upstream_url}/count"))
+
+    def go_on(self, seconds: float) -> None:
+        """Let time pass, and watch the memory."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(OSError):
+                self.memory.append((time.monotonic(), self.proxy.memory()))
+            time.sleep(min(0.25, left))
+
+    @contextlib.contextmanager
+    def load(self, rate: float) -> Iterator[None]:
+        """Clients and a probe for the time of the block; what they found is in `calls` and `probes`."""
+        load = started("tests.chaos.load", self.proxy.url, str(self.directory / "calls"), f"--rate={rate}")
+        probe = started("tests.chaos.probe", self.proxy.url, str(self.directory / "probes"))
+        try:
+            yield
+        finally:
+            ended(load)
+            ended(probe)
+
+    def calls(self) -> list[tuple[int, float, float, str]]:
+        return [tuple(json.loads(line)) for line in (self.directory / "calls").read_text().splitlines()]
+
+    def probes(self) -> list[tuple[float, float]]:
+        return [tuple(json.loads(line)) for line in (self.directory / "probes").read_text().splitlines()]
+
+    def drain(self, seconds: float) -> None:
+        """Wait until nothing waits in any spool; raises NeverHappened."""
+        wait_for("the backlog is drained", lambda: self.proxy.backlog() == 0 and not self.proxy.spooled(), seconds)
+
+
+@contextlib.contextmanager
+def stage(directory: Path) -> Iterator[Stage]:
+    """Start everything, and end it at the end of the block."""
+    upstream = started("tests.chaos.upstream")
+    upstream_url = f"http://127.0.0.1:{cast(IO[str], upstream.stdout).readline().strip()}"
+    hub = Hub(directory / "hub")
+    try:
+        proxy = Proxy(directory, upstream_url, hub.conn_str)
+        try:
+            yield Stage(directory, upstream_url, hub, proxy)
+        finally:
+            proxy.close()
+    finally:
+        hub.close()
+        ended(upstream)

@@ -1,0 +1,215 @@
+"""Application Insights fails in every way it can: calls don't notice, memory is bounded, and the end comes in time."""
+
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import unused_port
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from otel.outbox import QUEUE, Outbox
+from otel.provider import make_provider
+from otel.sampling import make_sampler
+from otel.scrub import Scrub
+from tests.kit.hub import HubReader, wait_until
+from tests.kit.ingestion import KEY, Ingestion
+from tests.kit.proxy import ProxyProcess
+from tests.kit.wire import CHAT, client
+from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question, storage
+
+SHUTDOWN_SECONDS = 3
+
+
+@pytest.fixture(scope="module")
+def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
+    return monitored(
+        APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str,
+        PROXY_TRACE_RATIO="1",
+        PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS),
+        OTEL_METRIC_EXPORT_INTERVAL="60000",
+    )
+
+
+@pytest.fixture(autouse=True)
+def healthy(ingestion: Ingestion) -> Iterator[None]:
+    yield
+    ingestion.status = 200
+
+
+def ask(proxy: ProxyProcess, calls: int = 5) -> list[str]:
+    """Make calls that must all succeed; their traces."""
+    with client(proxy.url) as caller:
+        traces = []
+        for _ in range(calls):
+            answer = caller.send("POST", CHAT, question(True), x_case="stream")
+            assert answer.status == 200
+            assert answer.read().endswith(b"data: [DONE]\n\n")
+            traces.append(answer.trace_id)
+    return traces
+
+
+def arrives(ingestion: Ingestion, trace_id: str) -> None:
+    """Wait until the trace was posted, whatever came of it."""
+    ingestion.wait_for(lambda: any(trace_id.encode() in body for body in ingestion.bodies))
+
+
+@pytest.mark.parametrize("status", [206, 413, 429, 500])
+def test_calls_do_not_notice_a_refusal(proxy: ProxyProcess, ingestion: Ingestion, hub: HubReader, status: int) -> None:
+    """Whatever ingestion answers, even that one should wait for half a minute, calls work, records are delivered, and
+    what comes next is sent at once."""
+    ingestion.status = status
+    first, *_ = ask(proxy)
+    arrives(ingestion, first)
+    ingestion.status = 200
+    last = ask(proxy, 1)[0]
+    ingestion.trace(last)
+    assert ANSWER_MARK in hub.record(first)["content"]
+
+
+def test_what_could_not_be_sent_waits_on_disk(proxy: Any, ingestion: Ingestion) -> None:
+    """After a 500 a trace waits in a file of mode 0600, without what was said, and is sent when ingestion is well."""
+    ingestion.status = 500
+    (trace_id,) = ask(proxy, 1)
+    wait_until(lambda: trace_id in waiting(storage(proxy)))
+    ingestion.status = 200
+    for path in storage(proxy).iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert PROMPT_MARK not in waiting(storage(proxy))
+    assert ANSWER_MARK not in waiting(storage(proxy))
+    for path in storage(proxy).glob("*.lock"):  # leased for a minute: let that be over
+        path.rename(path.with_name(path.name.partition("@")[0]))
+    ask(proxy, 1)
+    ingestion.trace(trace_id)
+
+
+def waiting(directory: Path) -> str:
+    """Everything that waits on disk."""
+    texts = []
+    for path in directory.iterdir():
+        try:
+            texts.append(path.read_text())
+        except FileNotFoundError:  # it was just renamed
+            continue
+    return "\n".join(texts)
+
+
+def test_complaints_are_few_and_hold_no_telemetry(proxy: ProxyProcess, ingestion: Ingestion) -> None:
+    """The exporter's complaints are in the log without the envelopes they are about."""
+    ingestion.status = 206
+    for _ in range(3):
+        (trace_id,) = ask(proxy, 1)
+        arrives(ingestion, trace_id)
+    wait_until(lambda: any("Data drop" in line for line in proxy.output))
+    log = "".join(proxy.output)
+    assert "baseData" not in log
+    assert PROMPT_MARK not in log
+
+
+def test_the_end_comes_in_time(proxy: ProxyProcess, ingestion: Ingestion, hub: HubReader) -> None:
+    """With an ingestion endpoint that never answers calls work, and SIGTERM ends the process within its time."""
+    ingestion.status = None
+    traces = ask(proxy, 20)
+    arrives(ingestion, traces[0])
+    traces += ask(proxy, 20)
+    begun = time.monotonic()
+    proxy.signal(signal.SIGTERM)
+    proxy.wait(SHUTDOWN_SECONDS + 5)
+    assert time.monotonic() - begun < SHUTDOWN_SECONDS + 1.5
+    assert not any("ends now" in line for line in proxy.output)
+    assert any("spans that were not sent" in line for line in proxy.output)
+    for trace_id in traces:
+        assert ANSWER_MARK in hub.record(trace_id)["content"]
+
+
+def test_what_waits_is_sent_at_the_end(monitored: StartMonitored, ingestion: Ingestion) -> None:
+    """A stop sends the spans, metrics and log lines that were still to be sent, though the next batch was far away."""
+    proxy = monitored(
+        APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str,
+        OTEL_BSP_SCHEDULE_DELAY="600000",
+        OTEL_BLRP_SCHEDULE_DELAY="600000",
+        OTEL_METRIC_EXPORT_INTERVAL="600000",
+    )
+    before = len(ingestion.accepted)
+    (trace_id,) = ask(proxy, 1)
+    assert not ingestion.of_trace(trace_id)
+    proxy.signal(signal.SIGTERM)
+    proxy.wait(15)
+    ingestion.trace(trace_id)
+    after = {envelope.metric for envelope in ingestion.accepted[before:]}
+    assert {"gen_ai.client.operation.duration", "proxy.records.sent"} <= after
+
+
+def test_a_refused_connection_is_no_trouble(monitored: StartMonitored) -> None:
+    """With nobody at the ingestion endpoint the proxy starts, works, keeps traces on disk and ends."""
+    nobody = f"InstrumentationKey={KEY};IngestionEndpoint=http://127.0.0.1:{unused_port()}"
+    proxy: Any = monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=nobody, PROXY_TRACE_RATIO="1")
+    traces = ask(proxy)
+    wait_until(lambda: all(trace_id in waiting(storage(proxy)) for trace_id in traces))
+    begun = time.monotonic()
+    proxy.signal(signal.SIGTERM)
+    proxy.wait(15)
+    assert time.monotonic() - begun < 8
+
+
+class Stuck(SpanExporter):
+    """Returns from an export only when it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+        self.exported = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.go.wait()
+        self.exported += len(spans)
+        return SpanExportResult.SUCCESS
+
+
+def test_memory_is_bounded() -> None:
+    """An outbox whose destination is stuck holds so many spans and no more, none with a prompt; each loss is counted,
+    and what it holds is sent when the destination comes back."""
+    lost: dict[str, int] = {}
+
+    def lose(reason: str, spans: int) -> None:
+        lost[reason] = lost.get(reason, 0) + spans
+
+    held: list[ReadableSpan] = []
+
+    def scrub(span: ReadableSpan) -> ReadableSpan:
+        held.append(Scrub()(span))
+        return held[-1]
+
+    outbox, exporter = Outbox(scrub, lose), Stuck()
+    outbox.add(exporter)
+    provider = make_provider([outbox], make_sampler(1.0))
+    tracer = provider.get_tracer("azure_openai_proxy")
+    for _ in range(3000):
+        tracer.start_span("chat", attributes={"proxy.prompt": "x" * 1000, "gen_ai.request.model": "m" * 5000}).end()
+    assert 3000 - QUEUE - 64 <= lost["queue_full"] <= 3000 - QUEUE
+    assert all(len(str(dict(span.attributes or {}))) < 1500 for span in held)
+    exporter.go.set()
+    outbox.begin_stop()
+    outbox.end_stop(10)
+    assert exporter.exported + lost["queue_full"] == 3000
+    assert set(lost) == {"queue_full"}
+
+
+def test_a_stuck_destination_does_not_hold_the_end() -> None:
+    """An outbox stops in its time though an export hangs, and counts what was not sent."""
+    lost: dict[str, int] = {}
+    outbox, exporter = Outbox(Scrub(), lambda reason, spans: lost.update({reason: spans})), Stuck()
+    outbox.add(exporter)
+    tracer = make_provider([outbox], make_sampler(1.0)).get_tracer("test")
+    for _ in range(100):
+        tracer.start_span("x").end()
+    begun = time.monotonic()
+    outbox.begin_stop()
+    outbox.end_stop(0.2)
+    assert time.monotonic() - begun < 1
+    assert lost["shut_down"] in (100, 100 - 64)
+    exporter.go.set()

@@ -1,0 +1,185 @@
+"""Logs: lines of JSON with their trace, without what anyone said, and few of a kind."""
+
+import json
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from otel.logs import BURST, PERIOD_S, Discreet, Json
+from otel.provider import make_provider
+from otel.sampling import make_sampler
+from tests.kit.hub import wait_until
+from tests.kit.ingestion import Ingestion
+from tests.kit.proxy import ProxyProcess
+from tests.kit.wire import CHAT, client
+from tests.otel.conftest import StartMonitored, question
+
+
+class Kept(logging.Handler):
+    """Keeps what a handler would write."""
+
+    def __init__(self, discreet: Discreet) -> None:
+        super().__init__()
+        self.setFormatter(Json())
+        self.addFilter(discreet)
+        self.records: list[logging.LogRecord] = []
+        self.lines: list[dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.lines.append(json.loads(self.format(record)))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def kept(clock: Clock) -> Iterator[Kept]:
+    """A handler on a logger of its own, and on that of Azure's exporter."""
+    handler = Kept(Discreet(clock))
+    loggers = [logging.getLogger(name) for name in ("some.logger", "azure.monitor.opentelemetry.exporter.export._base")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    yield handler
+    for logger in loggers:
+        logger.removeHandler(handler)
+
+
+log = logging.getLogger("some.logger")
+
+
+def test_a_line_is_json_with_its_trace(kept: Kept) -> None:
+    """Time, level, logger and message are fields, and within a span so are its ids."""
+    tracer = make_provider([], make_sampler(1.0)).get_tracer("test")
+    with tracer.start_as_current_span("request") as span:
+        log.warning("a %s happened", "thing")
+    (line,) = kept.lines
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "WARNING",
+        "logger": "some.logger",
+        "message": "a thing happened",
+        "trace_id": f"{span.get_span_context().trace_id:032x}",
+        "span_id": f"{span.get_span_context().span_id:016x}",
+    }
+
+
+def test_an_exception_is_told_by_type_and_place(kept: Kept) -> None:
+    """What an exception says may quote a caller: the log has its type, its cause's, and where it came from."""
+    try:
+        try:
+            int("the prompt")
+        except ValueError as cause:
+            raise KeyError("the answer") from cause
+    except KeyError:
+        log.exception("a call failed")
+    (line,) = kept.lines
+    assert line["exception"] == "KeyError from ValueError"
+    assert __file__ in line["stack"]
+    (record,) = kept.records
+    told = logging.Formatter().format(record) + json.dumps(line) + str(record.__dict__)
+    assert "the prompt" not in told
+    assert "the answer" not in told
+
+
+def test_a_flood_is_dammed(kept: Kept, clock: Clock) -> None:
+    """The same message is told ten times a minute, another all the same, and then how many there were between."""
+    for number in range(100):
+        log.error("it fails again: %d", number)
+    log.error("something else")
+    assert len(kept.lines) == BURST + 1
+    clock.now = PERIOD_S + 1
+    log.error("it fails again: %d", 100)
+    assert kept.lines[-1]["message"] == "it fails again: 100 (90 more like this in the last minutes)"
+
+
+def test_the_exporters_complaints_hold_no_envelope(kept: Kept) -> None:
+    """Azure's exporter logs what ingestion refuses, whole: of that only the type is told."""
+    exporter = logging.getLogger("azure.monitor.opentelemetry.exporter.export._base")
+    exporter.error("Data drop %s: %s %s.", 400, "no good", {"baseData": "the prompt"})
+    assert kept.lines[0]["message"] == "Data drop 400: no good dict."
+
+
+@pytest.fixture(scope="module")
+def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
+    return monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str)
+
+
+def test_a_process_writes_lines_of_json_and_no_access_log(proxy: ProxyProcess) -> None:
+    """Under plain uvicorn every line is JSON, the server's own too, and a request leaves none: it has a span."""
+    with client(proxy.url) as caller:
+        caller.send("POST", CHAT + "&code=SECRET", question()).read()
+        caller.send("GET", "/health/live").read()
+    lines = [json.loads(line) for line in proxy.output]
+    assert any("Uvicorn running on" in line["message"] for line in lines)
+    assert not any("/openai/" in line["message"] or "/health/" in line["message"] for line in lines)
+    assert "SECRET" not in "".join(proxy.output)
+
+
+FAULTY = """
+import app.main, app.relay, logging, uvicorn, sys
+async def fail(self, scope, receive, send):
+    logging.getLogger("app").warning("about to %s", "fail")
+    try:
+        raise ValueError("the prompt")
+    except ValueError:
+        logging.getLogger("app").exception("it failed")
+    raise RuntimeError("the answer")
+app.relay.Relay.__call__ = fail
+uvicorn.run("app.main:create_app", factory=True, port=int(sys.argv[-1].partition("=")[2]))
+"""
+
+
+def test_warnings_and_faults_reach_application_insights(
+    monitored: StartMonitored, ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A warning is a trace message, a fault an exception with type and places, both in their request's trace; even
+    what escapes every guard is told without its text, in the log, in Application Insights and on the request's span."""
+    started = ProxyProcess.__init__
+
+    class Faulty(list[str]):
+        """`python -c FAULTY` in place of `python -m uvicorn`."""
+
+    import subprocess
+
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> Any:
+        return popen([sys.executable, "-c", FAULTY, command[-1]], **options)
+
+    monkeypatch.setattr("tests.kit.proxy.subprocess.Popen", start)
+    assert started
+    proxy = monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str)
+    trace_id = f"{0xF00:032x}"
+    with client(proxy.url) as caller:
+        answer = caller.send("POST", CHAT, question(), traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+        assert answer.status == 500
+        answer.read()
+    found = ingestion.trace(trace_id)
+    (request,) = [envelope for envelope in found if envelope.kind == "RequestData"]
+    ingestion.wait_for(lambda: len(ingestion.of_trace(trace_id, "ExceptionData")) >= 3)
+    (warning,) = ingestion.of_trace(trace_id, "MessageData")
+    assert warning.base["message"] == "about to fail"
+    assert warning.parent_id == request.base["id"]
+    faults = [envelope.base["exceptions"][0] for envelope in ingestion.of_trace(trace_id, "ExceptionData")]
+    assert {fault["typeName"] for fault in faults} == {"ValueError", "RuntimeError"}
+    assert any("in fail" in fault["stack"] for fault in faults)
+    proxy.signal(signal.SIGTERM)
+    proxy.wait(15)
+    wait_until(lambda: any("Exception in ASGI application" in line for line in proxy.output))
+    for told in ("".join(proxy.output), ingestion.everything()):
+        assert "the prompt" not in told
+        assert "the answer" not in told

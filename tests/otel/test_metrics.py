@@ -1,0 +1,205 @@
+"""Metrics: every call counts, sampled or not; attributes are bounded; the proxy tells how it is doing."""
+
+import json
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import Tracer
+
+from otel import attributes as a
+from otel.call import Attempt, Call, Choice, Request, Status, Usage
+from otel.metrics import NAMES, OTHER, CallMetrics, ProxyCounts, observe_proxy
+from otel.provider import make_provider
+from otel.sampling import make_sampler
+from otel.span import CallSpan
+from tests.kit.ingestion import Ingestion
+from tests.kit.proxy import ProxyProcess
+from tests.kit.wire import CHAT, client
+from tests.otel.conftest import StartMonitored, question
+
+SECOND = 10**9
+
+
+class Measured:
+    """Calls that end, and the metrics made of them."""
+
+    def __init__(self, caller: bool = False) -> None:
+        self.calls = CallMetrics(caller)
+        self.reader = InMemoryMetricReader()
+        self.meter = MeterProvider([self.reader], shutdown_on_exit=False).get_meter("test")
+        self.calls.use(self.meter)
+        self.tracer: Any = make_provider([self.calls], make_sampler(0.0)).get_tracer(a.SCOPE)
+
+    def end(self, call: Call) -> None:
+        CallSpan(self.tracer, call).finish()
+
+    def points(self, name: str) -> list[Any]:
+        data: Any = self.reader.get_metrics_data()
+        found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
+        return [point for metric in found for point in metric.data.data_points]
+
+
+def streamed(model: str = "gpt-4o", http_status: int = 200, **more: Any) -> Call:
+    """A stream of ten chunks, the first after half a second, the others in nine tenths of one."""
+    call = Call(operation="chat", deployment=model, request=Request(model=model, stream=True), **more)
+    call.attempts.append(Attempt("default", call.arrived_ns, http_status))
+    call.backend, call.region, call.http_status, call.chunks = "default", "East US 2", http_status, 10
+    call.first_chunk_ns = call.arrived_ns + SECOND // 2
+    call.end_ns = call.first_chunk_ns + SECOND * 9 // 10
+    call.answer.model = f"{model}-2024-11-20"
+    call.answer.choices = [Choice(content="x")]
+    call.answer.usage = Usage(100, 20, 120)
+    return call
+
+
+def test_a_call_is_measured_though_unsampled() -> None:
+    """Duration, time to first chunk, mean time per chunk after it, and both kinds of tokens, of each call once."""
+    measured = Measured()
+    measured.end(streamed())
+    (duration,) = measured.points("gen_ai.client.operation.duration")
+    assert (duration.count, duration.sum) == (1, pytest.approx(1.4))
+    (first,) = measured.points("gen_ai.client.operation.time_to_first_chunk")
+    assert first.sum == pytest.approx(0.5)
+    (each,) = measured.points("gen_ai.client.operation.time_per_output_chunk")
+    assert (each.count, each.sum) == (1, pytest.approx(0.1))
+    tokens = {p.attributes["gen_ai.token.type"]: p.sum for p in measured.points("gen_ai.client.token.usage")}
+    assert tokens == {"input": 100, "output": 20}
+    assert dict(duration.attributes) == {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "azure.ai.openai",
+        "gen_ai.request.model": "gpt-4o",
+        "gen_ai.response.model": "gpt-4o-2024-11-20",
+        "proxy.deployment": "gpt-4o",
+        "proxy.region": "East US 2",
+        "proxy.backend": "default",
+        "proxy.status": "completed",
+    }
+
+
+def test_what_is_unknown_is_not_measured() -> None:
+    """No tokens are reported where upstream reported none, and no stream's times for an answer that was none."""
+    measured, call = Measured(), streamed()
+    call.request, call.first_chunk_ns, call.answer.usage = Request(model="gpt-4o"), None, None
+    measured.end(call)
+    assert measured.points("gen_ai.client.operation.duration")
+    assert not measured.points("gen_ai.client.token.usage")
+    assert not measured.points("gen_ai.client.operation.time_to_first_chunk")
+    assert not measured.points("gen_ai.client.operation.time_per_output_chunk")
+
+
+@pytest.mark.parametrize(
+    ("http_status", "status", "error"),
+    [
+        (429, Status.UPSTREAM_ERROR, "429"),
+        (None, Status.UPSTREAM_ERROR, "upstream_error"),
+        (200, Status.UPSTREAM_CUT, "upstream_cut"),
+    ],
+)
+def test_errors_have_a_type(http_status: int | None, status: Status, error: str) -> None:
+    """A failed call has an error.type out of a few: upstream's status, else how the call ended."""
+    measured, call = Measured(), streamed()
+    call.http_status = http_status
+    call.fail(status, "whatever upstream likes to call it", "and says")
+    measured.end(call)
+    (duration,) = measured.points("gen_ai.client.operation.duration")
+    assert duration.attributes["error.type"] == error
+    assert duration.attributes["proxy.status"] == status.value
+
+
+def test_callers_cannot_make_up_attributes() -> None:
+    """A model or deployment has its name once upstream has answered for it, and only a hundred have: the rest is one."""
+    measured = Measured()
+    for number in range(50):
+        measured.end(streamed(f"made-up-{number}", 404))
+    assert {p.attributes["proxy.deployment"] for p in measured.points("gen_ai.client.operation.duration")} == {OTHER}
+    for number in range(NAMES + 50):
+        measured.end(streamed(f"model-{number}"))
+    throttled = streamed("model-1", 429)
+    throttled.fail(Status.UPSTREAM_ERROR, "429", None)
+    measured.end(throttled)
+    names = {p.attributes["proxy.deployment"] for p in measured.points("gen_ai.client.operation.duration")}
+    assert names == {OTHER, *(f"model-{number}" for number in range(NAMES))}
+    failed = [p for p in measured.points("gen_ai.client.operation.duration") if p.attributes.get("error.type") == "429"]
+    assert {p.attributes["proxy.deployment"] for p in failed} == {"model-1"}
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_callers_are_attributes_only_if_asked_for(asked_for: bool) -> None:
+    """Subscription and product are on metrics with PROXY_TRACE_CALLER=true, users and sessions never."""
+    measured = Measured(caller=asked_for)
+    measured.end(streamed(caller={"subscription_id": "s-1", "product": "p-1", "user_id": "u-1", "session_id": "x"}))
+    (duration,) = measured.points("gen_ai.client.operation.duration")
+    named = {name: value for name, value in duration.attributes.items() if name.startswith(a.CALLER)}
+    expected = {a.CALLER + "subscription_id": "s-1", a.CALLER + "product": "p-1"}
+    assert named == (expected if asked_for else {})
+
+
+def test_open_streams_are_counted() -> None:
+    """A stream is active from the span's start to its end; a call that is no stream is not."""
+    measured = Measured()
+    tracer: Tracer = measured.tracer
+    spans = [CallSpan(tracer, streamed()) for _ in range(3)]
+    CallSpan(tracer, Call(operation="chat"))
+    assert measured.calls.open_streams == 3
+    for span in spans:
+        span.finish()
+        span.finish()
+    assert measured.calls.open_streams == 0
+
+
+def test_the_proxys_own_numbers() -> None:
+    """Open calls and streams, what waits, was sent, was lost by reason and refused by code are read when asked for."""
+    measured = Measured()
+    counts = ProxyCounts(4, 30, 2000, 1.5, 70, {"spool_full": 2}, {"invalid_api_key": 3})
+    observe_proxy(measured.meter, lambda: counts, lambda: 3, lambda: {"queue_full": 9})
+    expected = {
+        "proxy.calls.active": [(4, {})],
+        "proxy.streams.active": [(3, {})],
+        "proxy.spool.records": [(30, {})],
+        "proxy.spool.bytes": [(2000, {})],
+        "proxy.spool.age": [(1.5, {})],
+        "proxy.records.sent": [(70, {})],
+        "proxy.records.lost": [(2, {"reason": "spool_full"})],
+        "proxy.refusals": [(3, {"code": "invalid_api_key"})],
+        "proxy.spans.lost": [(9, {"reason": "queue_full"})],
+    }
+    for name, points in expected.items():
+        assert [(point.value, dict(point.attributes)) for point in measured.points(name)] == points
+
+
+@pytest.fixture(scope="module")
+def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
+    return monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str, PROXY_TRACE_RATIO="0")
+
+
+def test_metrics_reach_application_insights(proxy: ProxyProcess, ingestion: Ingestion) -> None:
+    """All calls are counted there though no trace is sent, and so are records, refusals and what is open; nothing else
+    is: no instrumentation of the distro's measures the exporter's own requests."""
+    with client(proxy.url) as caller:
+        for _ in range(3):
+            caller.send("POST", CHAT, question(True), x_case="stream").read()
+        refused = caller.send("POST", CHAT, question(), api_key="wrong")
+        assert (refused.status, b"invalid_api_key" in refused.read()) == (401, True)
+        endless = caller.send("POST", CHAT, question(True), x_case="endless")
+        endless.some()
+        ingestion.wait_for(lambda: [e for e in ingestion.metrics("proxy.streams.active") if _value(e) == 1])
+    ingestion.wait_for(lambda: sum(map(_value, ingestion.metrics("proxy.records.sent"))) >= 4)
+    ingestion.wait_for(lambda: ingestion.metrics("proxy.refusals"))
+    assert [_value(e) for e in ingestion.metrics("proxy.refusals")][:1] == [1]
+    assert ingestion.metrics("proxy.refusals")[0].properties == {"code": "invalid_api_key"}
+    ingestion.wait_for(lambda: sum(_count(e) for e in ingestion.metrics("gen_ai.client.operation.duration")) == 4)
+    tokens = ingestion.metrics("gen_ai.client.token.usage")
+    assert sum(_value(e) for e in tokens if e.properties["gen_ai.token.type"] == "output") == 21
+    assert {e.metric.partition(".")[0] for e in ingestion.envelopes("MetricData") if e.metric} == {"gen_ai", "proxy"}
+    assert not ingestion.envelopes("RequestData", "RemoteDependencyData")
+    assert "127.0.0.1" not in json.dumps([e.base for e in ingestion.envelopes("MetricData")])
+
+
+def _value(envelope: Any) -> float:
+    return float(envelope.base["metrics"][0]["value"])
+
+
+def _count(envelope: Any) -> int:
+    return int(envelope.base["metrics"][0]["count"])
