@@ -28,8 +28,10 @@ from otel.call import Answer, Call, Status, Usage
 
 log = logging.getLogger(__name__)
 
-CALL_S: Final = 0.3
-"""For one call, waiting for its turn included."""
+CALL_S: Final = 1.0
+HURRY_S: Final = 0.35
+"""For one call, waiting for its turn included; in a hurry at a shutdown, which does not wait for long. Counting ends
+when three quarters of it are over."""
 MAX_BODY: Final = 8 << 20
 MAX_LETTERS: Final = 1_000_000
 PIECE: Final = 4096
@@ -108,16 +110,17 @@ class Estimator:
             and (call.status is not Status.UPSTREAM_ERROR or bool(Texts.said(answer).texts))
         )
 
-    async def estimate(self, call: Call, sent: bytes | None) -> None:
+    async def estimate(self, call: Call, sent: bytes | None, hurry: bool = False) -> None:
         """Give the call a usage if it can be had in time; `sent` is the client's body."""
         if sent is None or len(sent) > MAX_BODY:
             return
-        until = time.monotonic() + CALL_S
+        limit = HURRY_S if hurry else CALL_S
+        until = time.monotonic() + 0.75 * limit
         encoding = encoding_of(call.answer.model or call.model)
         work = asyncio.get_running_loop().run_in_executor(
             self._thread, self._count, encoding, call.operation == "chat", sent, Texts.said(call.answer), until
         )
-        done, _ = await asyncio.wait((work,), timeout=CALL_S + 0.05)
+        done, _ = await asyncio.wait((work,), timeout=limit)
         if not done:
             work.add_done_callback(_forget)
         elif (fault := work.exception()) is not None:

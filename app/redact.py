@@ -27,11 +27,14 @@ log = logging.getLogger(__name__)
 
 REDACTED: Final = "[redacted]"
 DROPPED: Final = "[dropped: redaction took too long]"
-CALL_S: Final = 0.4
-"""For all texts of one call; a shutdown waits for calls that it cut off a little longer than this and an estimate."""
+CALL_S: Final = 1.0
+HURRY_S: Final = 0.35
+"""For all texts of one call; in a hurry at a shutdown, which does not wait for long."""
 TEXT_S: Final = 0.05
-LETTER_S: Final = 5e-7
-"""For one pattern on one text, that and as much more a letter. `regex` counts the processor time of all threads."""
+"""For one pattern on one text, in processor time of all threads, as `regex` counts it."""
+LETTER_S: Final = 1e-6
+"""Either has as much more for each letter: ordinary patterns take 0.01 to 0.35 of that, pathological ones far more."""
+MOST_S: Final = 5.0
 QUIET_S: Final = 60.0
 
 
@@ -74,14 +77,18 @@ class Redactor:
         """Whether what was said in this call may be written down only once it was redacted."""
         return self._threads is not None and call.capture_content
 
-    async def redact(self, call: Call) -> bool:
-        """Redact all that was said in the call; False if that failed or took too long, and nothing has changed."""
+    async def redact(self, call: Call, hurry: bool = False) -> bool:
+        """Redact all that was said in the call; False if that failed or took too long, and nothing has changed.
+
+        Long texts have more time than short ones, but not in a `hurry`.
+        """
         if self._threads is None:
             return False
-        loop = asyncio.get_running_loop()
-        search = _Search(self._patterns, time.monotonic() + self._call_s)
-        work = loop.run_in_executor(self._threads, search.said, _Said.of(call))
-        done, _ = await asyncio.wait((work,), timeout=self._call_s)
+        said = _Said.of(call)
+        limit = HURRY_S if hurry else min(self._call_s + LETTER_S * said.letters(), max(self._call_s, MOST_S))
+        search = _Search(self._patterns, time.monotonic() + limit)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, search.said, said)
+        done, _ = await asyncio.wait((work,), timeout=limit)
         if not done:
             work.add_done_callback(_forget)
             self._count(1)
@@ -122,6 +129,13 @@ class _Said:
             call.answer.choices,
             call.error_message,
         )
+
+    def letters(self) -> int:
+        """How much there is to search."""
+        texts = [self.prompt or "", self.instructions or "", self.error_message or ""]
+        texts += [text for choice in self.choices for text in (choice.content, choice.refusal, choice.reasoning)]
+        texts += [call.arguments for choice in self.choices for call in choice.tool_calls]
+        return sum(map(len, texts))
 
     def put_into(self, call: Call) -> None:
         parameters = dict(call.request.parameters)

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from app.attempts import Asked, Attempts
 from app.body import ClientGone, RequestBody
 from app.calls import OpenCalls
-from app.cutoff import Cutoff
+from app.cutoff import Cutoff, Reason
 from app.door import Admitted, Door
 from app.errors import ProxyError, ShuttingDown
 from app.estimate import Estimator
@@ -92,21 +92,22 @@ class Relay:
             return await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
 
         def settle() -> Coroutine[None, None, None] | None:
-            return self._settle(call, span, inbound)
+            return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
 
         exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)
         with self._calls.join(cutoff):
             await exchange.run(ask, body, self._max_seconds, send)
 
-    def _settle(self, call: Call, span: CallSpan, inbound: Inbound) -> Coroutine[None, None, None] | None:
+    def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
         """What is left to do when the last byte was sent and before the record is made; None if that is nothing."""
         estimates, redacts = self._estimator.applies(call), self._redactor.applies(call)
 
         async def settle() -> None:
             if estimates:
-                await self._estimator.estimate(call, inbound.body if isinstance(inbound.body, bytes) else None)
+                sent = inbound.body if isinstance(inbound.body, bytes) else None
+                await self._estimator.estimate(call, sent, hurry)
             if redacts:
-                span.withhold = not await self._redactor.redact(call)
+                span.withhold = not await self._redactor.redact(call, hurry)
 
         return settle() if estimates or redacts else None
 

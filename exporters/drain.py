@@ -49,12 +49,15 @@ class Drain:
         """Seconds since the epoch."""
 
     async def run(self, blobs: BlobStore | None) -> None:
-        """Send whatever comes until `stop`, and then until nothing is left, or with a container until the hub fails."""
+        """Send whatever comes until `stop`, and then what is left: all of it, or if the rest can be parked in `blobs`,
+        as much as goes out before the hub fails."""
         self._blobs = blobs
         while True:
             stopping = self._stopping
             try:
                 self._spool.seal(0.0 if stopping else self._pace.linger)
+                if stopping and blobs and self.failures:
+                    return
                 segment = self._spool.claim()
                 if segment is not None:
                     await self._deliver(segment)

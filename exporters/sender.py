@@ -48,7 +48,7 @@ class Sender:
         self._drain = Drain(spool, connect, losses, self._pace)
         self._thread = threading.Thread(target=self._main, name="record-sender", daemon=True)
         self._ready = threading.Event()
-        self._loop: asyncio.AbstractEventLoop
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._sending: asyncio.Timeout
         self._blobs: BlobStore | None = None
         self._stop_at = float("inf")
@@ -85,19 +85,21 @@ class Sender:
         self._stop_at = time.monotonic() + seconds
         self._spool.seal()
         self._tell(self._begin_stop)
-        self._thread.join(seconds + 0.5)
+        if self._thread.is_alive():
+            self._thread.join(seconds + 0.5)
         return not self._spool.backlog().records
 
     def _tell(self, what: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has ended
-            self._loop.call_soon_threadsafe(what)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the thread has ended
+                self._loop.call_soon_threadsafe(what)
 
     def _begin_stop(self) -> None:
         """From here on the hub has half of the time that is left, or all of it if there is no container."""
         self._drain.stop()
         left = self._left()
         with contextlib.suppress(RuntimeError):  # the sending is over
-            self._sending.reschedule(self._loop.time() + (left / 2 if self._blobs else left))
+            self._sending.reschedule(asyncio.get_running_loop().time() + (left / 2 if self._blobs else left))
 
     def _left(self) -> float:
         """Seconds until the stop is over, without those that closing a connection to a frozen broker may take."""

@@ -146,7 +146,8 @@ class _Histograms:
         for name, kind in ((a.INPUT_TOKENS, "input"), (a.OUTPUT_TOKENS, "output")):
             tokens = facts.get(name)
             if isinstance(tokens, int):
-                self.tokens.record(tokens, {**attributes, TOKEN_TYPE: kind})
+                source = facts.get(a.USAGE_SOURCE, OTHER)  # what was estimated must not pass for what was billed
+                self.tokens.record(tokens, {**attributes, TOKEN_TYPE: kind, a.USAGE_SOURCE: source})
 
 
 def observe_proxy(

@@ -56,6 +56,11 @@ class Outbox(SpanProcessor):
         for queue in self._queues:
             queue.put(scrubbed)
 
+    @property
+    def waiting(self) -> int:
+        """How many spans no exporter was given yet."""
+        return sum(queue.waiting for queue in self._queues)
+
     def begin_stop(self) -> None:
         """Begin to send what waits; no span is taken any more."""
         for queue in self._queues:
@@ -80,11 +85,15 @@ class Queue:
         )
         self._stopping: threading.Thread | None = None
 
+    @property
+    def waiting(self) -> int:
+        return self._put - self._taken
+
     def put(self, span: ReadableSpan) -> None:
         """Queue a span that is sampled."""
         if self._stopping is not None:
             self._on_loss("shut_down", 1)
-        elif self._put - self._taken >= QUEUE:
+        elif self.waiting >= QUEUE:
             self._on_loss("queue_full", 1)
         else:
             self._put += 1
@@ -98,8 +107,8 @@ class Queue:
         if self._stopping is None:
             return
         self._stopping.join(max(0.0, until - time.monotonic()))
-        if left := self._put - self._taken:
-            self._on_loss("shut_down", left)
+        if self.waiting:
+            self._on_loss("shut_down", self.waiting)
 
     def _take(self, spans: int) -> None:
         self._taken += spans

@@ -1,16 +1,16 @@
 """Ways to frame and to encode an answer: the client gets upstream's bytes in all of them, and the record its facts."""
 
-import asyncio
 import functools
 import gzip
-import json
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.kit.hub import HubReader, Record, wait_until
+from tests.app.stage import Stage, by_way
+from tests.kit.hub import Broker, HubReader, Record
+from tests.kit.proxy import ProxyThread
 from tests.kit.upstream import Reply, Script, Seen
 from tests.kit.wire import (
     AZURE_HEADERS,
@@ -31,28 +31,23 @@ EVENTS = b"".join(STREAM_WITH_USAGE)
 # Nobody here can make or read Brotli: to the proxy it is bytes that say nothing.
 BROTLI = bytes(range(256)) * 20
 
-type Way = Callable[[Reply], Awaitable[None]]
+
+@pytest.fixture(scope="module")
+def stage(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(ProxyThread, broker, tmp_path_factory.mktemp("encodings")) as started:
+        yield started
 
 
-def ways(**scripts: Way) -> Script:
-    """An upstream that answers in the way that the request's `x-way` names."""
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await scripts[str(request.header("x-way"))](reply)
-
-    return script
-
-
-def sized(body: bytes, status: int = 200, **headers: str) -> Way:
+def sized(body: bytes, status: int = 200, **headers: str) -> Script:
     """An answer with its length."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda reply: reply.json(body, status, named)
+    return lambda request, reply: reply.json(body, status, named)
 
 
-def chunked(body: bytes, size: int, content_type: str = "text/event-stream", **headers: str) -> Way:
+def chunked(body: bytes, size: int, content_type: str = "text/event-stream", **headers: str) -> Script:
     """An answer in chunks of a size."""
 
-    async def way(reply: Reply) -> None:
+    async def way(request: Seen, reply: Reply) -> None:
         await reply.stream_head(content_type, **headers)
         for at in range(0, len(body), size):
             await reply.chunk(body[at : at + size])
@@ -61,10 +56,10 @@ def chunked(body: bytes, size: int, content_type: str = "text/event-stream", **h
     return way
 
 
-def written(*pieces: bytes, close: bool = False) -> Way:
+def written(*pieces: bytes, close: bool = False) -> Script:
     """An answer by its bytes, head and all; `close` ends the connection behind it."""
 
-    async def way(reply: Reply) -> None:
+    async def way(request: Seen, reply: Reply) -> None:
         for piece in pieces:
             await reply.raw(piece)
         if close:
@@ -84,15 +79,15 @@ def said(record: Record) -> tuple[Any, ...]:
     return record["status"], record["content"], record["usage"]
 
 
-def test_a_compressed_answer_arrives_as_it_was_and_is_read(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """gzip and deflate, JSON and events, in chunks of any size: bytes and headers are upstream's, the record is whole."""
+def test_a_compressed_answer_arrives_as_it_was_and_is_read(stage: Stage, hub: HubReader) -> None:
+    """gzip and deflate, JSON and events, however cut: bytes and headers are upstream's, the record is whole."""
     squeezed = {"gzip": functools.partial(gzip.compress, mtime=0), "deflate": zlib.compress}
     scripts = {
         **{f"json-{name}": sized(squeeze(chat_json()), content_encoding=name) for name, squeeze in squeezed.items()},
         **{f"sse-{name}": chunked(squeeze(EVENTS), 7, content_encoding=name) for name, squeeze in squeezed.items()},
     }
-    server = upstream(ways(**scripts))
-    with client(proxy(server.url).url) as caller:
+    server = stage.play(by_way(**scripts))
+    with client(stage.url) as caller:
         got = {way: ask(caller, way, way.startswith("sse"), accept_encoding="gzip, deflate, br") for way in scripts}
     assert {seen.header("accept-encoding") for seen in server.seen} == {"gzip, deflate, br"}
     for way, (answer, body) in got.items():
@@ -102,7 +97,7 @@ def test_a_compressed_answer_arrives_as_it_was_and_is_read(upstream: Any, proxy:
         assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE), way
 
 
-def test_an_encoding_that_nobody_here_reads_passes_untouched(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_an_encoding_that_nobody_here_reads_passes_untouched(stage: Stage, hub: HubReader) -> None:
     """Brotli arrives byte for byte, JSON and events; its record says that facts are missing, and invents none."""
     scripts = {
         "json": sized(BROTLI, content_encoding="br"),
@@ -110,8 +105,8 @@ def test_an_encoding_that_nobody_here_reads_passes_untouched(upstream: Any, prox
         "two": sized(BROTLI, content_encoding="gzip, br"),
         "error": sized(BROTLI, 400, content_encoding="br"),
     }
-    server = upstream(ways(**scripts))
-    with client(proxy(server.url).url) as caller:
+    stage.play(by_way(**scripts))
+    with client(stage.url) as caller:
         got = {way: ask(caller, way, way == "sse") for way in scripts}
     for way, (answer, body) in got.items():
         assert body == BROTLI, way
@@ -122,7 +117,7 @@ def test_an_encoding_that_nobody_here_reads_passes_untouched(upstream: Any, prox
         assert record["response_bytes"] == len(BROTLI)
 
 
-def test_a_broken_encoding_passes_and_is_given_up(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_a_broken_encoding_passes_and_is_given_up(stage: Stage, hub: HubReader) -> None:
     """Bytes that are not the gzip they claim to be, or end in its middle, are the client's to judge."""
     whole = gzip.compress(EVENTS)
     scripts = {
@@ -130,8 +125,8 @@ def test_a_broken_encoding_passes_and_is_given_up(upstream: Any, proxy: Any, hub
         "cut": chunked(whole[:-40], 50, content_encoding="gzip"),
         "more": chunked(whole + b"and something behind", 50, content_encoding="gzip"),
     }
-    server = upstream(ways(**scripts))
-    with client(proxy(server.url).url) as caller:
+    stage.play(by_way(**scripts))
+    with client(stage.url) as caller:
         got = {way: ask(caller, way, stream=True) for way in scripts}
     assert got["none"][1] == EVENTS
     assert got["cut"][1] == whole[:-40]
@@ -141,7 +136,7 @@ def test_a_broken_encoding_passes_and_is_given_up(upstream: Any, proxy: Any, hub
     assert said(hub.record(got["more"][0].trace_id)) == ("completed", TEXT, USAGE)
 
 
-def test_every_framing_of_an_answer(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_every_framing_of_an_answer(stage: Stage, hub: HubReader) -> None:
     """A length, chunks with extensions and trailers, or the connection's end: the body is the same, and so its record;
     what is about upstream's connection does not reach the client's, which stays open."""
     body = chat_json()
@@ -161,8 +156,8 @@ def test_every_framing_of_an_answer(upstream: Any, proxy: Any, hub: HubReader) -
         ),
         "http-1.0": written(head.replace(b"1.1", b"1.0") + b"\r\n", half, rest, close=True),
     }
-    server = upstream(ways(**scripts))
-    with client(proxy(server.url).url) as caller:
+    stage.play(by_way(**scripts))
+    with client(stage.url) as caller:
         opened, traces = None, {}
         for way in [*scripts, "length"]:
             answer, received = ask(caller, way)
@@ -178,17 +173,15 @@ def test_every_framing_of_an_answer(upstream: Any, proxy: Any, hub: HubReader) -
     )
 
 
-def test_an_event_stream_may_have_a_length_or_end_with_its_connection(
-    upstream: Any, proxy: Any, hub: HubReader
-) -> None:
+def test_an_event_stream_may_have_a_length_or_end_with_its_connection(stage: Stage, hub: HubReader) -> None:
     """Events need no chunks. Where usage was asked for on the client's behalf, the length is not what upstream said."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
     scripts = {
         "length": written(head + b"content-length: %d\r\n\r\n" % len(EVENTS), *STREAM_WITH_USAGE),
         "closed": written(head + b"connection: close\r\n\r\n", *STREAM_WITH_USAGE, close=True),
     }
-    server = upstream(ways(**scripts))
-    with client(proxy(server.url).url) as caller:
+    stage.play(by_way(**scripts))
+    with client(stage.url) as caller:
         traces = []
         for way in scripts:
             answer, received = ask(caller, way, stream=True)
@@ -199,8 +192,8 @@ def test_an_event_stream_may_have_a_length_or_end_with_its_connection(
     assert {said(hub.record(trace))[:2] for trace in traces} == {("completed", TEXT)}
 
 
-def test_answers_that_have_no_body(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """HEAD, 204 and 304 have none whatever their headers say, others may be empty; each leaves its connection in order."""
+def test_answers_that_have_no_body(stage: Stage, hub: HubReader) -> None:
+    """HEAD, 204 and 304 have none whatever their headers say, others may be empty; each leaves its connection fit."""
     scripts = {
         "HEAD": written(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n"),
         "HEAD chunked": written(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
@@ -212,9 +205,9 @@ def test_answers_that_have_no_body(upstream: Any, proxy: Any, hub: HubReader) ->
         "GET chunked": chunked(b"", 1),
         "POST created": sized(b"", 201),
     }
-    server = upstream(ways(**scripts, after=sized(b"{}")))
+    stage.play(by_way(**scripts, after=sized(b"{}")))
     got = {}
-    with client(proxy(server.url).url) as caller:
+    with client(stage.url) as caller:
         for way in scripts:
             answer = caller.send(way.partition(" ")[0], FILES, x_way=way)
             assert answer.read() == b"", way
@@ -234,10 +227,10 @@ def test_answers_that_have_no_body(upstream: Any, proxy: Any, hub: HubReader) ->
     )
 
 
-def test_an_empty_answer_to_a_chat_has_nothing_in_it(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_an_empty_answer_to_a_chat_has_nothing_in_it(stage: Stage, hub: HubReader) -> None:
     """An empty 200 is an answer that says nothing; an event stream without any event was cut."""
-    server = upstream(ways(json=sized(b""), sse=chunked(b"", 1)))
-    with client(proxy(server.url).url) as caller:
+    stage.play(by_way(json=sized(b""), sse=chunked(b"", 1)))
+    with client(stage.url) as caller:
         whole, nothing = ask(caller, "json")
         stream, none = ask(caller, "sse", stream=True)
     assert (nothing, none) == (b"", b"")
@@ -245,7 +238,7 @@ def test_an_empty_answer_to_a_chat_has_nothing_in_it(upstream: Any, proxy: Any, 
     assert said(hub.record(stream.trace_id))[:2] == ("upstream_cut", "")
 
 
-def test_what_is_said_before_the_answer_stays_here(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_what_is_said_before_the_answer_stays_here(stage: Stage, hub: HubReader) -> None:
     """Informational responses, any number of them, are not the answer: the client gets the final one only."""
     early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + (
         b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\nset-cookie: early=1\r\n\r\n" * 3
@@ -255,8 +248,8 @@ def test_what_is_said_before_the_answer_stays_here(upstream: Any, proxy: Any, hu
         await reply.raw(early)
         await reply.json(chat_json(), headers=AZURE_HEADERS)
 
-    server = upstream(script)
-    with client(proxy(server.url).url) as caller:
+    stage.play(script)
+    with client(stage.url) as caller:
         answer = caller.chat()
         assert (answer.status, answer.read()) == (200, chat_json())
         assert answer.header("set-cookie") is None
@@ -264,7 +257,7 @@ def test_what_is_said_before_the_answer_stays_here(upstream: Any, proxy: Any, hu
     assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
 
 
-def test_header_bytes_are_upstreams(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_header_bytes_are_upstreams(stage: Stage, hub: HubReader) -> None:
     """Values pass as the bytes they are: UTF-8, Latin-1, empty, long, and Set-Cookie as often as it is there."""
     odd = [
         ("x-latin", b"caf\xe9"),
@@ -283,8 +276,8 @@ def test_header_bytes_are_upstreams(upstream: Any, proxy: Any, hub: HubReader) -
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(answer_head + b"content-length: %d\r\n\r\n" % len(chat_json()) + chat_json())
 
-    server = upstream(script)
-    with client(proxy(server.url).url) as caller:
+    stage.play(script)
+    with client(stage.url) as caller:
         answer = caller.chat()
         assert answer.read() == chat_json()
     received = [(name, value.encode("latin-1")) for name, value in answer.headers]
@@ -292,76 +285,3 @@ def test_header_bytes_are_upstreams(upstream: Any, proxy: Any, hub: HubReader) -
         (name.lower(), value) for name, value in odd
     ]
     assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
-
-
-def test_a_connection_that_upstream_closed_between_calls_is_not_used(upstream: Any, proxy: Any) -> None:
-    """What upstream closed while it lay idle is known to be closed: the next call opens another."""
-    closed = asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.json(chat_json())
-        reply.writer.write_eof()
-        await reply.hung_up()
-        closed.set()
-
-    server = upstream(script)
-    with client(proxy(server.url).url) as caller:
-        for _ in range(3):
-            answer = caller.chat()
-            assert (answer.status, answer.read()) == (200, chat_json())
-            wait_until(closed.is_set)
-            closed.clear()
-
-
-class Forgetful:
-    """An upstream that takes a second request on a connection, and closes it without a word."""
-
-    def __init__(self, reset: bool) -> None:
-        self._reset = reset
-        self._known: list[asyncio.StreamWriter] = []
-
-    async def __call__(self, request: Seen, reply: Reply) -> None:
-        if reply.writer not in self._known:
-            self._known.append(reply.writer)
-            await reply.json(chat_json())
-        elif self._reset:
-            reply.reset()
-        else:
-            reply.writer.close()
-
-
-@pytest.mark.parametrize("reset", [False, True])
-def test_a_connection_that_upstream_closes_under_a_call_is_tried_anew(
-    upstream: Any, proxy: Any, hub: HubReader, reset: bool
-) -> None:
-    """A pooled connection that proves to be closed before a byte of the answer came is upstream's way to tidy up: the
-    call goes out again on another one. A body that was streamed cannot; its client gets a 502."""
-    server = upstream(Forgetful(reset))
-    calls = {
-        "json": ("POST", CHAT, chat_body()),
-        "stream": ("POST", CHAT, chat_body(stream=True)),
-        "get": ("GET", FILES, None),
-        "upload": ("POST", FILES, b"{}"),
-    }
-    statuses = {}
-    with client(proxy(server.url).url) as caller:
-        for name, call in calls.items():
-            assert caller.chat().read() == chat_json(), f"before {name}"
-            answer = caller.send(*call)
-            answer.read()
-            statuses[name] = answer.status
-    assert statuses == {"json": 200, "stream": 200, "get": 200, "upload": 502}
-    assert hub.record(answer.trace_id)["status"] == "upstream_error"
-
-
-@pytest.mark.parametrize("said_before", [b"", b"HTTP/1.1 200 OK\r\ncontent-"])
-def test_a_new_connection_that_upstream_closes_is_not_tried_anew(
-    upstream: Any, proxy: Any, hub: HubReader, said_before: bytes
-) -> None:
-    """Upstream may have done what was asked, for money: a request whose new connection closes is a 502, not repeated."""
-    server = upstream(ways(hasty=written(said_before, close=True)))
-    with client(proxy(server.url).url) as caller:
-        answer, body = ask(caller, "hasty")
-    assert (answer.status, json.loads(body)["error"]["code"]) == (502, "upstream_unreachable")
-    assert len(server.seen) == 1
-    assert hub.record(answer.trace_id)["status"] == "upstream_error"

@@ -9,15 +9,14 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import environ
+from tests.app.stage import Stage
 from tests.kit.hub import Broker, HubReader
 from tests.kit.proxy import ProxyProcess
-from tests.kit.upstream import Reply, Script, ScriptedUpstream, Seen
+from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, DONE, ROLE, STOP, TEXT, USAGE, Client, chat_body, chat_json, client, delta, event
 
 MB = 1 << 20
@@ -27,20 +26,6 @@ STREAMED = chat_body(stream=True, stream_options={"include_usage": True})
 
 async def answering(request: Seen, reply: Reply) -> None:
     await reply.json(chat_json())
-
-
-@dataclass
-class Stage:
-    """A proxy in its own process, and the upstream behind it, whose script each test sets."""
-
-    upstream: ScriptedUpstream
-    process: ProxyProcess
-
-    def play(self, script: Script) -> "Memory":
-        """Have upstream follow the script; the memory from here on."""
-        self.upstream.seen.clear()
-        self.upstream.script = script
-        return Memory(self.process.pid)
 
 
 class Memory:
@@ -71,25 +56,20 @@ class Memory:
 
 @pytest.fixture(scope="module")
 def stage(broker: Broker, hub: HubReader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A process that has served and recorded a call of each kind."""
-    with ScriptedUpstream(answering) as upstream:
-        spool = tmp_path_factory.mktemp("limits") / "spool"
-        process = ProxyProcess(environ(upstream.url, broker.conn_str, spool)).wait_started()
-        try:
-            with client(process.url) as caller:
-                for body in (chat_body(), STREAMED):
-                    answer = caller.send("POST", CHAT, body)
-                    answer.read()
-                    hub.record(answer.trace_id)
-            yield Stage(upstream, process)
-        finally:
-            process.close()
-    assert not upstream.failures, upstream.failures
+    """A process that has served a call of each kind, and sent the records."""
+    with Stage(lambda given: ProxyProcess(given).wait_started(), broker, tmp_path_factory.mktemp("limits")) as started:
+        started.play(answering)
+        with client(started.url) as caller:
+            for body in (chat_body(), STREAMED):
+                answer = caller.send("POST", CHAT, body)
+                answer.read()
+                hub.record(answer.trace_id)
+        yield started
 
 
 @pytest.fixture
 def caller(stage: Stage) -> Iterator[Client]:
-    with client(stage.process.url) as connected:
+    with client(stage.url) as connected:
         yield connected
 
 
@@ -104,10 +84,10 @@ def test_a_file_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
             f"\r\n--{boundary}--\r\n".encode(),
         ]
     )
-    memory = stage.play(answering)
+    server, memory = stage.play(answering), Memory(stage.proxy.pid)
     answer = caller.send("POST", FILES, form, content_type=f"multipart/form-data; boundary={boundary}")
     assert answer.read() == chat_json()
-    (seen,) = stage.upstream.seen
+    (seen,) = server.seen
     assert hashlib.sha256(seen.body).digest() == hashlib.sha256(form).digest()
     assert seen.header("content-length") == str(len(form))
     assert memory.peak < 10
@@ -118,7 +98,8 @@ def test_a_file_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
 def test_an_answer_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
     """It passes as it comes. Only its end is read, so the record has its usage and not its text."""
     body = chat_json("ä" * (15 * MB))
-    memory = stage.play(lambda request, reply: reply.json(body))
+    stage.play(lambda request, reply: reply.json(body))
+    memory = Memory(stage.proxy.pid)
     answer = caller.chat()
     assert hashlib.sha256(answer.read()).digest() == hashlib.sha256(body).digest()
     assert memory.peak < 20
@@ -128,7 +109,7 @@ def test_an_answer_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> Non
 
 
 def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader) -> None:
-    """Memory grows by the text and little else; all of it arrives; the record is too large for the hub, and shortened."""
+    """Memory grows by the text and little else; all of it arrives; the record, too large for the hub, is shortened."""
     words = [f"{number} is a number, and this is a text of sixty letters or more ✨ " for number in range(20_000)]
     stream = [ROLE, *(delta({"content": word}) for word in words), STOP, event({"choices": [], "usage": USAGE}), DONE]
     text = "".join(words)
@@ -139,7 +120,8 @@ def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader)
             await reply.chunk(one)
         await reply.end()
 
-    memory = stage.play(script)
+    stage.play(script)
+    memory = Memory(stage.proxy.pid)
     answer = caller.send("POST", CHAT, STREAMED)
     digest, growth = hashlib.sha256(), []
     while piece := answer.some():
@@ -175,15 +157,16 @@ def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: 
         paused.set()
         await reply.end()
 
-    memory = stage.play(script)
+    server = stage.play(script)
+    memory = Memory(stage.proxy.pid)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
         connection.settimeout(30)
-        connection.connect(("127.0.0.1", stage.process.port))
+        connection.connect(("127.0.0.1", stage.proxy.port))
         caller.connection.sock = connection
         answer = caller.send("POST", CHAT, STREAMED)
         digest = hashlib.sha256(answer.some())
-        asyncio.run_coroutine_threadsafe(paused.wait(), stage.upstream.loop).result(60)
+        asyncio.run_coroutine_threadsafe(paused.wait(), server.loop).result(60)
         assert sent < len(piece) * count / 2
         assert memory.growth < 10
         while more := answer.some():
@@ -193,17 +176,17 @@ def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: 
 
 
 def test_a_json_body_of_30_mb(stage: Stage, hub: HubReader) -> None:
-    """It reaches upstream byte for byte. A body that may be sent again, and is recorded, is held in several copies while
-    its call and the sending of its record last, and then let go: the next such call needs no more than that."""
+    """It reaches upstream byte for byte. A body that may be sent again, and is recorded, is held in several copies
+    until its call ends and its record is sent, and then let go: the next such call needs no more than that."""
     body = json.dumps({"messages": [{"role": "user", "content": "word " * (6 * MB)}], "seed": 1}).encode()
-    memory, peaks = stage.play(answering), []
+    server, memory, peaks = stage.play(answering), Memory(stage.proxy.pid), []
     for _ in range(2):
-        stage.upstream.seen.clear()
+        server.seen.clear()
         memory.begin_peak()
-        with client(stage.process.url) as caller:
+        with client(stage.url) as caller:
             answer = caller.send("POST", CHAT, body)
             assert answer.read() == chat_json()
-        (seen,) = stage.upstream.seen
+        (seen,) = server.seen
         assert hashlib.sha256(seen.body).digest() == hashlib.sha256(body).digest()
         record = hub.record(answer.trace_id)
         assert (record["status"], record["content"], record["usage"]) == ("completed", TEXT, USAGE)

@@ -68,8 +68,8 @@ def test_only_its_user_can_read_it(root: Path) -> None:
         owner.spool.import_segment(f"{1:018x}-00000001.ndjson", a_line("4") + b"\n")
     finally:
         os.umask(umask)
-    modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in [root, *root.rglob("*")]}
-    assert modes == {"": 0o700, ".lock": 0o600, ".ndjson": 0o600, ".open": 0o600, ".call": 0o600}
+    modes = {(path.suffix, stat.S_IMODE(path.stat().st_mode)) for path in [root, *root.rglob("*")]}
+    assert modes == {("", 0o700), (".lock", 0o600), (".ndjson", 0o600), (".open", 0o600), (".call", 0o600)}
     owner.close()
 
 

@@ -27,7 +27,7 @@ from otel.outbox import Outbox
 from otel.provider import make_provider
 from otel.scrub import Scrub
 from otel.span import CallSpan
-from tests.infra.kusto.parser import PINNED, Report, parse
+from tests.infra.kusto.parser import PINNED, Report, install, parse
 from tests.kit.ingestion import Ingestion
 
 FILES = {path.stem: path.read_text() for path in sorted(QUERIES.glob("*.kql"))}
@@ -191,9 +191,7 @@ def test_the_views_are_there() -> None:
     promised = {"calls-and-errors", "latency", "tokens-by-model", "tokens-by-caller", "outcomes", "slowest-calls"}
     assert promised | {"losses", "spool-backlog", "active-streams"} <= STEPS.keys()
     formats = STEPS["slowest-calls"]["gridSettings"]["formatters"]
-    links = {
-        each["columnMatch"]: each["formatOptions"].get("linkTarget") for each in formats if "formatOptions" in each
-    }
+    links = {each["columnMatch"]: each.get("formatOptions", {}).get("linkTarget") for each in formats}
     assert links["itemId"] == "DependencyDetails"
     assert "PROXY_TRACE_CALLER=true" in json.dumps(BOOK)
 
@@ -218,16 +216,17 @@ def _all_items(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def report() -> Report:
     """The parser's word on every file, on every query of the workbook as the portal sends it, and on wrong ones."""
-    queries = {f"{name}.kql": query for name, query in FILES.items()}
-    for name, place in STEPS.items():
-        queries[name] = re.sub(r"\{\w+(:\w+)?\}", lambda found: PORTAL[found[0]], place["query"])
     try:
-        return parse(queries | WRONG)
+        install()
     except (OSError, subprocess.SubprocessError) as fault:
-        missing = f"the KQL parser needs Node and npm: {fault}"
+        missing = f"the parser needs Node and npm: {fault}"
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)
+    queries = {f"{name}.kql": query for name, query in FILES.items()}
+    for name, place in STEPS.items():
+        queries[name] = re.sub(r"\{\w+(:\w+)?\}", lambda found: PORTAL[found[0]], place["query"])
+    return parse(queries | WRONG)
 
 
 WRONG = {
@@ -240,6 +239,7 @@ WRONG = {
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [*(f"{name}.kql" for name in FILES), *STEPS])
 def test_a_query_fits_the_tables(name: str, report: Report) -> None:
     """Microsoft's parser finds no fault in a query, and knows its tables and columns."""
@@ -247,6 +247,7 @@ def test_a_query_fits_the_tables(name: str, report: Report) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("code", WRONG)
 def test_a_wrong_query_is_noticed(code: str, report: Report) -> None:
     """An unknown column, table, function or operator is a fault."""
@@ -254,6 +255,7 @@ def test_a_wrong_query_is_noticed(code: str, report: Report) -> None:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", STEPS)
 def test_the_workbook_formats_what_a_query_returns(name: str, report: Report) -> None:
     """Every column that a step formats, labels or exports is in its query's result."""

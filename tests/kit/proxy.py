@@ -68,11 +68,11 @@ class ProxyThread:
 class ProxyProcess:
     """`uvicorn app.main:create_app --factory`, as an operator starts it."""
 
-    def __init__(self, environ: dict[str, str], *arguments: str) -> None:
+    def __init__(self, environ: dict[str, str], *arguments: str, app: str = "app.main:create_app") -> None:
         self.port = unused_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", f"--port={self.port}", *arguments],
+            [sys.executable, "-m", "uvicorn", app, "--factory", f"--port={self.port}", *arguments],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "TMPDIR": environ["PROXY_SPOOL_DIR"], **environ},
             stdout=subprocess.PIPE,

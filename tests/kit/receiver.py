@@ -75,7 +75,7 @@ class Receiver:
         """What `condition` gives as soon as that is true of what has arrived."""
         with self._more:
             assert self._more.wait_for(lambda: bool(condition()), seconds), (
-                f"not among {len(self.received)} requests: {[received.body[:2000] for received in self.received[-3:]]}"
+                f"not among {len(self.received)} requests, the last of which is {self.bodies[-1:]}"
             )
             return condition()
 

@@ -97,13 +97,13 @@ def outside() -> Iterator[Receiver]:
 def monitored(
     broker: Broker, azure_openai: ScriptedUpstream, outside: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StartMonitored]:
-    """Start a process: `monitored(NAME="value")`; its spool's directory is `process.spool`."""
+    """Start a process: `monitored(NAME="value", app="module:factory")`; its spool's directory is `process.spool`."""
     with closing_all() as started:
 
-        def start(**more: str) -> ProxyProcess:
+        def start(app: str = "app.main:create_app", **more: str) -> ProxyProcess:
             spool = tmp_path_factory.mktemp("proxy") / "spool"
             settings = environ(azure_openai.url, broker.conn_str, spool, **(quick(outside) | more))
-            running = ProxyProcess(settings)
+            running = ProxyProcess(settings, app=app)
             started.append(running)
             running.spool = spool  # type: ignore[attr-defined]
             return running.wait_started()

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import signal
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -129,57 +127,33 @@ def test_a_process_writes_lines_of_json_and_no_access_log(proxy: ProxyProcess) -
     assert "SECRET" not in "".join(proxy.output)
 
 
-FAULTY = """
-import app.main, app.relay, logging, uvicorn, sys
-async def fail(self, scope, receive, send):
-    logging.getLogger("app").warning("about to %s", "fail")
-    try:
-        raise ValueError("the prompt")
-    except ValueError:
-        logging.getLogger("app").exception("it failed")
-    raise RuntimeError("the answer")
-app.relay.Relay.__call__ = fail
-uvicorn.run("app.main:create_app", factory=True, port=int(sys.argv[-1].partition("=")[2]))
-"""
-
-
-def test_warnings_and_faults_reach_application_insights(
-    monitored: StartMonitored, ingestion: Ingestion, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_warnings_and_faults_reach_application_insights(monitored: StartMonitored, ingestion: Ingestion) -> None:
     """A warning is a trace message, a fault an exception with type and places, both in their request's trace; even
     what escapes every guard is told without its text, in the log, in Application Insights and on the request's span."""
-    started = ProxyProcess.__init__
-
-    class Faulty(list[str]):
-        """`python -c FAULTY` in place of `python -m uvicorn`."""
-
-    import subprocess
-
-    popen = subprocess.Popen
-
-    def start(command: list[str], **options: Any) -> Any:
-        return popen([sys.executable, "-c", FAULTY, command[-1]], **options)
-
-    monkeypatch.setattr("tests.kit.proxy.subprocess.Popen", start)
-    assert started
-    proxy = monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str)
+    proxy = monitored(app="tests.otel.faulty:create_app", APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str)
     trace_id = f"{0xF00:032x}"
     with client(proxy.url) as caller:
         answer = caller.send("POST", CHAT, question(), traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
-        assert answer.status == 500
-        answer.read()
+        assert (answer.status, answer.read()) == (500, b"Internal Server Error")
     found = ingestion.trace(trace_id)
     (request,) = [envelope for envelope in found if envelope.kind == "RequestData"]
-    ingestion.wait_for(lambda: len(ingestion.of_trace(trace_id, "ExceptionData")) >= 3)
+    assert (request.base["responseCode"], request.base["success"]) == ("500", False)
+
+    def faults() -> dict[str, str]:
+        exceptions = [envelope.base["exceptions"][0] for envelope in ingestion.envelopes("ExceptionData")]
+        return {fault["typeName"]: fault["stack"] for fault in exceptions if fault["hasFullStack"]}
+
+    ingestion.wait_for(lambda: len(faults()) == 2)
+    assert set(faults()) == {"ValueError", "RuntimeError"}
+    assert all("faulty.py" in stack for stack in faults().values())
+    ingestion.wait_for(lambda: ingestion.of_trace(trace_id, "MessageData"))
     (warning,) = ingestion.of_trace(trace_id, "MessageData")
     assert warning.base["message"] == "about to fail"
     assert warning.parent_id == request.base["id"]
-    faults = [envelope.base["exceptions"][0] for envelope in ingestion.of_trace(trace_id, "ExceptionData")]
-    assert {fault["typeName"] for fault in faults} == {"ValueError", "RuntimeError"}
-    assert any("in fail" in fault["stack"] for fault in faults)
-    proxy.signal(signal.SIGTERM)
-    proxy.wait(15)
     wait_until(lambda: any("Exception in ASGI application" in line for line in proxy.output))
+    lines = [json.loads(line) for line in proxy.output]
+    assert {line["exception"] for line in lines if "exception" in line} == {"ValueError", "RuntimeError"}
+    assert {line.get("trace_id") for line in lines if line["message"] == "it failed"} == {trace_id}
     for told in ("".join(proxy.output), ingestion.everything()):
         assert "the prompt" not in told
         assert "the answer" not in told

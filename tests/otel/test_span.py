@@ -175,8 +175,8 @@ def test_a_token_found_after_the_end_came_no_later_than_the_end(opened: Any, spa
     assert max(event.timestamp for event in span.events) == span.end_time
 
 
-def test_a_span_ends_once(opened: Any, spans: _Spans) -> None:
-    """A second finish changes nothing, whatever the call says by then."""
+def test_a_span_ends_once(opened: Any, spans: _Spans, caplog: pytest.LogCaptureFixture) -> None:
+    """A second finish does nothing, whatever the call says by then; the SDK has nothing to complain of."""
     call = a_stream()
     span = opened(call)
     span.finish()
@@ -184,6 +184,7 @@ def test_a_span_ends_once(opened: Any, spans: _Spans) -> None:
     span.finish()
     (ended,) = spans.ended
     assert ended.attributes["proxy.status"] == "completed"
+    assert caplog.records == []
 
 
 def test_what_is_known_is_on_the_span_from_its_start(opened: Any, spans: _Spans) -> None:

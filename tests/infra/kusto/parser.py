@@ -16,20 +16,9 @@ CACHE = PINNED.parents[2] / ".cache/kusto"
 type Report = dict[str, dict[str, Any]]
 
 
-def parse(queries: dict[str, str]) -> Report:
-    """For each name, the query's faults ({code, message, line}) and the columns of its result, as check.js tells them.
-
-    Raises OSError or SubprocessError where Node is missing or the parser cannot be had.
-    """
-    _install()
-    command = ["node", PINNED / "check.js"]
-    given = json.dumps(queries)
-    ended = subprocess.run(command, cwd=CACHE, input=given, capture_output=True, text=True, check=True, timeout=100)
-    report: Report = json.loads(ended.stdout)
-    return report
-
-
-def _install() -> None:
+def install() -> None:
+    """Have the parser in the cache; raises OSError or SubprocessError where Node or npm is missing or cannot get it."""
+    subprocess.run(["node", "--version"], check=True, capture_output=True)
     pins = [(PINNED / name, CACHE / name) for name in ("package.json", "package-lock.json")]
     if all(used.exists() and pin.read_bytes() == used.read_bytes() for pin, used in pins):
         return
@@ -39,8 +28,17 @@ def _install() -> None:
         for pin, _ in pins:
             shutil.copy(pin, new)
         command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-        subprocess.run(command, cwd=new, check=True, timeout=100)
+        subprocess.run(command, cwd=new, check=True, timeout=240)
         shutil.rmtree(CACHE, ignore_errors=True)
         new.rename(CACHE)
     finally:
         shutil.rmtree(new, ignore_errors=True)
+
+
+def parse(queries: dict[str, str]) -> Report:
+    """By name, each query's faults ({code, message, line}) and the columns of its result, as check.js tells them."""
+    command = ["node", str(PINNED / "check.js")]
+    given = json.dumps(queries)
+    ended = subprocess.run(command, cwd=CACHE, input=given, capture_output=True, text=True, check=True, timeout=240)
+    report: Report = json.loads(ended.stdout)
+    return report

@@ -1,0 +1,24 @@
+"""A proxy whose relay logs and then fails with exceptions that quote a caller, as a fault of ours would."""
+
+import logging
+
+from starlette.types import Receive, Scope, Send
+
+import app.main
+from app.relay import Relay
+
+log = logging.getLogger("app.faulty")
+
+
+async def fail(self: Relay, scope: Scope, receive: Receive, send: Send) -> None:
+    log.warning("about to %s", "fail")
+    try:
+        raise ValueError("the prompt")
+    except ValueError:
+        log.exception("it failed")
+    raise RuntimeError("the answer")
+
+
+def create_app() -> app.main.ProxyApp:
+    Relay.__call__ = fail  # type: ignore[method-assign]
+    return app.main.create_app()
