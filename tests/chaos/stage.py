@@ -184,7 +184,7 @@ class Stage:
     def load(self, rate: float) -> Iterator[None]:
         """Clients and a probe for the time of the block; what they found is in `calls` and `probes`."""
         load = started("tests.chaos.load", self.proxy.url, str(self.directory / "calls"), f"--rate={rate}")
-        probe = started("tests.chaos.probe", self.proxy.url, str(self.directory / "probes"))
+        probe = started("tests.chaos.probe", self.proxy.url, self.upstream_url, str(self.directory / "probes"))
         try:
             yield
         finally:
@@ -194,7 +194,7 @@ class Stage:
     def calls(self) -> list[tuple[int, float, float, str]]:
         return [tuple(json.loads(line)) for line in (self.directory / "calls").read_text().splitlines()]
 
-    def probes(self) -> list[tuple[float, float]]:
+    def probes(self) -> list[tuple[float, float, float]]:
         return [tuple(json.loads(line)) for line in (self.directory / "probes").read_text().splitlines()]
 
     def drain(self, seconds: float) -> None:
