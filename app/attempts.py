@@ -157,7 +157,7 @@ class Attempts:
                 if not connection.reused or not isinstance(body, bytes | None):
                     raise
                 continue
-            if not 100 <= answer.status <= 599:
+            if not 200 <= answer.status <= 599:
                 answer.close()
                 raise UpstreamUnreachable("Azure OpenAI could not be reached: what answered there speaks no HTTP.")
             attempt.http_status = answer.status

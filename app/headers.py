@@ -1,5 +1,6 @@
 """Which headers pass through, in each direction; everything not named here does."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 from urllib.parse import unquote_plus
@@ -39,6 +40,10 @@ CREDENTIAL_PREFIXES: Final = (b"x-ms-client-principal", b"x-ms-token-", b"x-prox
 REMADE: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-ms-invocation-id"})
 _NOT_UPSTREAM: Final = HOP_BY_HOP | CREDENTIALS | REMADE
 
+# RFC 9110 §5.5: no server sends a value with control characters; ours would refuse the whole answer for it
+_UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_NAME: Final = re.compile(rb"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+
 SECRET_QUERY: Final = frozenset({"code", "subscription-key", "sig", "api-key"})
 
 
@@ -71,7 +76,11 @@ def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     """Upstream's headers as the client gets them; names become lower case, as ASGI asks for."""
     lowered = [(name.lower(), value) for name, value in headers]
     named = _named_by_connection(lowered)
-    return [(name, value) for name, value in lowered if name not in HOP_BY_HOP and name not in named]
+    return [
+        (name, value)
+        for name, value in lowered
+        if name not in HOP_BY_HOP and name not in named and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
+    ]
 
 
 def first(headers: RawHeaders, wanted: bytes) -> str | None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from aiohttp import ClientSession
 from fastapi import FastAPI, Request
+from opentelemetry import context
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -80,7 +81,12 @@ class ProxyApp(FastAPI):
             server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
             if getattr(server, "default_headers", None):
                 server.default_headers = []  # type: ignore[union-attr]
-        await super().__call__(scope, receive, send)
+        # a pipelined request is begun within the one before it, and would become a part of that one's trace
+        token = context.attach(context.Context())
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            context.detach(token)
 
 
 def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:

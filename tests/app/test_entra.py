@@ -4,7 +4,7 @@ import asyncio
 import base64
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -75,9 +75,12 @@ class Tokens:
     def __init__(self, host: KeyServer, session: ClientSession) -> None:
         self.host = host
         self.now = 0.0
-        self.entra = EntraTokens(TENANT, AUDIENCE, lambda: session, host.server.url, clock=lambda: self.now)
+        self.ahead = 0.0
+        self.entra = EntraTokens(
+            TENANT, AUDIENCE, lambda: session, host.server.url, lambda: self.now, lambda: time.time() + self.ahead
+        )
 
-    async def check(self, text: str) -> dict[str, str]:
+    async def check(self, text: str) -> Mapping[str, str]:
         return await self.entra.check(text)
 
     async def refused(self, text: str) -> str:
@@ -189,6 +192,32 @@ async def test_clocks_may_differ_by_a_minute(tokens: Tokens) -> None:
     assert await tokens.check(token(nbf=now + 30, iat=now + 30))
     assert "expired" in await tokens.refused(token(exp=now - 90))
     assert "not valid yet" in await tokens.refused(token(nbf=now + 90))
+
+
+async def test_a_token_is_checked_once(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that was found valid is remembered, as itself and for its own time; a bad one never."""
+    text, other, bad = token(), token(azp="app-8"), token(STRANGER)
+    decoded: list[str] = []
+    decode = jwt.decode
+    monkeypatch.setattr(
+        jwt, "decode", lambda text, *rest, **more: [decoded.append(text), decode(text, *rest, **more)][1]
+    )
+    for _ in range(3):
+        assert (await tokens.check(text))["app_id"] == "app-7"
+        assert (await tokens.check(other))["app_id"] == "app-8"
+        await tokens.refused(bad)
+    assert decoded == [text, other, bad, bad, bad]
+    tokens.ahead = 3600 + 61
+    await tokens.check(text)  # by the clock of this test it has expired; so it is checked again, by the real one
+    assert decoded[5:] == [text]
+
+
+async def test_not_everything_is_remembered(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many tokens come, memory is for some thousands, the latest."""
+    monkeypatch.setattr("app.entra.REMEMBERED", 3)
+    for number in range(5):
+        await tokens.check(token(azp=f"app-{number}"))
+    assert [checked.caller["app_id"] for checked in tokens.entra._checked.values()] == ["app-2", "app-3", "app-4"]
 
 
 async def test_one_fetch_serves_all(tokens: Tokens) -> None:
