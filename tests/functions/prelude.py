@@ -1,7 +1,7 @@
 """Runs in the worker before the app is loaded: lets a test see what is inside, and adds what fails on purpose.
 
 It logs a line `scope […]` with the keys of each scope that the app gets, `span {…}` for each span that has ended,
-and `opening` each time the lifespan is opened. Routes under /openai/fail raise before or in the middle of an
+and `opening` each time the lifespan is opened. Routes under /fail raise before or in the middle of an
 answer. OPENING in the environment names what happens when the lifespan is opened first: it `fails`, it `waits` for
 SIGUSR1, or the process gets SIGTERM.
 """
@@ -90,7 +90,7 @@ def disturbed(lifespan_context: Any, disturbance: str | None) -> Any:
 
 def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
     built = real_create_app(settings, [SpanLog(), *span_processors])
-    built.router.routes[:0] = [Route("/openai/fail", fail), Route("/openai/fail/midway", fail_midway)]
+    built.router.routes[:0] = [Route("/fail", fail), Route("/fail/midway", fail_midway)]
     built.router.lifespan_context = disturbed(built.router.lifespan_context, os.environ.get("OPENING"))
     return built
 

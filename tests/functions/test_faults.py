@@ -16,7 +16,7 @@ async def test_an_exception_leaves_the_connection_usable(
     """After an exception in the inner app the next call goes over the connection that the host has kept."""
     await chat.ask(client, upstream)
     connections = host.connections
-    async with client.get("/openai/fail") as answer:
+    async with client.get("/fail") as answer:
         assert answer.status == 500
         await answer.read()
     await chat.ask(client, upstream)
@@ -27,7 +27,7 @@ async def test_an_answer_that_fails_midway_is_cut(
     client: aiohttp.ClientSession, host: FunctionsHost, upstream: Upstream
 ) -> None:
     """An exception in the middle of an answer breaks it off, so nobody takes it for a whole one."""
-    async with client.get("/openai/fail/midway") as answer:
+    async with client.get("/fail/midway") as answer:
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()

@@ -64,7 +64,7 @@ async def test_no_key_is_written_anywhere(
     settings = {"PROXY_SPOOL_DIR": str(tmp_path), "PROXY_SHUTDOWN_SECONDS": str(PATIENCE)}
     async with new_host(**settings) as host, new_client(host) as client:
         await chat.ask(client, upstream, chat.in_trace(trace_id))
-        for path in ("/openai/fail", "/openai/fail/midway", "/elsewhere", "/health/live"):
+        for path in ("/fail", "/fail/midway", "/elsewhere", "/health/live"):
             async with client.get(path, params={"code": FUNCTION_KEY}) as answer:
                 with suppress(aiohttp.ClientPayloadError):
                     await answer.read()
@@ -72,7 +72,7 @@ async def test_no_key_is_written_anywhere(
         await host.worker.exit_code()
     written = "\n".join(host.worker.lines)
     assert "Received HTTP request for invocation" in written
-    assert "failed midway on purpose" in written
+    assert "RuntimeError" in written
     assert '"kind": "SERVER"' in written
     assert FUNCTION_KEY not in written
     records = "\n".join(str(event["body"]) for event in await asyncio.to_thread(hub.events))
