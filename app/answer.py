@@ -38,6 +38,8 @@ class AnswerReader:
         self._ok = ok
         self._decode = _decoder(encoding)
         self._body: _Events | _Whole | None = None
+        self.last_event_seen = False
+        """Whether a stream's own last event was among what was sent; known once closed."""
         if ok and "text/event-stream" in content_type:
             self._body = _Events(call, operation)
             if not operation.json_body:  # the request went by unread, and that it asked for a stream shows only here
@@ -63,7 +65,7 @@ class AnswerReader:
         call = self._call
         if self._body is not None:
             try:
-                self._body.close(whole)
+                self.last_event_seen = self._body.close(whole)
             except EventTooLarge:
                 self._give_up()
         if not self._ok:
@@ -103,12 +105,14 @@ class _Events:
         if self._call.first_token_ns is None or self._kept_bytes >= SCAN_BYTES or b'"error"' in piece:
             self._scan()
 
-    def close(self, whole: bool) -> None:
-        """Read what is left; raises EventTooLarge."""
+    def close(self, whole: bool) -> bool:
+        """Read what is left; True if the last event was there. Raises EventTooLarge."""
         self._scan()
         self._take(self._scanner.close())
-        if not self.finish() and whole:
+        ended = self.finish()
+        if not ended and whole:
             self._call.fail(Status.UPSTREAM_CUT, "stream_incomplete", "the stream ended before its last event")
+        return ended
 
     def finish(self) -> bool:
         """Write what the events said; True if the last of them was there."""
@@ -154,8 +158,8 @@ class _Whole:
         if self._size > self._limit:
             self._kept = [b"".join(self._kept)[-END_BYTES:]]
 
-    def close(self, whole: bool) -> None:
-        """Read what was kept."""
+    def close(self, whole: bool) -> bool:
+        """Read what was kept; False, since it has no events."""
         call, text = self._call, b"".join(self._kept)
         if self._size > self._limit:
             parsed: Json | None = _last_members(text)
@@ -171,6 +175,7 @@ class _Whole:
             self._operation.read_answer(parsed, call.answer)
         elif text and self._operation.json_body:
             call.fail(Status.UPSTREAM_ERROR, "invalid_json", "the answer is no JSON object")
+        return False
 
 
 def _note_failure(call: Call, error: object, code: str) -> None:

@@ -159,6 +159,9 @@ class Exchange:
                 self._answer.close()
             if self._response is not None:
                 self._response.close_reader()
+                if self._cutoff.reason is Reason.CLIENT_GONE and self._response.delivered:
+                    # OpenAI's clients hang up at the last event, without waiting for the end of the body
+                    self._call.status = Status.COMPLETED
             settling = self._settle()
             if settling is None:
                 self._span.finish()

@@ -44,6 +44,8 @@ class RelayedResponse:
         ]
         self.client_gone = False
         """Set to go on reading without sending, when upstream is to be drained."""
+        self.delivered = False
+        """Whether a stream's last event was among what was passed on; known once the reader is closed."""
         self.ended = False
         """Whether upstream's body came to its end."""
 
@@ -75,6 +77,7 @@ class RelayedResponse:
             return
         try:
             self._reader.close(self.ended)
+            self.delivered = self._reader.last_event_seen
         except Exception:
             log.exception("an answer could not be read to its end; its record will lack facts")
         self._reader = None

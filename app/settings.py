@@ -16,7 +16,6 @@ DEFAULT_CALLER_HEADERS = (
     "subscription_id=x-apim-subscription-id,product=x-apim-product,user_id=x-apim-user-id,"
     "app_id=x-apim-app-id,session_id=x-session-id"
 )
-NOT_YET: tuple[str, ...] = ()
 
 
 class SettingsError(ValueError):
@@ -95,9 +94,6 @@ class _Reader:
         self._faults: list[str] = []
 
     def read(self) -> Settings:
-        for name in NOT_YET:
-            if self._text(name):
-                self._fault(f"{name} is not supported by this version")
         if self._flag("OTEL_SDK_DISABLED"):
             self._fault("OTEL_SDK_DISABLED would lose every record, since records are made of spans")
         settings = Settings(

@@ -43,4 +43,5 @@ def open_session() -> ClientSession:
 async def _note_reuse(
     session: ClientSession, context: SimpleNamespace, connection: TraceConnectionReuseconnParams
 ) -> None:
-    context.trace_request_ctx.reused = True
+    if context.trace_request_ctx is not None:  # a request that does not want to know
+        context.trace_request_ctx.reused = True
