@@ -1,6 +1,6 @@
 """Runs in the worker before the app is loaded: lets a test see what is inside, and adds what fails on purpose.
 
-It logs a line `scope […]` with the keys of each scope that the app gets, `span {…}` for each span that has ended,
+It writes a line `scope […]` with the keys of each scope that the app gets, `span {…}` for each span that has ended,
 and `opening` each time the lifespan is opened. Routes under /fail raise before or in the middle of an
 answer. OPENING in the environment names what happens when the lifespan is opened first: it `fails`, it `waits` for
 SIGUSR1, or the process gets SIGTERM.
@@ -45,11 +45,11 @@ class SpanLog(SpanProcessor):
             "parent_id": format_span_id(span.parent.span_id) if span.parent else None,
             "attributes": dict(span.attributes or {}),
         }
-        log.info("span %s", json.dumps(line, default=str))
+        print("span", json.dumps(line, default=str), flush=True)  # the log has a limited rate
 
 
 async def call(self: ProxyApp, scope: Scope, receive: Receive, send: Send) -> None:
-    log.info("scope %s", json.dumps(sorted(scope)))
+    print("scope", json.dumps(sorted(scope)), flush=True)
     await real_call(self, scope, receive, send)
 
 
