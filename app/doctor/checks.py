@@ -1,5 +1,6 @@
 """Doctor: the checks, one after the other, as far as the ones before make sense of them."""
 
+import http.client
 import json
 import re
 import secrets
@@ -52,7 +53,7 @@ class Doctor:
             timeout=options.seconds,
             default_headers=other,
         )
-        hub = Listener(options.conn_str, options.hub) if options.conn_str else None
+        hub = self._listener()
         calls = []
         try:
             for name, make in (("call", self._whole), ("stream", self._streamed)):
@@ -61,18 +62,27 @@ class Doctor:
                 except openai.OpenAIError as fault:
                     self._report.fail(name, _reason(fault))
                     break  # what stops the one stops the other
-            if hub is None:
-                self._report.note("records", "not looked for: give --hub-conn-str to have them compared")
-            elif calls:
+            if hub is not None and calls:
                 self._records(hub, calls)
         finally:
             client.close()
             if hub is not None:
                 hub.close()
 
+    def _listener(self) -> Listener | None:
+        if not self._options.conn_str:
+            self._report.note("records", "not looked for: give --hub-conn-str to have them compared")
+            return None
+        try:
+            return Listener(self._options.conn_str, self._options.hub)
+        except (ValueError, KeyError):
+            self._report.fail("records", "not looked for: --hub-conn-str is no connection string that names a hub")
+            return None
+
     def _reachable(self) -> bool:
         try:
             status, body, seconds = self._get("/health/live")
+            ready, body, _ = self._get("/health/ready") if status == 200 else (0, b"", 0.0)
         except (OSError, ValueError) as fault:  # URLError is an OSError; ValueError: no URL at all
             self._report.fail("reachable", f"no connection: {getattr(fault, 'reason', None) or fault}")
             return False
@@ -82,15 +92,14 @@ class Doctor:
             )
             return True
         self._report.ok("reachable", f"/health/live answered in {milliseconds(seconds)}")
-        status, body, _ = self._get("/health/ready")
         try:
             records = json.loads(body)["records"]
             waiting = f"{records['backlog']} records wait, the oldest for {records['oldest_seconds']:.0f} s"
             lost = ", ".join(f"{count} {reason}" for reason, count in records["lost"].items())
         except (ValueError, KeyError, TypeError):
-            self._report.fail("ready", f"/health/ready answered {status}, and not as this proxy does")
+            self._report.fail("ready", f"/health/ready answered {ready}, and not as this proxy does")
             return True
-        (self._report.ok if status == 200 else self._report.fail)("ready", f"{status}: {waiting}")
+        (self._report.ok if ready == 200 else self._report.fail)("ready", f"{ready}: {waiting}")
         if lost:
             self._report.note("ready", f"records were lost since it started: {lost}")
         return True
@@ -120,6 +129,8 @@ class Doctor:
         except urllib.error.HTTPError as refusal:
             with refusal:
                 return refusal.code, refusal.read(), time.perf_counter() - start
+        except http.client.HTTPException as fault:
+            raise OSError(f"what answers does not speak HTTP ({type(fault).__name__})") from fault
 
     def _whole(self, client: "AzureOpenAI") -> Seen:
         seen, start = Seen(secrets.token_hex(16), stream=False), time.perf_counter()

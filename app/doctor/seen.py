@@ -1,5 +1,6 @@
 """Seen: one call as the client saw it."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,6 +9,8 @@ FASTEST: Final = 1000.0
 """Chunks a second; no model generates as many, and what was held somewhere comes faster."""
 TOGETHER_S: Final = 0.003
 """Chunks that follow each other faster came as one."""
+PAUSE_S: Final = 0.25
+"""As long, and no longer, chunks that came together may seem to have taken: a busy machine reads them with pauses."""
 
 
 @dataclass(slots=True)
@@ -24,9 +27,16 @@ class Seen:
 
     @property
     def held(self) -> bool:
-        """Whether its chunks came faster than they can have been generated."""
-        count = len(self.tokens_at)
-        return count > 1 and count - 1 > FASTEST * (self.tokens_at[-1] - self.tokens_at[0])
+        """Whether its chunks came faster than they can have been generated.
+
+        A few pauses between them do not speak against it where they are short beside the wait before the first.
+        """
+        gaps = sorted(later - earlier for earlier, later in itertools.pairwise(self.tokens_at))
+        if not gaps:
+            return False
+        within = sum(gaps)
+        but_for_pauses = gaps[len(gaps) * 3 // 4] < 1 / FASTEST and within <= min(PAUSE_S, self.tokens_at[0] / 8)
+        return len(gaps) > FASTEST * within or but_for_pauses
 
     @property
     def lots(self) -> int:

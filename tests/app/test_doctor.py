@@ -1,6 +1,7 @@
 """The doctor: what it says of a deployment that works, and of each way in which one does not."""
 
 import asyncio
+import functools
 import http.client
 import json
 import subprocess
@@ -69,8 +70,8 @@ def examine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-async def model(request: Request, reply: Reply) -> None:
-    """Answers as a model does that takes a hundredth of a second for a token."""
+async def model(request: Request, reply: Reply, seconds: float = 0.01) -> None:
+    """Answers as a model does that takes a hundredth of a second, or so many, for a token."""
     if request.method == "GET":
         await reply.json(b'{"data":[]}')
     elif not json.loads(request.body).get("stream"):
@@ -78,7 +79,7 @@ async def model(request: Request, reply: Reply) -> None:
     else:
         await reply.stream_head(**AZURE_HEADERS)
         for one in EVENTS:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(seconds)
             await reply.chunk(one)
         await reply.end()
 
@@ -135,7 +136,8 @@ def holding(url: str) -> Any:
 
 def test_a_gateway_that_holds_streams_back(upstream: Any, proxy: Any, broker: Broker, examine: Examine) -> None:
     """Chunks that come all at once are a failure, and the record tells on which side of the proxy they were held."""
-    gateway = upstream(holding(proxy(upstream(model).url).url))
+    slow = functools.partial(model, seconds=0.05)
+    gateway = upstream(holding(proxy(upstream(slow).url).url))
     found = examine(gateway.url, "--hub-conn-str", broker.conn_str)
     assert f"FAIL all {len(CONTENT)} chunks came at once" in found.of("one by one")
     assert 'buffer-response="false"' in found.of("one by one")
@@ -209,6 +211,27 @@ def test_nothing_at_the_address(examine: Examine) -> None:
     assert "refused" in found.of("reachable")
     assert found.status == 1
     assert examine("nonsense").status == 1
+
+
+def test_something_else_at_the_address(upstream: Any, examine: Examine) -> None:
+    """What does not speak HTTP is told from nothing at all; what does, and has no health page, may be a gateway."""
+
+    async def noise(request: Request, reply: Reply) -> None:
+        await reply.raw(b"SSH-2.0-planted\r\n\r\n")
+        reply.writer.close()
+
+    assert "does not speak HTTP" in examine(upstream(noise).url).of("reachable")
+    found = examine(upstream(lambda request, reply: reply.json(b"{}", 404)).url)
+    assert "note something answers" in found.of("reachable")
+    assert found.of("call").startswith("FAIL 404")
+
+
+@pytest.mark.parametrize("conn_str", ["nonsense", "Endpoint=sb://x.example/;SharedAccessKeyName=a;SharedAccessKey=b"])
+def test_a_connection_string_that_is_none(upstream: Any, proxy: Any, examine: Examine, conn_str: str) -> None:
+    """One that cannot be read, or names no hub, is said to be so before the calls, which are made all the same."""
+    found = examine(proxy(upstream(model).url).url, "--hub-conn-str", conn_str)
+    assert "FAIL not looked for" in found.of("records")
+    assert found.words("call") == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
@@ -325,6 +348,10 @@ def test_arrivals_are_judged() -> None:
     assert seen(tokens_at=[1.0, 1.001, 1.002, 1.010, 1.011, 2.0]).lots == 3
     assert seen(tokens_at=[5.0 + number / 2000 for number in range(50)]).held
     assert not seen(tokens_at=[5.0 + number / 500 for number in range(50)]).held
+    paused = [number / 2000 + 0.02 * (number // 10) for number in range(42)]
+    assert seen(tokens_at=[2.0 + at for at in paused]).held
+    assert not seen(tokens_at=[0.5 + at for at in paused]).held
+    assert not seen(tokens_at=[2.0 + at * 4 for at in paused]).held
     assert not seen(tokens_at=[]).held
     assert not seen(tokens_at=[1.0]).held
     assert generated_over(RECORD) == 0.5

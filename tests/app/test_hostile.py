@@ -241,8 +241,8 @@ def test_a_stream_in_chunks_of_one_byte(stage: Stage, hub: HubReader, end: bytes
 
 
 def test_a_stream_that_stops_for_a_moment_at_any_byte(stage: Stage, hub: HubReader) -> None:
-    """Wherever the last bytes of a stream are cut in two, the first part being there before the second is sent, the
-    client gets them all but for the event that was added."""
+    """Cut in two wherever it may matter in the last events, the first part being there before the second is sent, a
+    stream reaches the client in all its bytes but for the event that was added."""
     events = [one.replace(b"\n", b"\r\n") for one in STREAM_WITH_USAGE]
     stream, expected = b"".join(events), b"".join(events[:-2] + events[-1:])
     arrived = asyncio.Semaphore(0)
@@ -259,6 +259,8 @@ def test_a_stream_that_stops_for_a_moment_at_any_byte(stage: Stage, hub: HubRead
     different = []
     with client(stage.url) as caller:
         for at in range(len(b"".join(events[:-3])) - 20, len(stream)):
+            if at % 5 and b"\r" not in stream[at - 4 : at + 4] and b"finish" not in stream[at - 30 : at + 9]:
+                continue
             answer = caller.chat(stream=True, x_cut=str(at))
             received = (
                 answer.some()

@@ -1,5 +1,6 @@
 """Adoption: what a dead process left is taken over once, by one; what a living one has is left alone."""
 
+import fcntl
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from exporters.lock import DirectoryLock
 from exporters.segment import segment_name
 from tests.exporters.owner import Owner, a_line, adopted_by_next, child, segments, stored
 from tests.kit.hub import wait_until
@@ -147,6 +149,20 @@ def test_starting_while_others_look_costs_nothing(root: Path) -> None:
             thread.join()
     assert watcher.lost == {}
     assert list(root.iterdir()) == []
+
+
+def test_a_lock_that_went_meanwhile_guards_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its owner removed the file between our opening and our locking it: that is no lock of a dead process."""
+    dead = a_dead_one(root, "dead")
+    path, flock = dead.directory._lock.path, fcntl.flock
+
+    def overtaken(fd: int, operation: int) -> None:
+        path.unlink()
+        flock(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", overtaken)
+    assert DirectoryLock.take(path) is None
+    assert DirectoryLock.take(path) is None
 
 
 def test_what_is_older_goes_first(root: Path) -> None:

@@ -113,6 +113,8 @@ def test_what_is_removed_while_running_is_made_again(root: Path, gone: str) -> N
     owner = Owner(root)
     owner.spool.append(a_line("1"))
     owner.spool.append(a_line("2"))
+    owner.journal.begin("0", a_line("0"))
+    owner.journal.end("0")
     if gone == "lock":
         owner.path.with_suffix(".lock").unlink()
     else:

@@ -1,0 +1,180 @@
+"""langchain-openai's AzureChatOpenAI, unmodified, through the proxy to the simulator: what it sees and what is kept.
+
+It is imported by a fixture: that takes seconds, which tests that are not run should not cost.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from pydantic import BaseModel
+
+from tests.clients.conftest import Trace
+from tests.kit.hub import Record
+from tests.kit.proxy import KEY, ProxyProcess
+
+pytestmark = pytest.mark.heavy
+
+MODEL = "gpt-4.1-mini"
+DATED = "gpt-4.1-mini-2025-04-14"
+
+type Model = Callable[..., Any]
+
+
+@pytest.fixture
+def model(running: ProxyProcess, trace: Trace, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """Make an AzureChatOpenAI whose calls go through the proxy, in the test's trace."""
+    from langchain_openai import AzureChatOpenAI
+
+    monkeypatch.setenv("LANGSMITH_TRACING", "false")
+
+    def make(headers: dict[str, str] | None = None, **more: Any) -> Any:
+        return AzureChatOpenAI(
+            azure_endpoint=running.url,
+            azure_deployment=MODEL,
+            api_version="2024-10-21",
+            api_key=KEY,
+            max_retries=0,
+            default_headers={"traceparent": trace.parent, **(headers or {})},
+            **more,
+        )
+
+    return make
+
+
+class Place(BaseModel):
+    """What the model is to fill in."""
+
+    name: str
+    height: int
+
+
+def weather(city: str) -> str:
+    """Tells the weather."""
+    return f"sunny in {city}"
+
+
+def usage(message: Any) -> tuple[int, int, int]:
+    counts = message.usage_metadata
+    return counts["input_tokens"], counts["output_tokens"], counts["total_tokens"]
+
+
+def recorded_usage(record: Record) -> tuple[int, int, int]:
+    counts = record["usage"]
+    return counts["prompt_tokens"], counts["completion_tokens"], counts["total_tokens"]
+
+
+def recorded_calls(message: Any) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(call["id"], call["name"], call["args"]) for call in message.tool_calls]
+
+
+def calls_of(record: Record) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(call["id"], call["name"], json.loads(call["arguments"])) for call in record["tool_calls"]]
+
+
+def test_invoke(model: Model, trace: Trace) -> None:
+    """The message that LangChain gets is what is recorded: text, usage, model, id and finish reason."""
+    message = model(temperature=0.5).invoke([("system", "Be brief."), ("human", "What is a trace? ✨")])
+    record = trace.record()
+    assert message.content
+    assert record["content"] == message.content
+    assert recorded_usage(record) == usage(message)
+    assert (record["type"], record["status"], record["deployment"]) == ("completion", "completed", MODEL)
+    told = message.response_metadata
+    assert (record["model"], record["finish_reasons"]) == (told["model_name"], [told["finish_reason"]])
+    assert record["model"] == DATED
+    assert record["response_id"] == told["id"]
+    assert record["prompt"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is a trace? ✨"},
+    ]
+
+
+@pytest.mark.parametrize("stream_usage", [True, False])
+def test_stream(model: Model, trace: Trace, stream_usage: bool) -> None:
+    """Chunks join to the recorded text. The record has the usage, and LangChain only where it asked for it."""
+    chunks = list(model(stream_usage=stream_usage).stream("What is latency?"))
+    whole = sum(chunks[1:], chunks[0])
+    record = trace.record()
+    assert len(chunks) > 5
+    assert record["content"] == whole.content != ""
+    assert (record["type"], record["status"], record["usage_source"]) == ("stream_completion", "completed", "reported")
+    if stream_usage:
+        assert recorded_usage(record) == usage(whole)
+    else:
+        assert whole.usage_metadata is None
+
+
+def test_astream(model: Model, trace: Trace) -> None:
+    """The same without a thread."""
+
+    async def stream() -> list[str]:
+        async with httpx.AsyncClient() as client:
+            asked = model(http_async_client=client)
+            return [chunk.content async for chunk in asked.astream("What is latency?")]
+
+    pieces = asyncio.run(stream())
+    assert trace.record()["content"] == "".join(pieces) != ""
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_tools(model: Model, trace: Trace, streamed: bool) -> None:
+    """Two tool calls at once, whole or streamed, are recorded as LangChain puts them together."""
+    bound = model().bind_tools([weather])
+    if streamed:
+        chunks = list(bound.stream("Weather in two places? [parallel]"))
+        message = sum(chunks[1:], chunks[0])
+    else:
+        message = bound.invoke("Weather in two places? [parallel]")
+    record = trace.record()
+    assert len(message.tool_calls) == 2
+    assert calls_of(record) == recorded_calls(message)
+    assert (record["content"], record["finish_reasons"]) == ("", ["tool_calls"])
+
+
+def test_an_agents_loop(model: Model, trace: Trace) -> None:
+    """Model, tool, model: two records in one trace, the second with the tool's answer in its prompt."""
+    from langchain_core.messages import HumanMessage, ToolMessage
+
+    bound, asked = model().bind_tools([weather]), HumanMessage("Weather?")
+    wanted = bound.invoke([asked])
+    (call,) = wanted.tool_calls
+    answer = bound.invoke([asked, wanted, ToolMessage(weather(**call["args"]), tool_call_id=call["id"])])
+    first, second = trace.records(2)
+    assert calls_of(first) == recorded_calls(wanted)
+    assert [message["role"] for message in second["prompt"]] == ["user", "assistant", "tool"]
+    assert second["prompt"][-1]["content"] == "sunny in Sweden Central"
+    assert second["content"] == answer.content != ""
+
+
+@pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+def test_structured_output(model: Model, trace: Trace, method: str) -> None:
+    """`with_structured_output` gets its object; the record holds what it was made of."""
+    place = model().with_structured_output(Place, method=method).invoke("A place")
+    record = trace.record()
+    assert isinstance(place, Place)
+    said = record["content"] if method == "json_schema" else record["tool_calls"][0]["arguments"]
+    assert Place.model_validate_json(said) == place
+
+
+def test_batch(model: Model, trace: Trace) -> None:
+    """A batch is as many calls, each with its record."""
+    prompts = [f"Number {number}" for number in range(5)]
+    messages = model().batch(prompts)
+    records = trace.records(5)
+    assert {record["prompt"][0]["content"]: record["content"] for record in records} == {
+        prompt: message.content for prompt, message in zip(prompts, messages, strict=True)
+    }
+
+
+def test_errors(model: Model, trace: Trace) -> None:
+    """An error of upstream's is the SDK's own, with its trace, and is recorded."""
+    with pytest.raises(openai.RateLimitError) as limited:
+        model({"x-simulate": "429; retry-after-ms=1500"}).invoke("Hello")
+    assert limited.value.response.headers["x-trace-id"] == trace.id
+    assert limited.value.response.headers["retry-after-ms"] == "1500"
+    assert trace.record()["http_status"] == 429
