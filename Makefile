@@ -35,12 +35,14 @@ format: $(READY) ## put the code in form
 lock: $(READY) ## pin anew what requirements*.in name
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-analytics.in -o requirements-analytics.txt
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(READY): requirements.txt requirements-dev.txt | $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+$(READY): requirements.txt requirements-dev.txt requirements-analytics.txt | $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt -r requirements-dev.txt \
+	  -r requirements-analytics.txt
 	@touch $@
 
 # Python 3.13 from PATH, from pyenv, or by uv; a pyenv shim on PATH may exist and still not run.

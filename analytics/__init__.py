@@ -1,0 +1,1 @@
+"""The records in use: from the hub into a table of Parquet files, and questions to that table."""

@@ -1,0 +1,96 @@
+"""From an event's body to a row: every field has its place, nothing newer is lost, and what is no record says why."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from analytics.columns import COLUMNS, SCHEMA
+from analytics.readme import README, filled
+from analytics.rows import NotARecord, parse, table_of
+from tests.analytics.kit import START, line, record
+from tests.kit.hub import SCHEMA as RECORD_SCHEMA
+
+
+def row(**more: Any) -> dict[str, Any]:
+    (found,) = table_of([parse(line(1, **more))]).to_pylist()
+    return found
+
+
+def test_a_record_becomes_a_flat_row() -> None:
+    """Usage and caller have columns of their own, moments are UTC, and what is unknown is '' or null."""
+    usage = {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 3}}
+    found = row(usage=usage, error={"code": "timeout", "message": "late"}, api_version=None)
+    assert found["timestamp"] == START
+    assert found["started_at"] == START - timedelta(seconds=2)
+    assert (found["prompt_tokens"], found["completion_tokens"], found["cached_tokens"]) == (7, None, 3)
+    assert (found["subscription_id"], found["user_id"], found["app_id"]) == ("team-a", "ann", "")
+    assert (found["error_code"], found["error_message"], found["api_version"]) == ("timeout", "late", "")
+    assert json.loads(found["prompt"]) == [{"role": "user", "content": "prompt 1"}]
+    assert (found["finish_reasons"], found["tool_calls"], found["more"]) == ("stop", "", "")
+    assert (found["content_captured"], found["truncated"]) == (True, False)
+
+
+def test_details_of_the_responses_api_are_the_same_columns() -> None:
+    """Whatever upstream calls them, cached and reasoning tokens have one column each."""
+    details = {"input_tokens_details": {"cached_tokens": 5}, "output_tokens_details": {"reasoning_tokens": 9}}
+    found = row(usage={"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 18, **details})
+    assert (found["cached_tokens"], found["reasoning_tokens"]) == (5, 9)
+
+
+def test_every_field_of_the_schema_has_a_column() -> None:
+    """No field that the record's schema names ends in `more`."""
+    taken = {path[0] for column in COLUMNS for path in column.paths}
+    assert RECORD_SCHEMA.schema["properties"].keys() <= taken
+
+
+def test_what_is_newer_is_kept() -> None:
+    """A field that no column takes, and a caller's field of the operator's own, are in `more`."""
+    found = row(weather="fine", caller={"subscription_id": "team-a", "cost_center": "12"})
+    assert json.loads(found["more"]) == {"weather": "fine", "caller": {"cost_center": "12"}}
+
+
+def test_only_the_fixed_fields_are_needed() -> None:
+    """A record with nothing but the fixed fields is a row; two of the same bytes have the same id."""
+    fixed = ("type", "content", "usage", "model", "prompt", "region", "latency_ms", "timestamp")
+    body = json.dumps({name: value for name, value in record(1).items() if name in fixed}).encode()
+    first, second = parse(body), parse(body)
+    assert first["id"] == second["id"] != parse(body.replace(b"answer", b"other "))["id"]
+    (found,) = table_of([first]).to_pylist()
+    assert (found["started_at"], found["status"], found["stream"]) == (None, "", False)
+
+
+def test_texts_that_no_text_can_hold_are_kept_in_part() -> None:
+    """A lone surrogate in a prompt, which JSON allows, becomes a replacement instead of an event set aside."""
+    found = table_of([parse(line(1).replace(b"prompt 1", b"\\ud800!"))]).to_pylist()[0]
+    assert json.loads(found["prompt"])[0]["content"] == "?!"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "no JSON"),
+        (b"[]", "no JSON object"),
+        (b"{}", "without type"),
+        (b"[" * 200_000, "no JSON"),
+        (line(1, usage="none"), "usage is no dict"),
+        (line(1, caller="ann"), "caller or error is no object"),
+        (line(1, timestamp="yesterday"), "yesterday"),
+        (line(1, http_status="ok"), "ok"),
+        (line(1, attempts=2**64), "int"),
+        (line(1, finish_reasons=3), "iterable"),
+        (line(1, usage={"prompt_tokens": 1, "prompt_tokens_details": "x"}), "str"),
+    ],
+)
+def test_what_is_no_record_says_why(body: bytes, reason: str) -> None:
+    """An event that cannot be a row is told with a reason, whatever is wrong with it."""
+    with pytest.raises(NotARecord, match=reason):
+        table_of([parse(body)])
+
+
+def test_the_columns_are_told() -> None:
+    """README.md lists the columns as they are, and the names of the schema are theirs."""
+    assert filled(README.read_text()) == README.read_text(), "run python -m analytics.readme"
+    assert SCHEMA.names == [column.name for column in COLUMNS]
+    assert table_of([]).schema == SCHEMA
