@@ -137,13 +137,13 @@ class Delivery:
             return {}
 
 
-def is_refused_for_ever(fault: Exception) -> bool:
+def is_refused_for_ever(fault: BaseException) -> bool:
     """Whether the hub refused what was sent, and not just now."""
     error = fault.error if isinstance(fault, EventHubError) else None
     return error == TOO_LARGE or (isinstance(fault, EventDataSendError) and error in REFUSED_FOR_EVER)
 
 
-def is_busy(fault: Exception) -> bool:
+def is_busy(fault: BaseException) -> bool:
     """Whether the hub asked for less."""
     return "server-busy" in str(getattr(fault, "error", "")) or "server-busy" in str(fault) or "50002" in str(fault)
 

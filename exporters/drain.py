@@ -55,17 +55,20 @@ class Drain:
         while True:
             stopping = self._stopping
             try:
-                self._spool.seal(0.0 if stopping else self._pace.linger)
-                if stopping and blobs and self.failures:
-                    return
-                segment = self._spool.claim()
+                if stopping:
+                    self._spool.seal()
+                    if blobs and self.failures:
+                        return
+                segment = self._next()
                 if segment is not None:
                     await self._deliver(segment)
                 elif stopping:
                     return
                 else:
                     await self._rest(self._pace.linger)
-            except Exception as fault:  # whatever it is: the records stay, and it is tried again
+            except (Exception, asyncio.CancelledError) as fault:  # whatever it is: the records stay, it is tried again
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise  # the end of a stop; a task of the client's own that was cancelled ends nothing here
                 if self._stopping and blobs:
                     return
                 await self._failed(fault)
@@ -88,6 +91,15 @@ class Drain:
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             await delivery.close()
+
+    def _next(self) -> Segment | None:
+        """The next segment; the open one is sealed for its age only when no other waits, since a hub that was away for
+        long is not to find thousands of small ones."""
+        segment = self._spool.claim()
+        if segment is None:
+            self._spool.seal(self._pace.linger)
+            segment = self._spool.claim()
+        return segment
 
     async def _deliver(self, segment: Segment) -> None:
         """Send a segment and have it removed; or give it back and raise."""
@@ -154,7 +166,7 @@ class Drain:
         self.sent += records
         self.last_success = time.time()
 
-    async def _failed(self, fault: Exception) -> None:
+    async def _failed(self, fault: BaseException) -> None:
         await self.close()
         if is_refused_for_ever(fault):
             if self._limit is None:

@@ -10,6 +10,8 @@ class Pace:
 
     linger: float = 0.2
     """Records that come within this time of each other go out together."""
+    sync_every: float = 1.0
+    """Between two fsyncs of what was appended meanwhile: what a power cut can take."""
     look_every: float = 5.0
     """Between two looks for what dead processes left."""
     look_for_parked_every: float = 60.0

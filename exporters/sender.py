@@ -142,6 +142,9 @@ class Sender:
     def _chores(self, parking: Parking | None) -> list[Coroutine[None, None, None]]:
         """What goes on beside the sending, which may hang."""
 
+        async def sync() -> None:
+            self._spool.sync()
+
         async def look() -> None:
             self._adopt()
 
@@ -149,7 +152,7 @@ class Sender:
             if parking and not self._drain.failures:  # what is safe there need not come here to wait
                 await parking.take_in()
 
-        chores = [(look, self._pace.look_every)]
+        chores = [(sync, self._pace.sync_every), (look, self._pace.look_every)]
         if parking:
             chores.append((take_in, self._pace.look_for_parked_every))
         return [again_and_again(chore, seconds) for chore, seconds in chores]

@@ -2,7 +2,7 @@
 
 What it promises:
   1. `append` returns True only when the whole record has been written to its file: kill -9 loses nothing after it.
-     (The file is fsynced when it is sealed, at most a second later; until then a power cut can take it.)
+     (It is fsynced by `sync`, which the sender calls every second; until then a power cut can take it.)
   2. A segment leaves the disk only by `acknowledge`. Segments are claimed in the order in which they were begun.
   3. Each process writes to a directory of its own, under a lock that dies with it; see `exporters.adoption` for
      what becomes of a dead one's. A torn last line, of a record that was never promised, is dropped and counted.
@@ -72,6 +72,9 @@ class Spool:
         self._claimed: Segment | None = None
         self._in_hand = False
         self._unsynced: dict[Path, int] = {}
+        """Sealed segments, and their files, which stay open until they are synced."""
+        self._synced_bytes = 0
+        """Of the open segment."""
         self._bytes = 0
         self._records = 0
         self._counter = 0
@@ -94,6 +97,20 @@ class Spool:
         with self._guard:
             if self._open and not 0 <= self._clock_ns() - self._open.created_ns < older_than_s * 1e9:
                 self._seal()
+
+    def sync(self) -> None:
+        """Bring to disk all that was appended. Blocks for as long as the disk takes: not for a thread that serves.
+
+        While the hub is away nothing is claimed, and each sealed segment would keep its file open. Raises OSError when
+        too many are.
+        """
+        with self._guard:
+            opened = -1
+            if self._open and self._open.size > self._synced_bytes:
+                opened, self._synced_bytes = os.dup(self._fd), self._open.size
+            unsynced, self._unsynced = [*self._unsynced.values(), opened], {}
+        for fd in unsynced:
+            _sync_and_close(fd)
 
     def claim(self) -> Segment | None:
         """The oldest sealed segment, synced to disk; claimed until acknowledged or given back, one at a time."""
@@ -161,9 +178,7 @@ class Spool:
             if self._open:
                 self._seal()
             self._closed = True
-            unsynced, self._unsynced = list(self._unsynced.values()), {}
-        for fd in unsynced:
-            _sync_and_close(fd)
+        self.sync()
 
     def _append(self, line: bytes) -> str | None:
         """The reason why the record was not kept, None if it was."""
@@ -194,7 +209,7 @@ class Spool:
         while is_taken(path := directory / (segment_name(self._newest_ns, self._counter) + OPEN)):
             self._counter += 1
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        self._open = Segment(path, 0, 0)
+        self._open, self._synced_bytes = Segment(path, 0, 0), 0
         return self._open
 
     def _seal(self) -> None:

@@ -78,6 +78,12 @@ def segments(root: Path) -> list[Path]:
     return sorted(filter(is_segment, root.glob("*/*")), key=lambda path: path.name)
 
 
+def open_files(root: Path) -> list[Path]:
+    """The segments that this process has open."""
+    files = [Path(file).resolve() for file in Path("/proc/self/fd").iterdir()]
+    return [path for path in segments(root) if path in files]
+
+
 def stored(root: Path) -> Counter[bytes]:
     """Every whole record in any directory, and how often it is there."""
     found: Counter[bytes] = Counter()

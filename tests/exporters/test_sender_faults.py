@@ -8,6 +8,7 @@ import pytest
 
 from exporters.pace import Pace
 from tests.exporters.conftest import StartLine
+from tests.exporters.owner import open_files, segments
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, IMPATIENT, HubInReach, Recorded, number_of, record_line
 from tests.kit.hub import wait_until
 
@@ -122,6 +123,23 @@ def test_a_hub_frozen_in_the_middle_of_a_backlog(own_hub: HubInReach, line: Star
     assert own_hub.numbers() == list(range(900))
     arrived = [number_of(record) for record in own_hub.records()]
     assert all(arrived.count(number) == 1 for number in range(acknowledged))
+
+
+def test_what_waits_is_safe_and_costs_no_open_files(own_hub: HubInReach, line: StartLine) -> None:
+    """While the hub is away what comes is brought to disk all the same, into few segments, and none is kept open."""
+    running = line(replace(FAST, sync_every=0.05))
+    own_hub.kill()
+    for _ in range(50):
+        running.append(1)
+    wait_until(lambda: running.failures >= 1 and open_files(running.directory) == [])
+    failures = running.failures
+    for number in range(50, 80):
+        assert running.spool.append(record_line(number))
+    wait_until(lambda: running.failures >= failures + 5)
+    assert len(segments(running.directory)) == 51
+    own_hub.restart()
+    running.wait_sent()
+    assert own_hub.numbers() == list(range(80))
 
 
 def test_a_busy_hub_is_left_alone_for_four_seconds(own_hub: HubInReach, line: StartLine) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.exporters.owner import Owner, a_line, adopted_by_next, child, segments, stored
+from tests.exporters.owner import Owner, a_line, adopted_by_next, child, open_files, segments, stored
 from tests.kit.hub import wait_until
 
 
@@ -125,10 +125,10 @@ def test_segments_are_sealed_by_size_and_by_age(root: Path) -> None:
     assert len(spool.claim().lines()[0]) == 3
     assert spool.claim() is None
     spool.append(a_line("3"))
-    for age, open_files in ((0.0, 1), (0.999, 1), (1.0, 0)):
+    for age, still_open in ((0.0, 1), (0.999, 1), (1.0, 0)):
         clock.now = _Clock.now + int(age * 1e9)
         spool.seal(1.0)
-        assert len(list(root.rglob("*.open"))) == open_files
+        assert len(list(root.rglob("*.open"))) == still_open
     for number in (4, 5):
         clock.now -= 3600 * 10**9
         spool.append(a_line(str(number)))
@@ -174,16 +174,25 @@ def test_what_was_given_back_is_the_next_whatever_came_in(root: Path) -> None:
     owner.close()
 
 
-def test_a_segment_is_on_the_disk_before_it_is_claimed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A sealed segment is fsynced, and by the thread that claims it: an append never waits for the disk."""
-    synced: list[tuple[int, int]] = []
+type Synced = list[tuple[int, int]]
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> Synced:
+    """What is fsynced from now on, by inode, and by which thread."""
+    found: Synced = []
     fsync = os.fsync
 
     def watched(fd: int) -> None:
-        synced.append((os.fstat(fd).st_ino, threading.get_ident()))
+        found.append((os.fstat(fd).st_ino, threading.get_ident()))
         fsync(fd)
 
     monkeypatch.setattr(os, "fsync", watched)
+    return found
+
+
+def test_a_segment_is_on_the_disk_before_it_is_claimed(root: Path, synced: Synced) -> None:
+    """A sealed segment is fsynced, and by the thread that claims it: an append never waits for the disk."""
     owner = Owner(root, segment_bytes=1)
     adding = threading.Thread(target=owner.spool.append, args=(a_line("1"),))
     adding.start()
@@ -191,6 +200,22 @@ def test_a_segment_is_on_the_disk_before_it_is_claimed(root: Path, monkeypatch: 
     assert synced == []
     segment = owner.spool.claim()
     assert synced == [(segment.path.stat().st_ino, threading.get_ident())]
+    owner.close()
+
+
+def test_what_waits_is_on_the_disk_too(root: Path, synced: Synced) -> None:
+    """`sync` fsyncs every segment that has something new, also the open one, and keeps no sealed one's file open."""
+    owner = Owner(root, segment_bytes=100)
+    for line in (b"x" * 200, b"x" * 200, b"x"):
+        assert owner.spool.append(line)
+    assert len(open_files(root)) == 3
+    for _ in range(2):
+        owner.spool.sync()
+    assert owner.spool.append(b"x")
+    owner.spool.sync()
+    first, second, opened = (path.stat().st_ino for path in segments(root))
+    assert [inode for inode, _ in synced] == [first, second, opened, opened]
+    assert open_files(root) == segments(root)[2:]
     owner.close()
 
 
