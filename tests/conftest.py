@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit.azure import Trace, simulator
 from tests.kit.hub import Broker, HubReader
 from tests.kit.proxy import KEY, ProxyProcess, ProxyThread, closing_all
 from tests.kit.upstream import Script, ScriptedUpstream
@@ -45,6 +46,19 @@ def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
         server.__exit__()
     for server in started:
         assert not server.failures, server.failures
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[str]:
+    """The simulator of Azure OpenAI, for what needs more of it than a script."""
+    with simulator() as url:
+        yield url
+
+
+@pytest.fixture
+def trace(hub: HubReader) -> Trace:
+    """A trace to begin a call with, by which its record is found."""
+    return Trace(hub)
 
 
 def environ(upstream_url: str, conn_str: str, spool: Path, **more: str) -> dict[str, str]:

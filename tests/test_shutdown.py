@@ -16,8 +16,9 @@ from exporters.blob import BlobAddress
 from tests.kit.azurite import address, azurite, container, names  # noqa: F401  fixtures
 from tests.kit.hub import Broker, Record, wait_until
 from tests.kit.proxy import ProxyProcess
+from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import CHAT, DONE, STREAM, TEXT, chat_body, chat_json, client, delta
+from tests.kit.wire import CHAT, DONE, STREAM, TEXT, chat_body, client, delta
 
 SHUTDOWN_SECONDS = 3.0
 A_LITTLE = 5.0  # on top of PROXY_SHUTDOWN_SECONDS: 15 s in all at the default of 10
@@ -66,10 +67,6 @@ def calls(running: ProxyProcess, count: int) -> set[str]:
             answer.read()
             traces.add(answer.trace_id)
     return traces
-
-
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json())
 
 
 def told_to_end(running: ProxyProcess, number: signal.Signals = signal.SIGTERM) -> None:

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from app.operations import Chat
 from otel import attributes as a
 from otel.call import Answer, Choice, ToolCall, Usage
-from tests.kit.hub import HubReader
-from tests.kit.wire import CHUNK, SAFE, client, delta, event
+from tests.kit.wire import CHUNK, SAFE
 
 CHAT = Chat()
 
@@ -242,13 +241,17 @@ KEYS = st.sampled_from(
     finish_reason prompt_tokens total_tokens completion_tokens_details prompt_filter_results content_filter_results
     hate filtered messages stream stop temperature seed n max_tokens service_tier""".split()  # noqa: SIM905
 )
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(2**70) | st.floats() | st.text(max_size=4),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
     max_leaves=8,
 )
+
 OBJECTS = st.dictionaries(KEYS, ANYTHING, max_size=6)
+
 CHOICES = st.lists(st.dictionaries(KEYS, OBJECTS | ANYTHING, max_size=4), max_size=2)
+
 BODIES = OBJECTS | st.builds(lambda body, choices: {**body, "choices": choices}, OBJECTS, CHOICES)
 
 
@@ -272,40 +275,3 @@ def test_no_answer_fails(bodies: list[dict[str, Any]]) -> None:
             assert isinstance(choice.content + choice.refusal + choice.reasoning, str)
             assert all(isinstance(call.name + call.arguments, str) for call in choice.tool_calls)
         assert answer.usage is None or answer.usage.prompt_tokens in range(2**63)
-
-
-@pytest.mark.parametrize("streamed", [False, True])
-def test_a_text_that_is_no_unicode_reaches_client_and_record(
-    upstream: Any, proxy: Any, hub: HubReader, streamed: bool
-) -> None:
-    """A lone surrogate, valid in JSON as an escape, in every text of an answer: the bytes arrive, the record too."""
-    bad = "\ud800"
-    call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": bad}}
-    said = {"content": bad, "tool_calls": [call]}
-    verdict = {"hate": {"severity": bad}}
-    choice = {"index": 0, "finish_reason": bad, "message": said, "content_filter_results": verdict}
-    parts = [
-        event(
-            json.dumps({"choices": [{**choice, "delta": said}], "model": "m", "error": {"message": bad, "code": bad}})
-        ),
-        delta({}, "stop", index=1),
-        event("[DONE]"),
-    ]
-    body = json.dumps({"choices": [choice, {**choice, "index": 1}], "model": "m"}).encode()
-
-    async def script(request: Any, reply: Any) -> None:
-        if not streamed:
-            await reply.json(body)
-            return
-        await reply.stream_head()
-        for part in parts:
-            await reply.chunk(part)
-        await reply.end()
-
-    server = upstream(script)
-    with client(proxy(server.url).url) as caller:
-        answer = caller.chat(stream=streamed)
-        assert answer.read() == (b"".join(parts) if streamed else body)
-    record = hub.record(answer.trace_id)
-    assert record["tool_calls"][0]["id"] == "call_1"
-    assert record["http_status"] == 200

@@ -14,6 +14,7 @@ import pytest
 from tests.app.stage import Stage
 from tests.kit.hub import Broker, HubReader, wait_until
 from tests.kit.proxy import KEY, ProxyThread
+from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, ROLE, STREAM, chat_body, chat_json, client, delta
 
@@ -46,10 +47,6 @@ def answers(connection: socket.socket, count: int) -> list[tuple[http.client.HTT
         response.begin()
         taken.append((response, response.read()))
     return taken
-
-
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json())
 
 
 def test_a_connection_that_upstream_closed_between_calls_is_not_used(stage: Stage) -> None:

@@ -16,16 +16,13 @@ import pytest
 from tests.app.stage import Stage
 from tests.kit.hub import Broker, HubReader
 from tests.kit.proxy import ProxyProcess
+from tests.kit.scripts import answering, streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, DONE, ROLE, STOP, TEXT, USAGE, Client, chat_body, chat_json, client, delta, event
 
 MB = 1 << 20
 FILES = "/openai/files?api-version=2024-10-21"
 STREAMED = chat_body(stream=True, stream_options={"include_usage": True})
-
-
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json())
 
 
 class Memory:
@@ -114,13 +111,7 @@ def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader)
     stream = [ROLE, *(delta({"content": word}) for word in words), STOP, event({"choices": [], "usage": USAGE}), DONE]
     text = "".join(words)
 
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        for one in stream:
-            await reply.chunk(one)
-        await reply.end()
-
-    stage.play(script)
+    stage.play(streaming(stream))
     memory = Memory(stage.proxy.pid)
     answer = caller.send("POST", CHAT, STREAMED)
     digest, growth = hashlib.sha256(), []

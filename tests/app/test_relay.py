@@ -2,14 +2,12 @@
 
 import asyncio
 import concurrent.futures
-import http.client
-import json
-import socket
 from typing import Any
 
 import pytest
 
-from tests.kit.hub import HubReader, wait_until
+from tests.kit.hub import HubReader
+from tests.kit.scripts import answering, streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import (
     AZURE_HEADERS,
@@ -23,22 +21,7 @@ from tests.kit.wire import (
     chat_body,
     chat_json,
     client,
-    delta,
 )
-
-
-def streaming(events: list[bytes]) -> Any:
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head(**AZURE_HEADERS)
-        for one in events:
-            await reply.chunk(one)
-        await reply.end()
-
-    return script
-
-
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json(), headers=AZURE_HEADERS)
 
 
 def test_a_json_answer_arrives_as_it_was_sent_and_leaves_a_record(upstream: Any, proxy: Any, hub: HubReader) -> None:
@@ -199,196 +182,6 @@ def test_a_get_without_a_body_passes_through(upstream: Any, proxy: Any, hub: Hub
     ]
     assert all(seen.body == b"" for seen in server.seen)
     assert all(seen.header("content-length") is None for seen in server.seen[:2])
-
-
-def test_an_upstream_error_passes_and_is_recorded(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """An error of upstream's is the client's to see, and the record names it."""
-    body = b'{"error":{"code":"429","message":"Rate limit is exceeded."}}'
-    server = upstream(lambda request, reply: reply.json(body, 429, {"retry-after": "7", "retry-after-ms": "6800"}))
-    with client(proxy(server.url).url) as caller:
-        answer = caller.chat(stream=True)
-        assert (answer.status, answer.read()) == (429, body)
-        assert answer.header("retry-after-ms") == "6800"
-    record = hub.record(answer.trace_id)
-    assert record["status"] == "upstream_error"
-    assert record["http_status"] == 429
-    assert record["error"] == {"code": "429", "message": "Rate limit is exceeded."}
-    assert record["type"] == "stream_completion"
-    assert record["model"] == "chat-deployment"
-
-
-def test_a_stream_that_breaks_off_breaks_off_for_the_client(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A reset in mid-stream shows as a broken answer, nothing added; the record holds what came."""
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        for one in STREAM[:5]:
-            await reply.chunk(one)
-        await asyncio.sleep(0.1)  # let it arrive: a reset discards what is still on its way
-        reply.reset()
-
-    server = upstream(script)
-    with client(proxy(server.url).url) as caller:
-        answer = caller.chat(stream=True)
-        with pytest.raises(http.client.IncompleteRead) as broken:
-            answer.read()
-        assert broken.value.partial == b"".join(STREAM[:5])
-    record = hub.record(answer.trace_id)
-    assert record["status"] == "upstream_cut"
-    assert record["content"] == "Why did the"
-    assert record["usage_source"] == "estimated"
-
-
-def test_a_stream_without_its_last_event_was_cut(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A stream that ends without [DONE] passes unchanged, and is recorded as cut."""
-    server = upstream(streaming(STREAM[:-1]))
-    with client(proxy(server.url).url) as caller:
-        answer = caller.chat(stream=True)
-        assert answer.read() == b"".join(STREAM[:-1])
-    assert hub.record(answer.trace_id)["status"] == "upstream_cut"
-
-
-def test_an_unreachable_upstream_is_a_502(proxy: Any, hub: HubReader) -> None:
-    """No connection: an OpenAI-shaped 502 that names no address, with a record."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        port = unused.getsockname()[1]
-    with client(proxy(f"http://127.0.0.1:{port}").url) as caller:
-        answer = caller.chat()
-        error = json.loads(answer.read())["error"]
-    assert answer.status == 502
-    assert error["code"] == "upstream_unreachable"
-    assert set(error) == {"message", "type", "code", "param"}
-    assert str(port) not in error["message"]
-    record = hub.record(answer.trace_id)
-    assert (record["status"], record.get("http_status")) == ("upstream_error", None)
-    assert record["prompt"] == PROMPT
-
-
-def test_a_silent_upstream_is_a_504(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """No answer within PROXY_MAX_SECONDS: a 504 with a record; upstream's connection is closed."""
-    closed = asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.hung_up()
-        closed.set()
-
-    server = upstream(script)
-    with client(proxy(server.url, PROXY_MAX_SECONDS="0.3").url) as caller:
-        answer = caller.chat()
-        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (504, "upstream_timeout")
-    assert hub.record(answer.trace_id)["status"] == "upstream_error"
-    wait_until(closed.is_set)
-
-
-def test_a_stream_past_its_time_is_cut(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A stream that runs past PROXY_MAX_SECONDS is cut, for client and upstream alike."""
-    closed = asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        await reply.chunk(STREAM[0])
-        await reply.hung_up()
-        closed.set()
-
-    server = upstream(script)
-    with client(proxy(server.url, PROXY_MAX_SECONDS="0.5").url) as caller:
-        answer = caller.chat(stream=True)
-        with pytest.raises(http.client.IncompleteRead):
-            answer.read()
-    record = hub.record(answer.trace_id)
-    assert (record["status"], record["error"]["code"]) == ("upstream_cut", "time_limit")
-    wait_until(closed.is_set)
-
-
-@pytest.mark.parametrize("events_before", [0, 4])
-def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, hub: HubReader, events_before: int) -> None:
-    """Upstream is closed at once when the client leaves, also while the first byte is awaited; what came is kept."""
-    closed, asked = asyncio.Event(), asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        asked.set()
-        if events_before:
-            await reply.stream_head()
-            for one in STREAM[:events_before]:
-                await reply.chunk(one)
-        await reply.hung_up()
-        closed.set()
-
-    server = upstream(script)
-    trace_id = f"{0xA0 + events_before:032x}"
-    with client(proxy(server.url).url) as caller:
-        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
-        caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
-        wait_until(asked.is_set)
-        if events_before:
-            answer = caller.connection.getresponse()
-            received = b""
-            while received != b"".join(STREAM[:events_before]):
-                received += answer.read1(65536)
-            answer.close()
-    wait_until(closed.is_set)
-    record = hub.record(trace_id)
-    assert record["status"] == "client_aborted"
-    assert record["content"] == ("Why did" if events_before else "")
-    assert record.get("http_status") == (200 if events_before else None)
-    if not events_before:
-        assert record["time_to_first_chunk_ms"] == record["latency_ms"]
-
-
-def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A call whose send is blocked by a client that reads nothing ends once, when that client is gone."""
-    closed = asyncio.Event()
-    blocked = asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        try:
-            while True:
-                async with asyncio.timeout(1.0):
-                    await reply.chunk(delta({"content": "x"}, obfuscation="x" * 60_000))
-        except TimeoutError:
-            blocked.set()
-        await reply.hung_up()
-        closed.set()
-
-    server = upstream(script)
-    trace_id = f"{0xB0:032x}"
-    running = proxy(server.url)
-    with client(running.url) as caller:
-        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
-        caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
-        wait_until(blocked.is_set, 60)
-    wait_until(closed.is_set)
-    assert hub.record(trace_id)["status"] == "client_aborted"
-    calls = [span for span in running.spans.of_trace(trace_id, 2) if span.kind.name == "CLIENT"]
-    assert len(calls) == 1
-
-
-def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """PROXY_ON_CLIENT_ABORT=drain: the client's leaving does not stop upstream, and the whole answer is recorded."""
-    left = asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        for one in STREAM_WITH_USAGE[:3]:
-            await reply.chunk(one)
-        await left.wait()
-        for one in STREAM_WITH_USAGE[3:]:
-            await reply.chunk(one)
-        await reply.end()
-
-    server = upstream(script)
-    running = proxy(server.url, PROXY_ON_CLIENT_ABORT="drain")
-    with client(running.url) as caller:
-        answer = caller.chat(stream=True)
-        trace_id = answer.trace_id
-        answer.some()
-        caller.leave()
-    server.loop.call_soon_threadsafe(left.set)
-    record = hub.record(trace_id)
-    assert record["status"] == "client_aborted"
-    assert record["content"] == TEXT
-    assert record["usage"] == USAGE
 
 
 def test_two_hundred_streams_at_once(upstream: Any, proxy: Any, hub: HubReader) -> None:

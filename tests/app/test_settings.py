@@ -1,7 +1,6 @@
 """Settings: read once, every fault in one error, no secret in it."""
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -16,26 +15,9 @@ from hypothesis import settings as trials
 from hypothesis import strategies as st
 
 from app.settings import Settings, SettingsError
-from app.settings_backends import BackendSettings
+from tests.app.environment import CONN_STR, NEEDED, SECRET, faults, read
 
 ROOT = Path(__file__).parents[2]
-CONN_STR = "Endpoint=sb://example.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=hub-secret=="
-NEEDED = {
-    "AZURE_OPENAI_BASE_URL": "https://example.openai.azure.com/",
-    "AZURE_EVENTHUB_CONN_STR": CONN_STR,
-    "AZURE_EVENTHUB_NAME": "records",
-    "PROXY_CLIENT_KEYS": "client-secret",
-}
-
-
-def read(**more: str) -> Settings:
-    return Settings.from_environ({**NEEDED, **more})
-
-
-def faults(**more: str) -> list[str]:
-    with pytest.raises(SettingsError) as refused:
-        read(**more)
-    return refused.value.faults
 
 
 def test_what_holds_where_nothing_is_set() -> None:
@@ -113,44 +95,6 @@ def test_empty_is_not_set(name: str) -> None:
     assert read(**{name: "  "}) == read()
 
 
-def test_several_backends() -> None:
-    """AZURE_OPENAI_BACKENDS takes the place of URL and key; what a backend does not say has its default."""
-    east = {"name": "east", "base_url": "https://east.example/", "key": "upstream-secret", "priority": 1}
-    west = {"name": "west", "base_url": "https://west.example/openai", "deployments": ["gpt-4.1"]}
-    settings = read(AZURE_OPENAI_BACKENDS=json.dumps([east, west]), AZURE_OPENAI_BASE_URL="", AZURE_OPENAI_KEY="x")
-    assert settings.backends == (
-        BackendSettings("east", "https://east.example", "upstream-secret", 1, None),
-        BackendSettings("west", "https://west.example", None, 0, frozenset({"gpt-4.1"})),
-    )
-    assert "secret" not in repr(settings)
-
-
-@pytest.mark.parametrize(
-    ("backends", "places"),
-    [
-        ("planted-secret", [""]),
-        ("[" * 100_000, [""]),
-        ("[]", [""]),
-        ("{}", [""]),
-        ('["planted-secret"]', ["[0]"]),
-        ('[{"name": "a", "base_url": "https://a.example"}, {"name": "a", "base_url": "https://b.example"}]', [":"]),
-        ('[{"name": "a", "base_url": "https://a.example", "region": "planted-secret"}]', ["[0]"]),
-        ('[{"name": "a", "base_url": "https://a.example", "key": "planted-secret\\n"}]', ["[0].key"]),
-        ('[{"name": "", "base_url": "planted-secret"}]', ["[0].name", "[0].base_url"]),
-        (
-            '[{"name": "a", "base_url": "https://planted-secret@a.example", "key": 1, "priority": "planted-secret",'
-            ' "deployments": "planted-secret"}, {"key": "planted-secret"}]',
-            ["[0].base_url", "[0].key", "[0].priority", "[0].deployments", "[1].name", "[1].base_url"],
-        ),
-    ],
-)
-def test_faults_in_a_list_of_backends(backends: str, places: list[str]) -> None:
-    """Each fault names its place in the list, and no value."""
-    found = faults(AZURE_OPENAI_BACKENDS=backends)
-    assert [fault.split()[0] for fault in found] == [f"AZURE_OPENAI_BACKENDS{place}" for place in places]
-    assert SECRET not in "".join(found)
-
-
 def test_a_connection_string_may_name_the_hub() -> None:
     """EntityPath names the hub; AZURE_EVENTHUB_NAME, where both are given, wins."""
     with_path = CONN_STR + ";EntityPath=from-path"
@@ -177,7 +121,6 @@ def test_a_door_without_a_lock_must_be_asked_for() -> None:
     assert read(FUNCTIONS_WORKER_RUNTIME="python").client_keys == ("client-secret",)
 
 
-SECRET = "planted-secret"
 BAD = {
     "AZURE_OPENAI_BASE_URL": f"https://user:{SECRET}@example.openai.azure.com/?key={SECRET}",
     "AZURE_OPENAI_KEY": f"{SECRET}\nrest",

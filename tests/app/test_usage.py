@@ -9,25 +9,16 @@ from hypothesis import strategies as st
 
 from app.usage_event import UsageEventFilter, asking_body
 from tests.kit.hub import HubReader
+from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, STREAM, STREAM_WITH_USAGE, TEXT, USAGE, chat_body, client
 
 REFUSAL = b'{"error":{"message":"Unrecognized request argument supplied: stream_options","code":null}}'
 
 
-def events(of: list[bytes]) -> Any:
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        for one in of:
-            await reply.chunk(one)
-        await reply.end()
-
-    return script
-
-
 def test_usage_is_asked_for_recorded_and_taken_out_again(upstream: Any, proxy: Any, hub: HubReader) -> None:
     """The client's stream is what it would have been; upstream was asked, uncompressed; the record has the usage."""
-    server = upstream(events(STREAM_WITH_USAGE))
+    server = upstream(streaming(STREAM_WITH_USAGE))
     with client(proxy(server.url).url) as caller:
         answer = caller.chat(stream=True, accept_encoding="gzip")
         assert answer.read() == b"".join(STREAM)
@@ -66,7 +57,7 @@ def test_a_refusal_is_not_the_clients_to_see_and_is_remembered(upstream: Any, pr
         if b"stream_options" in request.body:
             await reply.json(REFUSAL, 400)
         else:
-            await events(STREAM)(request, reply)
+            await streaming(STREAM)(request, reply)
 
     server = upstream(script)
     with client(proxy(server.url).url) as caller:

@@ -9,26 +9,23 @@ from typing import Any
 
 import pytest
 
-from tests.clients.conftest import Trace
+from tests.kit.azure import DATED, MODEL, Trace
 from tests.kit.proxy import KEY, ProxyProcess
 
 pytestmark = pytest.mark.heavy
-
-MODEL = "gpt-4.1-mini"
-DATED = "gpt-4.1-mini-2025-04-14"
 
 type Use = Callable[..., Any]
 
 
 @pytest.fixture
-def use(installed: Path, running: ProxyProcess, trace: Trace) -> Use:
+def use(scripts: Path, running: ProxyProcess, trace: Trace) -> Use:
     """Run one use of azure.mjs: `use("json", SIMULATE="…")`; what it printed."""
 
     def run(name: str, **more: str) -> Any:
         environ = {"PATH": os.environ["PATH"], "PROXY_URL": running.url, "PROXY_KEY": KEY, "TRACEPARENT": trace.parent}
         ended = subprocess.run(
             ["node", "azure.mjs", name],
-            cwd=installed,
+            cwd=scripts,
             env={**environ, **more},
             capture_output=True,
             text=True,

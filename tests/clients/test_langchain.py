@@ -13,14 +13,11 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.clients.conftest import Trace
+from tests.kit.azure import DATED, MODEL, Trace
 from tests.kit.hub import Record
 from tests.kit.proxy import KEY, ProxyProcess
 
 pytestmark = pytest.mark.heavy
-
-MODEL = "gpt-4.1-mini"
-DATED = "gpt-4.1-mini-2025-04-14"
 
 type Model = Callable[..., Any]
 

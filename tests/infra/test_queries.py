@@ -5,9 +5,7 @@ metrics and events, is compared with what Azure's exporter sends to a stand-in f
 """
 
 import json
-import os
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +25,8 @@ from otel.outbox import Outbox
 from otel.provider import make_provider
 from otel.scrub import Scrub
 from otel.span import CallSpan
-from tests.infra.kusto.parser import PINNED, Report, install, parse
+from tests.infra.kusto.parser import PINNED, Report, parse
+from tests.kit import npm
 from tests.kit.ingestion import Ingestion
 
 FILES = {path.stem: path.read_text() for path in sorted(QUERIES.glob("*.kql"))}
@@ -216,17 +215,11 @@ def _all_items(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def report() -> Report:
     """The parser's word on every file, on every query of the workbook as the portal sends it, and on wrong ones."""
-    try:
-        install()
-    except (OSError, subprocess.SubprocessError) as fault:
-        missing = f"the parser needs Node and npm: {fault}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
     queries = {f"{name}.kql": query for name, query in FILES.items()}
     for name, place in STEPS.items():
         queries[name] = re.sub(r"\{\w+(:\w+)?\}", lambda found: PORTAL[found[0]], place["query"])
-    return parse(queries | WRONG)
+    with npm.needed_for("the parser of KQL"):
+        return parse(queries | WRONG)
 
 
 WRONG = {

@@ -1,12 +1,9 @@
 """Azurite, the emulator of Blob Storage that Microsoft publishes, for the tests that need the real thing.
 
-It needs Node; npm puts it into .cache/azurite once, in the versions that tests/azurite/package-lock.json pins. On a
-machine without them the tests are skipped; with CI=true they fail.
+It needs Node. On a machine without it the tests are skipped; with CI=true they fail.
 """
 
-import os
 import re
-import shutil
 import socket
 import subprocess
 import uuid
@@ -18,10 +15,9 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from exporters.blob import BlobAddress
+from tests.kit import npm
 
 ROOT = Path(__file__).parents[2]
-PINNED = ROOT / "tests/azurite"
-CACHE = ROOT / ".cache/azurite"
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Not a secret: it is in Azurite's documentation."""
@@ -60,13 +56,8 @@ class Azurite:
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
     """Azurite, started; a skip where it cannot be, and a failure in CI."""
-    try:
-        running = Azurite(_installed())
-    except (OSError, subprocess.SubprocessError) as fault:
-        missing = f"Azurite needs Node and npm: {fault}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
+    with npm.needed_for("Azurite"):
+        running = Azurite(npm.installed(ROOT / "tests/azurite") / "node_modules/.bin/azurite-blob")
     yield running
     running.close()
 
@@ -107,23 +98,3 @@ def silent() -> Iterator[BlobAddress]:
 def _at(server: socket.socket) -> BlobAddress:
     url = f"http://127.0.0.1:{server.getsockname()[1]}/{ACCOUNT}"
     return BlobAddress(f"{url}/records", f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}")
-
-
-def _installed() -> Path:
-    """The program; raises OSError or SubprocessError where it cannot be had."""
-    program = CACHE / "node_modules/.bin/azurite-blob"
-    pins = [(PINNED / name, CACHE / name) for name in ("package.json", "package-lock.json")]
-    if not program.exists() or any(pin.read_bytes() != used.read_bytes() for pin, used in pins):
-        new = CACHE.with_name(f"azurite-{os.getpid()}")
-        new.mkdir(parents=True)
-        try:
-            for pin, _ in pins:
-                shutil.copy(pin, new)
-            command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-            subprocess.run(command, cwd=new, check=True, timeout=600)
-            shutil.rmtree(CACHE, ignore_errors=True)
-            new.rename(CACHE)
-        finally:
-            shutil.rmtree(new, ignore_errors=True)
-    subprocess.run(["node", "--version"], check=True, capture_output=True)
-    return program

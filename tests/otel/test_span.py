@@ -14,8 +14,8 @@ from otel.call import Answer, Attempt, Call, Choice, Request, Status, ToolCall, 
 from otel.provider import make_provider
 from otel.span import CallSpan
 from tests.kit.hub import HubReader
-from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import AZURE_HEADERS, STREAM_WITH_USAGE, TEXT, chat_json, client
+from tests.kit.scripts import answering, streaming
+from tests.kit.wire import STREAM_WITH_USAGE, TEXT, client
 
 START = 1_731_481_168_000_000_000
 INCOMING = "00-{trace:032x}-00000000000000aa-{flags:02x}"
@@ -213,22 +213,11 @@ def test_what_is_withheld_is_on_the_span_when_it_is_released(opened: Any, spans:
     assert said & set(spans.ended[0].attributes) == (said if released else set())
 
 
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json(), headers=AZURE_HEADERS)
-
-
-async def streaming(request: Seen, reply: Reply) -> None:
-    await reply.stream_head(**AZURE_HEADERS)
-    for one in STREAM_WITH_USAGE:
-        await reply.chunk(one)
-    await reply.end()
-
-
 @pytest.mark.parametrize("flags", [1, 0])
 def test_one_trace_from_client_to_upstream(upstream: Any, proxy: Any, hub: HubReader, flags: int) -> None:
     """One SERVER span under the client's, one CLIENT span under that; upstream gets the CLIENT span and the client's
     sampled flag, the client the trace's id, and the record exists whether the trace is sampled or not."""
-    server = upstream(streaming)
+    server = upstream(streaming(STREAM_WITH_USAGE))
     running = proxy(server.url)
     trace_id = f"{0x5A0 + flags:032x}"
     with client(running.url) as caller:

@@ -1,0 +1,14 @@
+"""What several of these tests are given."""
+
+from typing import Any
+
+import pytest
+
+from app.estimate import load_tokenizer
+from tests.app.tokenizers import NEW, OLD
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> dict[str, Any]:
+    """Both, read once for all tests: how long that takes is not what they are about."""
+    return {encoding: load_tokenizer(encoding) for encoding in (NEW, OLD)}

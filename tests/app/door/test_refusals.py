@@ -1,0 +1,142 @@
+"""The door: what is refused, in which shape, and that nothing of it reaches upstream."""
+
+import pytest
+
+from app.operations import Chat, Plain, find_operation, target_of
+from tests.app.door.conftest import CHAT_PATH, Door
+from tests.kit.proxy import KEY
+from tests.kit.wire import CHAT, chat_body, client
+
+
+@pytest.mark.parametrize(
+    ("path", "deployment", "v1", "known"),
+    [
+        ("/openai/deployments/d/chat/completions", "d", False, True),
+        ("/openai/v1/chat/completions", None, True, True),
+        ("/openai/deployments/d/chat/completions/extra", "d", False, False),
+        ("/openai/deployments/d/", "d", False, False),
+        ("/openai/deployments", None, False, False),
+        ("/openai/files/1/content", None, False, False),
+        ("/openai/v1/", None, True, False),
+        ("/openai/", None, False, False),
+    ],
+)
+def test_every_path_under_openai_has_a_target(path: str, deployment: str | None, v1: bool, known: bool) -> None:
+    """A path names deployment and operation; what is no known operation is a plain call, and none is a fault."""
+    target = target_of(path)
+    assert (target.deployment, target.v1) == (deployment, v1)
+    assert isinstance(find_operation(target), Chat if known else Plain)
+
+
+def test_without_a_key_nobody_enters(door: Door) -> None:
+    """No key, a wrong one, or the right one under another scheme: 401, with the scheme that would do."""
+    wrong = [
+        {},
+        {"api_key": "wrong"},
+        {"authorization": "Bearer wrong"},
+        {"authorization": f"Basic {KEY}"},
+        {"authorization": KEY},
+        {"ocp_apim_subscription_key": KEY},
+    ]
+    for times, headers in enumerate(wrong, 1):
+        got = door.ask("POST", CHAT, chat_body(), **{"api_key": "", **headers})
+        door.check(got, 401, "invalid_api_key", times)
+        assert got.answer.header("www-authenticate") == "Bearer"
+        assert KEY.encode() not in got.body
+
+
+def test_outside_is_nothing(door: Door) -> None:
+    """A path outside /openai/ is a 404, with or without a key."""
+    outside = ["/", "/openai", "/docs", "/openapi.json", "/v1/chat/completions", "/health", "*"]
+    for number, target in enumerate(outside):
+        door.check(door.ask("GET", target), 404, "not_found", 2 * number + 1)
+        door.check(door.ask("POST", target, chat_body(), api_key=""), 404, "not_found", 2 * number + 2)
+
+
+def test_unknown_health_paths_are_nothing(door: Door) -> None:
+    """Only /health/live and /health/ready are there; another path beside them is a 404 like any other."""
+    beside = ["/health/", "/health/other", "/health/live/", "/health/ready/x", "/health/../live"]
+    for times, target in enumerate(beside, 1):
+        door.check(door.ask("GET", target, api_key=""), 404, "not_found", times)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
+def test_a_deployments_chat_takes_post_only(door: Door, method: str) -> None:
+    """Another method on a known operation of a deployment is a 405; HEAD's has no body."""
+    got = door.ask(method, CHAT)
+    if method == "HEAD":
+        assert (got.status, got.body) == (405, b"")
+        door.check_trace(got)
+        assert door.counted() == {"method_not_allowed": 1}
+    else:
+        door.check(got, 405, "method_not_allowed")
+
+
+def test_trace_is_never_passed_on(door: Door) -> None:
+    """An upstream that answers TRACE would repeat our credential to the client: 405 wherever it goes."""
+    door.check(door.ask("TRACE", "/openai/models"), 405, "method_not_allowed")
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET", "DELETE"])
+def test_other_paths_take_any_method(door: Door, method: str) -> None:
+    """Elsewhere the method is upstream's to judge, and GET on v1's chat/completions lists stored ones."""
+    for target in ("/openai/models", "/openai/v1/chat/completions"):
+        assert door.ask(method, target).status == 200
+    assert [seen.method for seen in door.upstream.seen] == [method] * 2
+    assert door.counted() == {}
+
+
+def test_a_declared_size_past_the_limit(door: Door) -> None:
+    """413 before a byte of the body is read, on known operations and others."""
+    for times, path in enumerate((CHAT_PATH, "/openai/files"), 1):
+        got = door.post(b"content-length: 300001", body=b"", path=path)
+        door.check(got, 413, "request_too_large", times)
+
+
+def test_a_body_that_grows_past_the_limit(door: Door) -> None:
+    """A chunked body is stopped at the limit: 413, and upstream never sees a whole request."""
+    pieces = [b" " * 100_000] * 4
+    door.check(door.ask("POST", CHAT, iter(pieces)), 413, "request_too_large")
+    assert door.ask("POST", "/openai/files", iter(pieces)).status == 413
+    assert door.upstream.seen == []
+
+
+def test_a_body_that_is_no_json_object(door: Door) -> None:
+    """A known operation takes a JSON object: 400 for anything else, and what was sent is not repeated."""
+    bodies = [
+        *(b"", b" ", b"[]", b'"text"', b"1", b"null", b"planted", b'{"messages": [}', b'{"messages": []'),
+        *(b'{"messages": []}{}', b"{'messages': []}", b'{"messages": NaN}', b'{"planted": "\xff"}'),
+        *(b'{"messages": "\xed\xa0\x80"}', '{"messages": []}'.encode("utf-16"), '{"a": []}'.encode("utf-16-le")),
+        b'{"messages": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    ]
+    for times, body in enumerate(bodies, 1):
+        got = door.ask("POST", CHAT, body)
+        door.check(got, 400, "invalid_body", times)
+        assert len(got.body) < 300
+        assert b"planted" not in got.body
+
+
+def test_odd_json_is_for_upstream_to_judge(door: Door) -> None:
+    """Valid JSON passes as it is, however deep, however large its numbers, whatever its strings."""
+    bodies = [
+        b"{}",
+        b"\xef\xbb\xbf{}",
+        b'{"messages": ' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"messages": 1e999, "temperature": 1' + b"0" * 400 + b"}",
+        b'{"messages": "\\ud800", "model": "\\ud800", "stop": "\\ud800"}',
+    ]
+    assert [door.ask("POST", CHAT, body).status for body in bodies] == [200] * len(bodies)
+    assert [seen.body for seen in door.upstream.seen] == bodies
+
+
+def test_a_refusal_leaves_the_connection_in_order(door: Door) -> None:
+    """The next request on the same connection is served, whatever the last one brought along."""
+    with client(door.running.url) as caller:
+        for bad in ({"api_key": "wrong"}, {"body": b"x" * 5000}, {"body": b"x" * 300_001}, {"target": "/other"}):
+            target, body = bad.pop("target", CHAT), bad.pop("body", chat_body())
+            refused = caller.send("POST", target, body, **bad)  # type: ignore[arg-type]
+            assert refused.status >= 400
+            refused.read()
+            good = caller.chat()
+            assert (good.status, good.read()) == (200, b"{}")
+    assert len(door.upstream.seen) == 4

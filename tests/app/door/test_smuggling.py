@@ -1,0 +1,95 @@
+"""The door: no path leads out of /openai/, and no request is two."""
+
+import pytest
+
+from tests.app.door.conftest import CHAT_PATH, Door
+from tests.kit.proxy import KEY
+
+
+def test_no_path_leads_out(door: Door) -> None:
+    """No spelling of a path that anyone could read as leading out of /openai/ reaches upstream."""
+    tricks = [
+        *(b"/openai/..", b"/openai/../x", b"/openai/x/../../x", b"/openai/.", b"/openai/./x", b"/openai/x/.."),
+        *(b"//openai/x", b"/openai//x", b"//evil.example/openai/x", b"///openai/x", b"/openai//"),
+        *(b"/openai/%2e%2e/x", b"/openai/%2E./x", b"/openai/.%2e", b"/%2e/openai/x"),
+        *(b"/openai%2F..%2Fx", b"/openai%2fx", b"/openai/x%2Fy", b"/openai/..%2Fx", b"/openai/%2f..%2f.."),
+        *(b"/openai/%5c..%5cx", b"/openai/..\\x", b"/openai\\x", b"/openai/x%5Cy", b"\\openai/x"),
+        *(b"/openai/%252e%252e/x", b"/openai/%252Fx", b"/openai/x%25", b"/openai/%", b"/openai/%zz", b"/openai/%u002e"),
+        *(b"/openai/..;/x", b"/openai/..;a=b/x", b"/openai/.;/x", b"/openai/%2e%2e%3b/x"),
+        *(b"/openai/%c0%ae%c0%ae/x", b"/openai/%c0%af", b"/openai/%ff", b"/openai/%e0%80%ae"),
+        *(b"/openai/%00", b"/openai/x%00.y", b"/openai/x%0d%0ax-smuggled:%201", b"/openai/x%0a", b"/openai/%7f"),
+        *(b"/openai/x\x01", b"/openai/x\x7f", b"/openai/\t", b"/openai/x y", b"/openai/\xc3\xa9", b"/openai/\xff"),
+        *(b"http://evil.example/", b"http://evil.example/x/../openai/x", b"http://evil.example//openai/x"),
+        *(b"*", b"openai/x", b"/%6fpenai/x", b"/OPENAI/x", b"/health/../openai/x", b"/x/../openai/x", b"?/openai/x"),
+    ]
+    answered = {trick: door.target(trick).status for trick in tricks}
+    assert {trick: status for trick, status in answered.items() if status not in (404, 400)} == {}
+    assert door.upstream.seen == []
+    assert door.counted() == {"not_found": list(answered.values()).count(404)}
+
+
+def test_what_only_looks_like_a_trick_passes(door: Door) -> None:
+    """Dots, escapes and colons within a name are names; they arrive as they were written."""
+    fine = [
+        "/openai/a..b",
+        "/openai/...",
+        "/openai/..a",
+        "/openai/%c3%a9",
+        "/openai/a%20b",
+        "/openai/a:b;c=d",
+        "/openai/",
+    ]
+    fine += ["/openai/x?a=../..&b=%2F%0d%0a&c=//", "/openai/x?%zz=%", "/openai/a%3Fb%23c"]
+    assert [door.ask("GET", target).status for target in fine] == [200] * len(fine)
+    assert [seen.target for seen in door.upstream.seen] == fine
+
+
+def test_an_absolute_target_names_a_path_and_no_host(door: Door) -> None:
+    """Whatever host a request's target names, the call goes to the one that is configured."""
+    assert door.target(b"http://evil.example:1/openai/models?a=b").status == 200
+    (seen,) = door.upstream.seen
+    assert seen.target == "/openai/models?a=b"
+    assert seen.header("host") == f"127.0.0.1:{door.upstream.port}"
+
+
+CHUNKED = b"transfer-encoding: chunked"
+
+ONE_CHUNK = b"2\r\n{}\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize("path", [CHAT_PATH, "/openai/files"])
+def test_nothing_is_smuggled(door: Door, path: str) -> None:
+    """A request that two servers could read in two ways is refused, and nothing of it reaches upstream."""
+    second = b"GET /openai/smuggled HTTP/1.1\r\nhost: x\r\napi-key: " + KEY.encode() + b"\r\n\r\n"
+    statuses = {
+        name: door.post(*fields, body=body, path=path).status
+        for name, fields, body in [
+            ("two lengths", [b"content-length: 2", b"content-length: %d" % (2 + len(second))], b"{}" + second),
+            ("one length twice", [b"content-length: 2", b"content-length: 2"], b"{}"),
+            ("a list of lengths", [b"content-length: 2, 2"], b"{}"),
+            ("length and chunks", [b"content-length: %d" % len(ONE_CHUNK + second), CHUNKED], ONE_CHUNK + second),
+            ("chunks and length", [CHUNKED, b"content-length: 5"], ONE_CHUNK + second),
+            ("signed length", [b"content-length: +2"], b"{}"),
+            ("no length", [b"content-length:"], b"{}"),
+            ("odd coding", [b"transfer-encoding: xchunked"], ONE_CHUNK),
+            ("chunked not last", [b"transfer-encoding: chunked, identity"], ONE_CHUNK + second),
+            ("two codings", [CHUNKED, b"transfer-encoding: identity"], ONE_CHUNK + second),
+            ("chunk size", [CHUNKED], b"-2\r\n{}\r\n0\r\n\r\n"),
+            ("LF in a chunk's extension", [CHUNKED], b"2;a=\nb\r\n{}\r\n0\r\n\r\n"),
+            ("CR in a value", [b"content-length: 2", b"x-a: b\rx-smuggled: c"], b"{}"),
+            ("LF in a value", [b"content-length: 2", b"x-a: b\nx-smuggled: c"], b"{}"),
+            ("folded line", [b"content-length: 2", b"x-a: b\r\n x-smuggled: c"], b"{}"),
+            ("space before the colon", [b"content-length : 2"], b"{}"),
+            ("NUL in a value", [b"content-length: 2", b"x-a: b\0c"], b"{}"),
+            ("odd name", [b"content-length: 2", b"x-\xe9: c"], b"{}"),
+        ]
+    }
+    assert {name: status for name, status in statuses.items() if status != 400} == {}
+    assert door.upstream.seen == []
+
+
+def test_what_follows_a_body_is_another_request(door: Door) -> None:
+    """Bytes behind a body are a request of their own, which needs a key of its own."""
+    second = b"GET /openai/smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert door.post(b"content-length: 2", body=b"{}" + second).status == 200
+    assert [seen.target for seen in door.upstream.seen] == [CHAT_PATH]

@@ -1,0 +1,46 @@
+"""What checks tokens, before a discovery host that tests decide."""
+
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from app.entra import EntraTokens
+from app.errors import InvalidToken
+from app.upstream import open_session
+from tests.app.entra.tenant import AUDIENCE, TENANT, KeyServer
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The loop of the async tests here."""
+    return "asyncio"
+
+
+class Tokens:
+    """EntraTokens on a clock that tests move; the clock of tokens' claims is the real one."""
+
+    def __init__(self, host: KeyServer, session: ClientSession) -> None:
+        self.host = host
+        self.now = 0.0
+        self.ahead = 0.0
+        self.entra = EntraTokens(
+            TENANT, AUDIENCE, lambda: session, host.server.url, lambda: self.now, lambda: time.time() + self.ahead
+        )
+
+    async def check(self, text: str) -> Mapping[str, str]:
+        return await self.entra.check(text)
+
+    async def refused(self, text: str) -> str:
+        with pytest.raises(InvalidToken) as refusal:
+            await self.check(text)
+        return refusal.value.message
+
+
+@pytest.fixture
+async def tokens(upstream: Any) -> AsyncIterator[Tokens]:
+    session = open_session()
+    yield Tokens(KeyServer(upstream), session)
+    await session.close()

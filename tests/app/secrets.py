@@ -1,0 +1,7 @@
+"""What is to be redacted, and what that does."""
+
+import json
+
+MARK = "planted-secret"
+
+PATTERNS = json.dumps([r"planted-\w+", r"\b\d{4}(?:[ -]?\d{4}){3}\b"])

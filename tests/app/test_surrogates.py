@@ -1,0 +1,46 @@
+"""Texts that JSON can hold and UTF-8 cannot."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.kit.hub import HubReader
+from tests.kit.wire import client, delta, event
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_text_that_is_no_unicode_reaches_client_and_record(
+    upstream: Any, proxy: Any, hub: HubReader, streamed: bool
+) -> None:
+    """A lone surrogate, valid in JSON as an escape, in every text of an answer: the bytes arrive, the record too."""
+    bad = "\ud800"
+    call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": bad}}
+    said = {"content": bad, "tool_calls": [call]}
+    verdict = {"hate": {"severity": bad}}
+    choice = {"index": 0, "finish_reason": bad, "message": said, "content_filter_results": verdict}
+    parts = [
+        event(
+            json.dumps({"choices": [{**choice, "delta": said}], "model": "m", "error": {"message": bad, "code": bad}})
+        ),
+        delta({}, "stop", index=1),
+        event("[DONE]"),
+    ]
+    body = json.dumps({"choices": [choice, {**choice, "index": 1}], "model": "m"}).encode()
+
+    async def script(request: Any, reply: Any) -> None:
+        if not streamed:
+            await reply.json(body)
+            return
+        await reply.stream_head()
+        for part in parts:
+            await reply.chunk(part)
+        await reply.end()
+
+    server = upstream(script)
+    with client(proxy(server.url).url) as caller:
+        answer = caller.chat(stream=streamed)
+        assert answer.read() == (b"".join(parts) if streamed else body)
+    record = hub.record(answer.trace_id)
+    assert record["tool_calls"][0]["id"] == "call_1"
+    assert record["http_status"] == 200

@@ -1,0 +1,45 @@
+"""What comes from npm: put into a cache once, in the versions that a package-lock.json in the tests pins."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def installed(pinned: Path) -> Path:
+    """Where the packages are that a folder pins; raises OSError or SubprocessError without Node or npm."""
+    subprocess.run(["node", "--version"], check=True, capture_output=True)
+    cache = ROOT / ".cache" / pinned.name
+    pins = [(pinned / name, cache / name) for name in ("package.json", "package-lock.json")]
+    if all(used.exists() and pin.read_bytes() == used.read_bytes() for pin, used in pins):
+        return cache
+    new = cache.with_name(f"{cache.name}-{os.getpid()}")
+    new.mkdir(parents=True)
+    try:
+        for pin, _ in pins:
+            shutil.copy(pin, new)
+        command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
+        subprocess.run(command, cwd=new, check=True, timeout=600)
+        shutil.rmtree(cache, ignore_errors=True)
+        new.rename(cache)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+    return cache
+
+
+@contextmanager
+def needed_for(what: str) -> Iterator[None]:
+    """Skip the tests where Node or npm is missing within; with CI=true, fail them."""
+    try:
+        yield
+    except (OSError, subprocess.SubprocessError) as fault:
+        missing = f"{what}: Node, npm and its registry are needed: {fault}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
