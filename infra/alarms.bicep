@@ -1,0 +1,87 @@
+// Four alarms, made of the metrics that the proxy sends of every call, sampled or not. docs/operations.md says what
+// each means and what to do.
+param insightsName string
+param location string
+param tags object
+
+@description('Empty: no notice is sent, the alarms show in the portal.')
+param email string
+
+var alarms = [
+  {
+    name: 'records-lost'
+    title: 'Records were lost'
+    query: loadTextContent('alarms/records-lost.kql')
+    threshold: 0
+    severity: 1
+    window: 'PT15M'
+  }
+  {
+    name: 'backlog-age'
+    title: 'Records wait for Event Hubs for more than 5 minutes'
+    query: loadTextContent('alarms/backlog-age.kql')
+    threshold: 300
+    severity: 2
+    window: 'PT15M'
+  }
+  {
+    name: 'error-share'
+    title: 'More than 10 % of the calls fail upstream'
+    query: loadTextContent('alarms/error-share.kql')
+    threshold: 10
+    severity: 2
+    window: 'PT15M'
+  }
+  {
+    name: 'first-chunk'
+    title: 'Streams take more than 5 seconds to start'
+    query: loadTextContent('alarms/first-chunk.kql')
+    threshold: 5
+    severity: 3
+    window: 'PT15M'
+  }
+]
+
+resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insightsName
+}
+
+resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)) {
+  name: 'ag-${insightsName}'
+  location: 'global'
+  tags: tags
+  properties: {
+    enabled: true
+    groupShortName: 'OpenAI proxy'
+    emailReceivers: [{ name: 'operators', emailAddress: email, useCommonAlertSchema: true }]
+  }
+}
+
+resource rules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for alarm in alarms: {
+  name: '${insightsName}-${alarm.name}'
+  location: location
+  tags: tags
+  kind: 'LogAlert'
+  properties: {
+    displayName: alarm.title
+    severity: alarm.severity
+    enabled: true
+    scopes: [insights.id]
+    evaluationFrequency: 'PT5M'
+    windowSize: alarm.window
+    autoMitigate: true
+    criteria: {
+      allOf: [
+        {
+          query: alarm.query
+          metricMeasureColumn: 'value'
+          timeAggregation: 'Maximum'
+          operator: 'GreaterThan'
+          threshold: alarm.threshold
+          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+        }
+      ]
+    }
+    actions: { actionGroups: empty(email) ? [] : [people.id] }
+  }
+}]

@@ -1,0 +1,42 @@
+// Application Insights on a workspace of its own, and the workbook that shows what the proxy sends there.
+param name string
+param workspaceName string
+param location string
+param tags object
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+  name: workspaceName
+  location: location
+  tags: tags
+  properties: {
+    sku: { name: 'PerGB2018' }
+    retentionInDays: 30
+    features: { disableLocalAuth: true }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: name
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    // its connection string then lets nobody in: who sends needs the role Monitoring Metrics Publisher
+    DisableLocalAuth: true
+  }
+}
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(insights.id, 'azure-openai-telemetry-proxy')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Azure OpenAI through the proxy'
+    category: 'workbook'
+    sourceId: insights.id
+    serializedData: loadTextContent('workbook/workbook.json')
+  }
+}
