@@ -11,9 +11,10 @@ from azure.eventhub.aio import EventHubProducerClient
 from azure.eventhub.exceptions import EventDataSendError, EventHubError
 
 from exporters.blob import BlobStore
+from exporters.data_uris import without_data_uris
 from exporters.hub import event_of
 from exporters.losses import Losses
-from exporters.oversize import shortened, without_data_uris
+from exporters.oversize import shortened
 from exporters.pace import Pace
 from exporters.record import record_id
 
@@ -98,7 +99,7 @@ class Delivery:
 
     def _add(self, batch: EventDataBatch, line: bytes) -> bool:
         """Put a record in the batch; False if there is no room left."""
-        if len(batch) and batch.size_in_bytes + len(line) > BATCH_BYTES:
+        if (len(batch) and batch.size_in_bytes + len(line) > BATCH_BYTES) or len(line) > batch.max_size_in_bytes:
             return False
         try:
             batch.add(event_of(line))

@@ -32,8 +32,8 @@ class Segment:
 
     def lines(self) -> tuple[list[bytes], int]:
         """The whole records, in order, and the bytes of a torn last line, which a crash in mid-write leaves."""
-        whole, _, torn = self.path.read_bytes().rpartition(b"\n")
-        return (whole.split(b"\n") if whole else []), len(torn)
+        *whole, torn = self.path.read_bytes().split(b"\n")
+        return whole, len(torn)
 
 
 def segment_name(created_ns: int, counter: int) -> str:

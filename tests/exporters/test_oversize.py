@@ -1,26 +1,21 @@
 """Records too large for the hub: made to fit, still valid, and saying so; never refused for what is in them."""
 
-import base64
-import hashlib
 import json
 import random
 import threading
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.operations.json_text import dump, load
-from exporters.oversize import shortened, without_data_uris
+from exporters.data_uris import without_data_uris
+from exporters.oversize import shortened
 from exporters.record import parse
 from otel.call import Answer, Call, Choice, Request, Status, ToolCall, Usage
-from tests.exporters.calls import CALLS, JSON, TEXT, a_call, line_of
-from tests.kit.hub import SCHEMA, checked
-
-PIXELS = bytes(range(256)) * 40
-URI = "data:image/png;base64," + base64.b64encode(PIXELS).decode()
-DIGEST = {"media_type": "image/png", "bytes": len(PIXELS), "sha256": hashlib.sha256(PIXELS).hexdigest()}
+from tests.exporters.calls import CALLS, a_call, line_of
+from tests.kit.hub import checked
 
 
 def asking(prompt: object, **more: Any) -> bytes:
@@ -39,48 +34,6 @@ def short(line: bytes, limit: int, **more: str | int) -> dict[str, Any]:
     assert record["truncated"] is True
     assert record["content_bytes"] == len(line)
     return record
-
-
-def test_a_data_uri_becomes_its_digest() -> None:
-    """Every base64 data URI in the prompt gives way to media type, size and digest of what it holds; the rest of the
-    record is as it was, data URIs in the answer included."""
-    parts = [
-        {"type": "text", "text": "what is this?"},
-        {"type": "image_url", "image_url": {"url": URI, "detail": "low"}},
-    ]
-    line = asking([{"role": "user", "content": parts}], answer=Answer(choices=[Choice(content=URI)]))
-    before, after = parse(line), checked(json.loads(without_data_uris(line)))
-    assert after["prompt"][0]["content"] == [
-        parts[0],
-        {"type": "image_url", "image_url": {"url": DIGEST, "detail": "low"}},
-    ]
-    assert {**after, "prompt": None} == {**before, "prompt": None}
-    assert list(after) == list(before)
-
-
-@pytest.mark.parametrize(
-    ("text", "media_type", "content"),
-    [
-        ("data:;base64,aGk=", "text/plain", b"hi"),
-        ("data:audio/wav;codecs=1;base64,aGk=", "audio/wav", b"hi"),
-        ("data:text/plain;charset=utf-8;base64,", "text/plain", b""),
-        ("data:image/png;base64,no base64!", "image/png", b"no base64!"),
-        ("data:image/png;base64,aGk", "image/png", b"aGk"),
-        ("data:image/png;base64,ü", "image/png", "ü".encode()),
-        ("data:image/png;base64,\ud800", "image/png", b"?"),
-    ],
-)
-def test_any_data_uri_has_a_digest(text: str, media_type: str, content: bytes) -> None:
-    """Parameters, no media type, nothing in it, no base64 at all: there is a digest, of the text itself if need be."""
-    found = json.loads(without_data_uris(asking([text])))["prompt"]
-    digest = hashlib.sha256(content).hexdigest()
-    assert found == [{"media_type": media_type, "bytes": len(content), "sha256": digest}]
-
-
-@pytest.mark.parametrize("text", ["data:", "data:image/png,plain", "see data:image/png;base64,aGk=", "DATA", ""])
-def test_other_texts_are_left_alone(text: str) -> None:
-    """What is no base64 data URI stays as it is."""
-    assert json.loads(without_data_uris(asking([text])))["prompt"] == [text]
 
 
 def test_the_longest_texts_are_cut_first() -> None:
@@ -211,20 +164,3 @@ def test_whatever_is_said_it_fits(call: Call, limit: int, length: int, choose: r
             call.error_code, call.error_message = "code", text
     line = line_of(call)
     short(without_data_uris(line), limit) if len(line) % 2 else short(line, limit)
-
-
-@settings(deadline=None)
-@given(JSON, TEXT)
-@example({"a": 2**70, "\ud800": "\ud800"}, "\ud800")
-def test_digests_change_nothing_else(prompt: Any, text: str) -> None:
-    """What holds no data URI is the same afterwards, lone surrogates aside, which become question marks."""
-    line = asking([prompt, text])
-    after = json.loads(without_data_uris(line))
-    SCHEMA.validate(after)
-    whole = json.dumps(json.loads(line), ensure_ascii=False)
-    try:
-        whole.encode()
-    except UnicodeEncodeError:
-        assert after == json.loads(whole.encode("utf-8", "replace"))
-    else:
-        assert after == parse(line)
