@@ -2,21 +2,18 @@
 
 import re
 import time
-import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 import orjson
 
+from app.decoding import FAULTS, decoder
 from app.operations.content_filter import note_error
 from app.operations.json_text import load
 from app.operations.operation import Json, Operation
 from app.operations.wire import as_object, as_text
 from app.sse import EventTooLarge, SseScanner
 from otel.call import Call, Status
-
-type _Decode = Callable[[bytes], bytes]
 
 DONE: Final = b"[DONE]"
 SCAN_BYTES: Final = 32 * 1024
@@ -36,7 +33,7 @@ class AnswerReader:
         """`ok` tells an answer from an error; `encoding` is the content-encoding header."""
         self._call = call
         self._ok = ok
-        self._decode = _decoder(encoding)
+        self._decode = decoder(encoding)
         self._body: _Events | _Whole | None = None
         self.last_event_seen = False
         """Whether a stream's own last event was among what was sent; known once closed."""
@@ -57,7 +54,7 @@ class AnswerReader:
             return
         try:
             self._body.feed(self._decode(chunk))
-        except (zlib.error, EventTooLarge):
+        except (*FAULTS, EventTooLarge):
             self._give_up()
 
     def close(self, whole: bool) -> None:
@@ -206,16 +203,3 @@ def _last_members(end: bytes) -> Json:
             continue
         return members
     return {}
-
-
-def _decoder(encoding: str | None) -> _Decode | None:
-    """Undoes a content-encoding piece by piece; None for one that cannot be undone here."""
-    match (encoding or "identity").strip().lower():
-        case "identity":
-            return bytes
-        case "gzip" | "x-gzip":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress
-        case "deflate":
-            return zlib.decompressobj().decompress
-        case _:
-            return None

@@ -3,10 +3,12 @@
 import gzip
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 
+import brotli
 import pytest
+from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -215,11 +217,17 @@ def test_a_success_that_is_no_json_object(body: bytes) -> None:
 
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 @pytest.mark.parametrize(
-    ("encoding", "squeeze"), [("gzip", gzip.compress), ("X-GZIP ", gzip.compress), ("deflate", zlib.compress)]
+    ("encoding", "squeeze"),
+    [
+        ("gzip", gzip.compress),
+        ("X-GZIP ", gzip.compress),
+        ("deflate", zlib.compress),
+        ("br", brotli.compress),
+        ("zstd", zstd.compress),
+    ],
 )
-def test_a_compressed_answer_is_read(size: int, encoding: str, squeeze: object) -> None:
-    """gzip and deflate are undone piece by piece, for JSON and for streams."""
-    assert callable(squeeze)
+def test_a_compressed_answer_is_read(size: int, encoding: str, squeeze: Callable[[bytes], bytes]) -> None:
+    """gzip, deflate, Brotli and zstd are undone piece by piece, for JSON and for streams."""
     whole = read(cut(squeeze(chat_json()), size), JSON, encoding)
     stream = read(cut(squeeze(b"".join(STREAM_WITH_USAGE)), size), SSE, encoding)
     for call in (whole, stream):
@@ -239,7 +247,7 @@ def test_the_first_token_of_a_compressed_stream() -> None:
     assert call.first_token_ns is not None
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "gzip"])
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip", "deflate", "gzip, br", "compress"])
 @pytest.mark.parametrize("content_type", [JSON, SSE])
 def test_what_cannot_be_decoded_lacks_facts_and_no_more(encoding: str, content_type: str) -> None:
     """With an unknown encoding, or bytes that are not what the header says, usage is missing and nothing fails."""
@@ -285,7 +293,7 @@ def test_what_is_neither_json_nor_a_stream_is_counted() -> None:
 
 @settings(deadline=None)
 @given(body=st.binary(max_size=60), content_type=st.sampled_from([JSON, SSE]), status=st.sampled_from([200, 500]))
-@pytest.mark.parametrize("encoding", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("encoding", [None, "gzip", "deflate", "br", "zstd"])
 def test_no_bytes_fail(encoding: str | None, body: bytes, content_type: str, status: int) -> None:
     """Whatever upstream sends, reading it raises nothing."""
     assert read(cut(body, 9), content_type, encoding, status=status).response_bytes == len(body)

@@ -42,7 +42,7 @@ def test_an_answer_that_can_be_parsed_is_whole(through: Through) -> None:
 @pytest.mark.parametrize("content_type", [JSON, SSE])
 def test_an_unknown_encoding_says_so(content_type: str) -> None:
     """What cannot be decoded is not read, and the facts say that something is missing."""
-    call = read(CHAT, [b"\x1b\x03", b"\x00"], content_type, encoding="br")
+    call = read(CHAT, [b"\x1b\x03", b"\x00"], content_type, encoding="compress")
     assert (call.answer.truncated, call.status) == (True, Status.COMPLETED)
     assert call.answer.choices == []
 
