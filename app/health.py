@@ -18,6 +18,8 @@ class Delivery:
     """Seconds since the epoch."""
     lost: Mapping[str, int]
     """By reason."""
+    unjournalled: int
+    """Calls that the journal could not keep: had the process been killed meanwhile, they would have no record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def health_router(look: Callable[[], Readiness], max_backlog_s: float | None) ->
                 "sent": delivery.sent,
                 "last_success": delivery.last_success,
                 "lost": dict(delivery.lost),
+                "unjournalled": delivery.unjournalled,
             },
         }
 

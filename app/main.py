@@ -153,6 +153,7 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
             sender.sent,
             sender.last_success,
             losses.by_reason(),
+            journal.failures,
         )
         return Readiness(calls.closing, len(calls), door.refused, delivery)
 
@@ -166,6 +167,8 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
             sender.sent,
             losses.by_reason(),
             door.refused,
+            sender.last_success,
+            journal.failures,
         )
 
     app = ProxyApp(

@@ -10,6 +10,7 @@ Files are slots that calls take in turn and that stay open, so that a call costs
 instead of making and removing a file.
 """
 
+import contextlib
 import logging
 import os
 from dataclasses import dataclass
@@ -53,18 +54,23 @@ class Journal:
                 self._free.append(slot)
                 raise
         except OSError as fault:
-            self.failures += 1
-            if self.failures in (1, 100) or self.failures % 10_000 == 0:
-                log.warning("%d calls could not be journalled: %s", self.failures, fault.strerror)
+            self._failed(fault)
             return
         self._taken[call] = slot
 
     def end(self, call: str) -> None:
         """The call has its record, or its loss is counted: forget it."""
         slot = self._taken.pop(call, None)
-        if slot is not None:
+        if slot is None:
+            return
+        try:
             os.ftruncate(slot.fd, 0)
-            self._free.append(slot)
+        except OSError as fault:  # at worst it is adopted, and its id is that of the call's record
+            self._failed(fault)
+            with contextlib.suppress(OSError):
+                os.close(slot.fd)
+            return
+        self._free.append(slot)
 
     def close(self) -> None:
         """Remove the free slots; those of calls that have not ended stay, for adoption."""
@@ -72,10 +78,16 @@ class Journal:
         free, self._free = self._free, []
         taken, self._taken = self._taken, {}
         for slot in free:
-            slot.path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                slot.path.unlink(missing_ok=True)
             os.close(slot.fd)
         for slot in taken.values():
             os.close(slot.fd)
+
+    def _failed(self, fault: OSError) -> None:
+        self.failures += 1
+        if self.failures in (1, 100) or self.failures % 10_000 == 0:
+            log.warning("%d calls could not be journalled: %s", self.failures, fault.strerror)
 
     def _open(self) -> _Slot:
         self._opened += 1

@@ -42,6 +42,9 @@ class ProxyCounts:
     sent: int
     lost: Mapping[str, int]
     refused: Mapping[str, int]
+    last_success: float | None
+    """When the hub last took a record, in seconds since the epoch."""
+    unjournalled: int
 
 
 class CallMetrics(SpanProcessor):
@@ -158,9 +161,10 @@ def observe_proxy(
 ) -> None:
     """Have the proxy's own numbers read whenever metrics are sent."""
 
-    def gauge(name: str, unit: str, description: str, value: Callable[[], float]) -> None:
+    def gauge(name: str, unit: str, description: str, value: Callable[[], float | None]) -> None:
         def read(options: CallbackOptions) -> Iterable[Observation]:
-            yield Observation(value())
+            if (found := value()) is not None:
+                yield Observation(found)
 
         meter.create_observable_gauge(name, [read], unit, description)
 
@@ -177,7 +181,15 @@ def observe_proxy(
     gauge("proxy.spool.bytes", "By", "What these take on disk.", lambda: look().backlog_bytes)
     gauge("proxy.spool.age", "s", "Age of the oldest of them.", lambda: look().oldest_seconds)
     counter("proxy.records.sent", "{record}", "Records the hub has taken.", "", lambda: {"": look().sent})
+    gauge("proxy.records.last_sent", "s", "When that was last, since the epoch.", lambda: look().last_success)
     counter("proxy.records.lost", "{record}", "Records lost.", "reason", lambda: dict(look().lost))
+    counter(
+        "proxy.calls.unjournalled",
+        "{call}",
+        "Calls that the journal could not keep.",
+        "",
+        lambda: {"": look().unjournalled},
+    )
     counter("proxy.refusals", "{request}", "Requests refused at the door.", "code", lambda: dict(look().refused))
     counter("proxy.spans.lost", "{span}", "Sampled spans that were not sent.", "reason", spans_lost)
 

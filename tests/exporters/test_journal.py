@@ -1,9 +1,11 @@
 """The journal: a call that its process did not live to end leaves an interrupted record, one that ended leaves none."""
 
 import json
+import os
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,18 @@ def test_a_call_that_cannot_be_journalled_goes_on(owner: Owner, caplog: pytest.L
     owner.directory.root.unlink()
     owner.journal.begin("2", a_line("2"))
     assert slots(owner) == [a_line("2")]
+
+
+def test_a_file_that_cannot_be_emptied_is_not_used_again(owner: Owner) -> None:
+    """A call that cannot be forgotten goes on too; that is counted, and the next call has another file."""
+    owner.journal.begin("1", a_line("1"))
+    slot = owner.journal._taken["1"]
+    os.close(slot.fd)
+    owner.journal._taken["1"] = replace(slot, fd=os.open(slot.path, os.O_RDONLY))
+    owner.journal.end("1")
+    assert owner.journal.failures == 1
+    owner.journal.begin("2", a_line("2"))
+    assert slots(owner) == [a_line("1"), a_line("2")]
 
 
 IN_A_CALL = """

@@ -152,7 +152,7 @@ def test_open_streams_are_counted() -> None:
 def test_the_proxys_own_numbers() -> None:
     """Open calls and streams, what waits, was sent, was lost by reason and refused by code are read when asked for."""
     measured = Measured()
-    counts = ProxyCounts(4, 30, 2000, 1.5, 70, {"spool_full": 2}, {"invalid_api_key": 3})
+    counts = ProxyCounts(4, 30, 2000, 1.5, 70, {"spool_full": 2}, {"invalid_api_key": 3}, 1e9, 5)
     observe_proxy(measured.meter, lambda: counts, lambda: 3, lambda: {"queue_full": 9})
     expected = {
         "proxy.calls.active": [(4, {})],
@@ -161,6 +161,8 @@ def test_the_proxys_own_numbers() -> None:
         "proxy.spool.bytes": [(2000, {})],
         "proxy.spool.age": [(1.5, {})],
         "proxy.records.sent": [(70, {})],
+        "proxy.records.last_sent": [(1e9, {})],
+        "proxy.calls.unjournalled": [(5, {})],
         "proxy.records.lost": [(2, {"reason": "spool_full"})],
         "proxy.refusals": [(3, {"code": "invalid_api_key"})],
         "proxy.spans.lost": [(9, {"reason": "queue_full"})],

@@ -1,0 +1,90 @@
+"""/health/ready: how the records are doing, and 503 only where the operator has asked for it."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from aiohttp.test_utils import unused_port
+
+from tests.kit.hub import Broker, wait_until
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import CHAT, chat_body, chat_json, client
+
+NOTHING = {
+    "backlog": 0,
+    "backlog_bytes": 0,
+    "oldest_seconds": 0.0,
+    "sent": 0,
+    "last_success": None,
+    "lost": {},
+    "unjournalled": 0,
+}
+
+
+async def answering(request: Seen, reply: Reply) -> None:
+    await reply.json(chat_json())
+
+
+def ready(url: str) -> tuple[int, dict[str, Any]]:
+    with client(url) as caller:
+        answer = caller.send("GET", "/health/ready")
+        return answer.status, json.loads(answer.read())
+
+
+def call(url: str) -> None:
+    with client(url) as caller:
+        caller.chat().read()
+
+
+@pytest.fixture
+def away(broker: Broker) -> str:
+    """A hub that is not there."""
+    return re.sub(r"localhost:\d+", f"localhost:{unused_port()}", broker.conn_str)
+
+
+def test_what_was_sent_shows(upstream: Any, proxy: Any) -> None:
+    """Nothing waits at first; after a call its record is counted as sent, with the time of that."""
+    running = proxy(upstream(answering).url)
+    assert ready(running.url)[1]["records"] == NOTHING
+    call(running.url)
+    wait_until(lambda: ready(running.url)[1]["records"]["sent"] == 1)
+    status, found = ready(running.url)
+    assert (status, found["status"]) == (200, "ok")
+    assert 1.6e9 < found["records"].pop("last_success") < 1e10
+    assert found["records"] == {**{k: v for k, v in NOTHING.items() if k != "last_success"}, "sent": 1}
+
+
+def test_a_hub_that_is_away_shows_and_refuses_nothing(upstream: Any, proxy: Any, away: str) -> None:
+    """What waits is told in records, bytes and the age of the oldest; the proxy stays ready."""
+    running = proxy(upstream(answering).url, away)
+    for _ in range(3):
+        call(running.url)
+    wait_until(lambda: ready(running.url)[1]["records"]["oldest_seconds"] > 0.5)
+    status, found = ready(running.url)
+    assert (status, found["status"]) == (200, "ok")
+    assert found["records"]["backlog"] == 3
+    assert 3 * 300 < found["records"]["backlog_bytes"] < 3 * 3000
+    assert (found["records"]["sent"], found["records"]["last_success"]) == (0, None)
+
+
+def test_past_the_operators_limit_it_is_not_ready(upstream: Any, proxy: Any, away: str) -> None:
+    """Once the oldest record is older than PROXY_READY_MAX_BACKLOG_SECONDS the answer is 503, and calls are taken."""
+    running = proxy(upstream(answering).url, away, PROXY_READY_MAX_BACKLOG_SECONDS="0.5")
+    assert ready(running.url)[0] == 200
+    call(running.url)
+    wait_until(lambda: ready(running.url)[0] == 503)
+    assert ready(running.url)[1]["status"] == "late"
+    call(running.url)
+    assert ready(running.url)[1]["records"]["backlog"] == 2
+
+
+def test_what_is_lost_is_told_by_reason(upstream: Any, proxy: Any, away: str) -> None:
+    """A record that finds the spool full is counted under that name; the call does not notice."""
+    running = proxy(upstream(answering).url, away, PROXY_SPOOL_MAX_BYTES="5000")
+    with client(running.url) as caller:
+        while not (lost := ready(running.url)[1]["records"]["lost"]):
+            answer = caller.send("POST", CHAT, chat_body())
+            assert answer.status == 200
+            answer.read()
+    assert lost == {"spool_full": 1}
