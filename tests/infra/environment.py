@@ -1,0 +1,52 @@
+"""What the code reads from the environment, what the deployment puts there, and what the documents say of it."""
+
+import ast
+import json
+import re
+from typing import Any
+
+from tests.infra.bicep import INFRA, ROOT, Template, keys_in
+
+OPERATIONS = ROOT / "docs/operations.md"
+_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+
+
+def read_by_settings() -> set[str]:
+    """Every variable that app/settings*.py names: they read the environment, and nobody else does for the proxy."""
+    return {name for path in (ROOT / "app").glob("settings*.py") for name in _texts(path.read_text())}
+
+
+def read_by_doctor() -> set[str]:
+    return set(_texts((ROOT / "app/doctor/options.py").read_text()))
+
+
+def set_by_deployment() -> dict[str, Any]:
+    """The app settings in function.bicep, and those that main.parameters.json hands to it, as azd has them at first."""
+    (config,) = Template(INFRA / "function.bicep").of_type("Microsoft.Web/sites/config")
+    found = {name: value for name, value in keys_in(config.body["properties"]) if _NAME.fullmatch(name) or "__" in name}
+    return found | parameters({})["settings"]
+
+
+def parameters(environ: dict[str, str]) -> dict[str, Any]:
+    """main.parameters.json as azd hands it on: ${NAME} and ${NAME=default} replaced."""
+
+    def replaced(match: re.Match[str]) -> str:
+        name, _, default = match[1].partition("=")
+        return environ.get(name) or default
+
+    text = re.sub(r"\$\{([^}]*)\}", replaced, (INFRA / "main.parameters.json").read_text())
+    return {name: given["value"] for name, given in json.loads(text)["parameters"].items()}
+
+
+def documented(heading: str) -> dict[str, str]:
+    """The variables in the first columns of the tables under a heading of docs/operations.md, and what is said."""
+    text = OPERATIONS.read_text()
+    section = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    assert section, f"{OPERATIONS} has no part {heading!r}"
+    rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
+    return {name: row[1].strip() for row in rows for name in re.findall(r"`([A-Za-z_]+)`", row[0])}
+
+
+def _texts(source: str) -> list[str]:
+    constants = [node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    return [text for text in constants if isinstance(text, str) and _NAME.fullmatch(text)]
