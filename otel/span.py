@@ -30,6 +30,7 @@ class CallSpan:
         """
         self.call = call
         self.withhold = withhold
+        self._named = call.model
         name = f"{call.operation} {call.model}" if call.model else call.operation
         self._span: Span = tracer.start_span(
             name, kind=SpanKind.CLIENT, attributes=_known_at_start(call, withhold), start_time=call.started_at_ns
@@ -58,6 +59,8 @@ class CallSpan:
         if call.first_token_ns is not None:  # seen when the last bytes were looked at, which is after the end
             call.first_token_ns = min(call.first_token_ns, call.end_ns)
         span = self._span
+        if call.model != self._named:
+            span.update_name(f"{call.operation} {call.model}")
         span.set_attributes(_facts(call))
         if call.capture_content and not self.withhold:
             span.set_attributes(_asked(call) | _content(call))
@@ -127,7 +130,9 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
     """What came of it, without what was said."""
     request, answer, usage = call.request, call.answer, call.answer.usage
     facts: dict[str, AttributeValue | None] = {
-        a.REQUEST_STREAM: request.stream,  # for a form, known only from the answer
+        a.REQUEST_MODEL: call.model,  # for a form, which goes by unread, these are known only from the answer
+        a.REQUEST_STREAM: request.stream,
+        a.DEPLOYMENT: call.deployment,
         a.RESPONSE_ID: answer.id,
         a.RESPONSE_MODEL: answer.model,
         a.RESPONSE_FINISH_REASONS: [c.finish_reason for c in answer.choices if c.finish_reason] or None,
