@@ -168,6 +168,57 @@ def test_batch(model: Model, trace: Trace) -> None:
     }
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_responses(model: Model, trace: Trace, streamed: bool) -> None:
+    """With `use_responses_api` the same calls go to the Responses API, and are recorded alike."""
+    asked = model(use_responses_api=True)
+    if streamed:
+        chunks = list(asked.stream("What is latency?"))
+        message = sum(chunks[1:], chunks[0])
+    else:
+        message = asked.invoke("What is latency?")
+    record = trace.record()
+    assert record["content"] == message.text != ""
+    assert recorded_usage(record) == usage(message)
+    assert record["type"] == ("stream_completion" if streamed else "completion")
+    assert (record["status"], record["model"], record["deployment"]) == ("completed", DATED, MODEL)
+
+
+def test_embeddings(running: ProxyProcess, trace: Trace) -> None:
+    """AzureOpenAIEmbeddings: vectors arrive; the record has the texts and the usage, and no numbers."""
+    from langchain_openai import AzureOpenAIEmbeddings
+
+    embeddings: Any = AzureOpenAIEmbeddings(
+        azure_endpoint=running.url,
+        azure_deployment="text-embedding-3-small",
+        api_version="2024-10-21",
+        api_key=KEY,  # type: ignore[arg-type]
+        max_retries=0,
+        check_embedding_ctx_length=False,
+        default_headers={"traceparent": trace.parent},
+    )
+    vectors = embeddings.embed_documents(["one", "two 2"])
+    record = trace.record()
+    assert [len(vector) for vector in vectors] == [1536, 1536]
+    assert (record["operation"], record["prompt"], record["content"]) == ("embeddings", ["one", "two 2"], "")
+    assert record["usage"] == {"prompt_tokens": 3, "total_tokens": 3}
+    assert record["deployment"] == "text-embedding-3-small"
+
+
+def test_a_stream_that_is_left(model: Model, trace: Trace) -> None:
+    """`break` in the loop over the chunks ends the call: the record has what came, and says who left."""
+    chunks = model({"x-simulate": "stall-after=6"}).stream("What is latency?")
+    said = ""
+    for chunk in chunks:
+        said += chunk.content
+        if said:
+            break
+    chunks.close()
+    record = trace.record()
+    assert record["status"] == "client_aborted"
+    assert record["content"].startswith(said)
+
+
 def test_errors(model: Model, trace: Trace) -> None:
     """An error of upstream's is the SDK's own, with its trace, and is recorded."""
     with pytest.raises(openai.RateLimitError) as limited:
