@@ -64,10 +64,27 @@ def parse(body: bytes) -> Record:
 def table_of(records: Sequence[Record]) -> pa.Table:
     """The rows of records, in their order. Raises NotARecord when one of them has a value of a wrong type."""
     try:
-        arrays = [_array(column, records) for column in COLUMNS]
+        there: set[str] = set().union(*records)
+        arrays = [
+            _array(column, records) if _told(column, there) else _untold(column, len(records)) for column in COLUMNS
+        ]
     except (pa.ArrowException, TypeError, ValueError, AttributeError, OverflowError) as fault:
         raise NotARecord(str(fault)) from fault
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _told(column: Column, there: set[str]) -> bool:
+    return column.name == "more" or any(path[0] in there for path in column.paths)
+
+
+def _untold(column: Column, count: int) -> pa.Array:
+    """A column that no record speaks of: most of them in most batches."""
+    match column.kind:
+        case Kind.MOMENT | Kind.COUNT:
+            return pa.nulls(count, column.kind.arrow)
+        case Kind.FLAG:
+            return pa.repeat(pa.scalar(column.absent, pa.bool_()), count)
+    return pa.repeat("", count)
 
 
 def _array(column: Column, records: Sequence[Record]) -> pa.Array:

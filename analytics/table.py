@@ -14,15 +14,17 @@ Invariants:
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.columns import SCHEMA
 from analytics.folder import Folder
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 _NAME: Final = re.compile(r"(day=[\d-]+/hour=\d\d)/([0-9a-f]+)-(\w+)-(\d+)-(\d+)\.parquet")
 NAME: Final = "Calls"
@@ -96,12 +98,14 @@ def writer(sink: pa.NativeFile) -> pq.ParquetWriter:
 _UNIQUE: Final = {"id", "trace_id", "span_id", "response_id", "apim_request_id", "prompt", "content", "choices"}
 
 
-def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
+def connect(folder: Folder) -> "DuckDBPyConnection":
     """A connection to DuckDB in which the table as it is now is the view `Calls`.
 
     Its moments are TIMESTAMP in UTC, without a zone, as KQL takes them. The list of files is taken once: `use` takes it
     anew.
     """
+    import duckdb  # whoever writes the table does without
+
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of cursors too; or a cast would follow the machine's zone
     if folder.filesystem is not None:
@@ -110,7 +114,7 @@ def connect(folder: Folder) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def use(connection: duckdb.DuckDBPyConnection, folder: Folder) -> None:
+def use(connection: "DuckDBPyConnection", folder: Folder) -> None:
     """Make the view `Calls` anew, over the files that are there now."""
     files = [f"{folder.url}/{part.name}" for part in current(parts(folder))]
     # the empty one gives every column, also one that no file has yet

@@ -1,0 +1,1 @@
+"""From the hub into the table: `python -m analytics.consume --table DIR`."""

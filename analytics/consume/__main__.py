@@ -1,0 +1,153 @@
+"""Reads the hub into a table of Parquet files, until Ctrl-C or, with --once, to where the hub ends now.
+
+    python -m analytics.consume --table DIR|URL [--group G] [--once]
+
+The hub is the one that AZURE_EVENTHUB_CONN_STR, or AZURE_EVENTHUB_NAMESPACE and AZURE_EVENTHUB_NAME, name. A table may
+lie in a directory or at a URL such as abfss://container@account.dfs.core.windows.net/records. Any number may run at the
+same time and share the partitions; each may be killed at any moment. Exits with 1 when it could not go on.
+"""
+
+import argparse
+import asyncio
+import gc
+import hashlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, Final
+
+import uvloop
+from azure.core.exceptions import AzureError
+from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient
+from azure.eventhub.exceptions import EventHubError
+from rich.console import Console
+
+from analytics.consume.checkpoints import SqliteCheckpointStore
+from analytics.consume.consumer import BALANCE_S, EXPIRE_S, Consumer, OtherHub
+from analytics.consume.lock import LockLost, TableLock, blob_lock, directory_lock
+from analytics.consume.progress import shown
+from analytics.folder import Folder, LocalFolder, folder
+
+_OWN: Final = "_consumer"
+_LOOK_S: Final = 5.0
+
+
+def main() -> None:
+    """Run until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m analytics.consume", description="The hub's records into a table.")
+    parser.add_argument("--table", required=True, help="directory, or URL that fsspec knows, such as abfss://…")
+    parser.add_argument("--group", default="$Default", help="consumer group (default: %(default)s)")
+    parser.add_argument("--once", action="store_true", help="end where the hub ends now")
+    parser.add_argument("--flush-seconds", type=float, default=2.0, help="how old a record may be before it is written")
+    parser.add_argument(
+        "--checkpoints",
+        metavar="URL",
+        default=os.environ.get("AZURE_CHECKPOINT_CONTAINER_URL"),
+        help="container for checkpoints, which a table at a URL needs; AZURE_STORAGE_CONNECTION_STRING or Entra ID"
+        " opens it (default: AZURE_CHECKPOINT_CONTAINER_URL, or a file under the table)",
+    )
+    options = parser.parse_args()
+    if not os.environ.get("AZURE_EVENTHUB_CONN_STR") and not os.environ.get("AZURE_EVENTHUB_NAMESPACE"):
+        parser.error("AZURE_EVENTHUB_CONN_STR or AZURE_EVENTHUB_NAMESPACE must name the hub")
+    if "://" in options.table and not options.checkpoints:
+        parser.error("a table at a URL needs --checkpoints")
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # all it has to say is in its exceptions too
+    # what a batch leaves behind is freed by its counts; looking for cycles in it takes a third of the time
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
+    console = Console(stderr=True)
+    try:
+        uvloop.run(_consume(options, console))
+    except (OSError, AzureError, EventHubError, LockLost, OtherHub) as fault:
+        console.print(f"{type(fault).__name__}: {fault}", style="bold red", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+async def _consume(options: argparse.Namespace, console: Console) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    table = folder(options.table)
+    async with AsyncExitStack() as stack:
+        store, lock = await stack.enter_async_context(_kept(table, options.checkpoints))
+        client = await stack.enter_async_context(_client(options.group, store))
+        consumer = Consumer(client, store, lock, table, flush_seconds=options.flush_seconds)
+        async with shown(consumer.counts, console):
+            looking = asyncio.create_task(_look(consumer))
+            try:
+                await consumer.run(stop, options.once)
+            finally:
+                looking.cancel()
+
+
+async def _look(consumer: Consumer) -> None:
+    """Keep the lag up to date; that it is not known for a while is no failure."""
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        with suppress(EventHubError, AzureError, OSError):
+            await consumer.look()
+
+
+@asynccontextmanager
+async def _client(group: str, store: CheckpointStore) -> AsyncIterator[EventHubConsumerClient]:
+    settings: dict[str, Any] = {
+        "consumer_group": group,
+        "checkpoint_store": store,
+        "load_balancing_interval": BALANCE_S,
+        "partition_ownership_expiration_interval": EXPIRE_S,
+        "eventhub_name": os.environ.get("AZURE_EVENTHUB_NAME"),
+    }
+    conn_str = os.environ.get("AZURE_EVENTHUB_CONN_STR")
+    if conn_str:
+        async with EventHubConsumerClient.from_connection_string(conn_str, **settings) as client:
+            yield client
+        return
+    from azure.identity.aio import DefaultAzureCredential
+
+    namespace = os.environ["AZURE_EVENTHUB_NAMESPACE"]
+    async with (
+        DefaultAzureCredential() as identity,
+        EventHubConsumerClient(namespace, credential=identity, **settings) as client,
+    ):
+        yield client
+
+
+@asynccontextmanager
+async def _kept(table: Folder, container_url: str | None) -> AsyncIterator[tuple[CheckpointStore, TableLock]]:
+    """The checkpoints and the lock of the table: in Blob Storage if that is named, or else under the table."""
+    if not container_url:
+        assert isinstance(table, LocalFolder)
+        store = SqliteCheckpointStore(table.path / _OWN / "checkpoints.sqlite")
+        try:
+            yield store, directory_lock(table.path / _OWN / "lock")
+        finally:
+            store.close()
+        return
+    from azure.core.exceptions import ResourceExistsError
+    from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
+    from azure.identity.aio import DefaultAzureCredential
+    from azure.storage.blob.aio import ContainerClient
+
+    conn_str = os.environ.get("AZURE_STORAGE_CONNECTION_STRING")
+    account, _, name = container_url.rstrip("/").rpartition("/")
+    async with AsyncExitStack() as stack:
+        if conn_str:
+            container = ContainerClient.from_connection_string(conn_str, name)
+            blobs = BlobCheckpointStore.from_connection_string(conn_str, name)
+        else:
+            identity = await stack.enter_async_context(DefaultAzureCredential())
+            container = ContainerClient(account, name, credential=identity)
+            blobs = BlobCheckpointStore(account, name, credential=identity)
+        await stack.enter_async_context(container)
+        with suppress(ResourceExistsError):
+            await container.create_container()
+        of_table = hashlib.blake2b(table.url.encode(), digest_size=8).hexdigest()
+        lock = blob_lock(container.get_blob_client(f"table-locks/{of_table}"))
+        yield await stack.enter_async_context(blobs), lock
+
+
+if __name__ == "__main__":
+    main()

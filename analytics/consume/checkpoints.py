@@ -1,0 +1,111 @@
+"""Checkpoints and ownership of partitions in SQLite, for consumers that share a directory.
+
+What azure-eventhub's BlobCheckpointStore does in Blob Storage: an owner claims a partition by its etag, so of two that
+try at once one succeeds.
+"""
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from azure.eventhub.aio import CheckpointStore
+
+_TABLES: Final = """
+CREATE TABLE IF NOT EXISTS ownership (
+    namespace TEXT, hub TEXT, consumer_group TEXT, partition TEXT, owner TEXT, etag TEXT, modified REAL,
+    PRIMARY KEY (namespace, hub, consumer_group, partition)
+);
+CREATE TABLE IF NOT EXISTS checkpoint (
+    namespace TEXT, hub TEXT, consumer_group TEXT, partition TEXT, offset TEXT, sequence_number INTEGER,
+    PRIMARY KEY (namespace, hub, consumer_group, partition)
+);
+"""
+_BUSY_S: Final = 30
+
+
+class SqliteCheckpointStore(CheckpointStore):
+    """One file, for any number of processes of one machine. Calls take milliseconds, so they are not awaited."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = sqlite3.connect(path, timeout=_BUSY_S, autocommit=True)
+        self._database.executescript(_TABLES)
+
+    def close(self) -> None:
+        self._database.close()
+
+    async def list_ownership(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Who owns which partition."""
+        hub = (fully_qualified_namespace, eventhub_name, consumer_group)
+        found = self._database.execute(
+            "SELECT partition, owner, etag, modified FROM ownership WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
+            hub,
+        )
+        return [
+            {**_named(*hub, partition), "owner_id": owner, "etag": etag, "last_modified_time": modified}
+            for partition, owner, etag, modified in found
+        ]
+
+    async def claim_ownership(
+        self, ownership_list: Iterable[dict[str, Any]], **kwargs: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Claim partitions; those that somebody else has claimed since they were listed are left out."""
+        return [claimed for claimed in map(self._claim, ownership_list) if claimed is not None]
+
+    def _claim(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
+        etag, now = uuid.uuid4().hex, time.time()
+        new = (wanted["owner_id"], etag, now)
+        if wanted.get("etag"):
+            query = (
+                "UPDATE ownership SET owner = ?, etag = ?, modified = ?"
+                " WHERE (namespace, hub, consumer_group, partition, etag) = (?, ?, ?, ?, ?)"
+            )
+            done = self._database.execute(query, (*new, *_key(wanted), wanted["etag"]))
+        else:
+            query = (
+                "INSERT OR IGNORE INTO ownership (owner, etag, modified, namespace, hub, consumer_group, partition)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            )
+            done = self._database.execute(query, (*new, *_key(wanted)))
+        return {**wanted, "etag": etag, "last_modified_time": now} if done.rowcount else None
+
+    async def update_checkpoint(self, checkpoint: dict[str, Any], **kwargs: Any) -> None:
+        """Set a partition's checkpoint; durable when this returns."""
+        self._database.execute(
+            "INSERT OR REPLACE INTO checkpoint (namespace, hub, consumer_group, partition, offset, sequence_number)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (*_key(checkpoint), checkpoint["offset"], checkpoint["sequence_number"]),
+        )
+
+    async def list_checkpoints(
+        self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
+    ) -> Iterable[dict[str, Any]]:
+        """The checkpoint of each partition that has one."""
+        hub = (fully_qualified_namespace, eventhub_name, consumer_group)
+        found = self._database.execute(
+            "SELECT partition, offset, sequence_number FROM checkpoint"
+            " WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
+            hub,
+        )
+        return [
+            {**_named(*hub, partition), "offset": offset, "sequence_number": number}
+            for partition, offset, number in found
+        ]
+
+
+def _key(of: dict[str, Any]) -> tuple[str, str, str, str]:
+    return of["fully_qualified_namespace"], of["eventhub_name"], of["consumer_group"], of["partition_id"]
+
+
+def _named(namespace: str, hub: str, group: str, partition: str) -> dict[str, Any]:
+    return {
+        "fully_qualified_namespace": namespace,
+        "eventhub_name": hub,
+        "consumer_group": group,
+        "partition_id": partition,
+    }

@@ -1,0 +1,248 @@
+"""Consumer: reads its share of a hub's partitions, and has what it read written into the table, partition by partition.
+
+Partitions are shared by azure-eventhub's balancing among the consumers of a group. Who owns one is no matter of
+correctness: two that believe to own the same one for a while write each event once (see `writer`).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from azure.eventhub import EventData
+from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, PartitionContext
+
+from analytics.consume.intake import Batch, Intake
+from analytics.consume.lock import LockLost, TableLock, Valid
+from analytics.consume.merge import merge
+from analytics.consume.writer import Writer, Written, stream_id
+from analytics.folder import Folder
+
+BALANCE_S: Final = 4.0
+EXPIRE_S: Final = 16.0
+"""How long a dead consumer's partitions are its own: with the balancing of the others they move within 25 s."""
+_BATCH: Final = 1000
+_TICK_S: Final = 0.1
+_ROWS: Final = 20_000
+_BYTES: Final = 128 << 20
+"""All intakes together hold no more for long."""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What has been written since the start, and how far each partition is."""
+
+    records: int = 0
+    repeats: int = 0
+    aside: int = 0
+    ends: dict[str, int] = field(default_factory=dict)
+    """The last event of each partition, as the hub told it."""
+    positions: dict[str, int] = field(default_factory=dict)
+    """The checkpoint of each partition, as far as this consumer knows it."""
+
+    def lag(self, partition: str) -> int:
+        return max(0, self.ends.get(partition, -1) - self.positions.get(partition, -1))
+
+
+class Consumer:
+    """One consumer of a group, for one run."""
+
+    def __init__(
+        self,
+        client: EventHubConsumerClient,
+        store: CheckpointStore,
+        lock: TableLock,
+        folder: Folder,
+        writer: Callable[[Folder, str], Writer] = Writer,
+        flush_seconds: float = 2.0,
+    ) -> None:
+        self.counts = Counts()
+        self._client = client
+        self._store = store
+        self._lock = lock
+        self._folder = folder
+        self._hub = (client._address.hostname, client.eventhub_name, client._consumer_group)
+        self._stream = stream_id(*self._hub)
+        self._writer = writer(folder, self._stream)
+        self._flush_seconds = flush_seconds
+        self._intakes: dict[str, Intake] = {}
+        self._since: dict[str, float] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._recovered: set[str] = set()
+        self._open: dict[str, set[str]] = {}
+        """By partition, the hours that may have several files."""
+        self._writing: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] | None = None
+
+    async def run(self, stop: asyncio.Event, once: bool = False) -> None:
+        """Read until told to stop, or with `once` until every partition is read to where it ended at the start.
+
+        Raises what kept it from writing; nothing is lost by that, the next run begins at the checkpoints.
+        """
+        self._failure = asyncio.get_running_loop().create_future()
+        await self.look()
+        await self._check_positions()
+        ends = dict(self.counts.ends)
+        receiving = asyncio.create_task(
+            self._client.receive_batch(
+                self._on_events,
+                on_partition_initialize=self._on_begin,
+                on_partition_close=self._on_end,
+                on_error=self._on_error,
+                starting_position="-1",
+                max_batch_size=_BATCH,
+                prefetch=_BATCH,
+            )
+        )
+        try:
+            while not stop.is_set() and not (once and await self._reached(ends)):
+                for done in (self._failure, receiving):
+                    if done.done():
+                        await done
+                await self._flush_old(ends if once else {})
+                await asyncio.sleep(_TICK_S)
+            await asyncio.gather(*map(self._flush, list(self._intakes)))
+            if self._failure.done():
+                await self._failure
+        finally:
+            receiving.cancel()
+            await asyncio.gather(receiving, *self._writing, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Ask the hub for the end of each partition, and the store for the checkpoints."""
+        partitions = await self._client.get_partition_ids()
+        found = await asyncio.gather(*map(self._client.get_partition_properties, partitions))
+        # the last number of a partition from which everything has expired counts, too, as nothing to wait for
+        self.counts.ends = {
+            each["id"]: -1 if each["is_empty"] else each["last_enqueued_sequence_number"] for each in found
+        }
+        self.counts.positions |= await self._positions()
+
+    async def _check_positions(self) -> None:
+        for partition, end in self.counts.ends.items():
+            if end >= 0 and self.counts.positions.get(partition, -1) > end:
+                raise OtherHub(
+                    f"the checkpoint of partition {partition} is past its end: this is another hub of the same name."
+                    " Use another consumer group or table."
+                )
+
+    async def _positions(self) -> dict[str, int]:
+        found = await self._store.list_checkpoints(*self._hub)
+        return {each["partition_id"]: int(each["sequence_number"]) for each in found}
+
+    async def _reached(self, ends: dict[str, int]) -> bool:
+        """Whether every partition is written up to there, by whomever."""
+        mine = self.counts.positions
+        if any(mine.get(partition, -1) < end for partition, end in ends.items() if partition in self._intakes):
+            return False
+        if all(mine.get(partition, -1) >= end for partition, end in ends.items()):
+            return True
+        mine |= await self._positions()
+        return all(mine.get(partition, -1) >= end for partition, end in ends.items())
+
+    async def _on_begin(self, context: PartitionContext) -> None:
+        self._intakes[context.partition_id] = Intake(context.partition_id)
+        self._recovered.discard(context.partition_id)  # who had it since may have been killed
+
+    async def _on_end(self, context: PartitionContext, reason: Any) -> None:
+        """What was not written is read again by whoever has the partition next."""
+        self._intakes.pop(context.partition_id, None)
+
+    async def _on_error(self, context: PartitionContext | None, fault: Exception) -> None:
+        """A partition's link broke; the client takes it up again at its next balancing."""
+
+    async def _on_events(self, context: PartitionContext, events: list[EventData]) -> None:
+        intake = self._intakes.get(context.partition_id)
+        if intake is None or not events:
+            return
+        if not intake.events:
+            self._since[intake.partition] = time.monotonic()
+        try:
+            intake.add(events)
+        except Exception as fault:  # the client would only log it, and pass over the events
+            self._fail(fault)
+            raise
+        if intake.events >= _ROWS:
+            await self._flush(intake.partition)
+        elif sum(each.bytes for each in self._intakes.values()) > _BYTES:
+            await self._flush(max(self._intakes.values(), key=lambda each: each.bytes).partition)
+
+    async def _flush_old(self, ends: dict[str, int]) -> None:
+        """Write what has waited long enough, or is all that is waited for."""
+        due = time.monotonic() - self._flush_seconds
+        for partition, intake in list(self._intakes.items()):
+            whole = partition in ends and intake.last >= ends[partition]
+            if intake.events and (whole or self._since[partition] <= due):
+                await self._flush(partition)
+
+    async def _flush(self, partition: str) -> None:
+        """Write what an intake holds; it is written to the end even if the waiting for it is cancelled."""
+        async with self._turns.setdefault(partition, asyncio.Lock()):
+            intake = self._intakes.get(partition)
+            batch = intake.take() if intake else None
+            if batch is None:
+                return
+            writing = asyncio.create_task(self._write(batch))
+            self._writing.add(writing)
+            writing.add_done_callback(self._writing.discard)
+            await asyncio.shield(writing)
+
+    async def _write(self, batch: Batch) -> None:
+        try:
+            async with self._lock() as valid:
+                # after one that failed none may go, or the checkpoint would pass over it
+                if self._failure is not None and not self._failure.done():
+                    await self._commit(batch, valid)
+        except Exception as fault:
+            self._fail(fault)
+
+    async def _commit(self, batch: Batch, valid: Valid) -> None:
+        partition = batch.partition
+        position = (await self._positions()).get(partition, -1)
+        if partition not in self._recovered:
+            self._open[partition] = await asyncio.to_thread(self._writer.recover, partition, position, valid)
+            self._recovered.add(partition)
+        written = await asyncio.to_thread(self._writer.write, batch, position, valid)
+        if not valid():
+            raise LockLost("the table's lock was lost before the checkpoint")
+        if batch.last > position:
+            await self._checkpoint(batch)
+        self.counts.records += written.records
+        self.counts.repeats += written.repeats
+        self.counts.aside += written.aside
+        self.counts.positions[partition] = max(batch.last, position)
+        await asyncio.to_thread(self._merge, partition, written, valid)
+
+    async def _checkpoint(self, batch: Batch) -> None:
+        namespace, hub, group = self._hub
+        await self._store.update_checkpoint(
+            {
+                "fully_qualified_namespace": namespace,
+                "eventhub_name": hub,
+                "consumer_group": group,
+                "partition_id": batch.partition,
+                "sequence_number": batch.last,
+                "offset": batch.last_offset,
+            }
+        )
+
+    def _merge(self, partition: str, written: Written, valid: Valid) -> None:
+        """Merge the hours just written where small files add up, and those long before them for good."""
+        hours = self._open[partition]
+        hours |= written.hours
+        newest = sorted(hours)[-2:]  # to the hour before, calls still come that took long
+        for hour in sorted(hours):
+            closed = hour not in newest and hour not in written.hours
+            if valid():
+                merge(self._folder, hour, self._stream, partition, closed=closed)
+            if closed:
+                hours.discard(hour)
+
+    def _fail(self, fault: Exception) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(fault)
+
+
+class OtherHub(Exception):
+    """The checkpoints are those of another hub."""

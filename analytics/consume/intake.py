@@ -1,0 +1,138 @@
+"""Intake: what one partition has given and no file holds yet."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+import pyarrow as pa
+from azure.eventhub import EventData
+from azure.eventhub.amqp import AmqpMessageBodyType
+
+from analytics.rows import NotARecord, Record, bad, parse, table_of
+
+SEQUENCE: Final = "_sequence"
+"""A column beside the table's own: the event's sequence number in its partition."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """An event that is no record, as it is kept: with the reason and where it was."""
+
+    sequence_number: int
+    offset: str
+    enqueued: str
+    reason: str
+    body: bytes
+
+    def to_json(self) -> bytes:
+        """One line; a body that is no text is kept in base64."""
+        try:
+            text = {"body": self.body.decode()}
+        except UnicodeDecodeError:
+            text = {"body_base64": base64.b64encode(self.body).decode()}
+        place = {"sequence_number": self.sequence_number, "offset": self.offset, "enqueued": self.enqueued}
+        return orjson.dumps({"reason": self.reason, **place, **text}, option=orjson.OPT_APPEND_NEWLINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Every event of a partition from `first` to `last`: the rows of its records, and what was set aside."""
+
+    partition: str
+    first: int
+    last: int
+    last_offset: str
+    rows: pa.Table
+    """In the order of their `SEQUENCE`."""
+    aside: Sequence[SetAside]
+
+
+class Intake:
+    """Collects what one partition gives, in its order."""
+
+    def __init__(self, partition: str) -> None:
+        self.partition = partition
+        self.last = -1
+        """The last event taken in, whether or not it is still here."""
+        self._clear()
+
+    def _clear(self) -> None:
+        self.events = 0
+        self.bytes = 0
+        self._first = 0
+        self._offset = ""
+        self._tables: list[pa.Table] = []
+        self._aside: list[SetAside] = []
+
+    def add(self, events: Sequence[EventData]) -> None:
+        """Take in events. One that comes again, as after a reconnection, is left out."""
+        numbers: list[int] = []
+        records: list[Record] = []
+        for event in events:
+            number = event.sequence_number
+            assert number is not None
+            if number <= self.last:
+                continue
+            if not self.events:
+                self._first = number
+            self.last = number
+            self.events += 1
+            body = _body(event)
+            try:
+                records.append(parse(body))
+                numbers.append(number)
+            except NotARecord as fault:
+                self._aside.append(_aside(event, str(fault)))
+        if not self.events:
+            return
+        self._offset = str(events[-1].offset)
+        try:
+            rows = table_of(records)
+        except NotARecord:
+            rows, numbers = self._without_bad(events, records, numbers)
+        self._tables.append(rows.append_column(SEQUENCE, pa.array(numbers, pa.int64())))
+        self.bytes += rows.nbytes
+
+    def _without_bad(
+        self, events: Sequence[EventData], records: list[Record], numbers: list[int]
+    ) -> tuple[pa.Table, list[int]]:
+        """The rows of those records that can be rows; the others are set aside one by one."""
+        good: list[Record] = []
+        kept: list[int] = []
+        by_number = {event.sequence_number: event for event in events}
+        for record, number in zip(records, numbers, strict=True):
+            reason = bad(record)
+            if reason is None:
+                good.append(record)
+                kept.append(number)
+            else:
+                self._aside.append(_aside(by_number[number], reason))
+        return table_of(good), kept
+
+    def take(self) -> Batch | None:
+        """Hand out what is here, and be empty."""
+        if not self.events:
+            return None
+        aside = sorted(self._aside, key=lambda event: event.sequence_number)
+        rows = pa.concat_tables(self._tables)
+        batch = Batch(self.partition, self._first, self.last, self._offset, rows, aside)
+        self._clear()
+        return batch
+
+
+def _body(event: EventData) -> bytes:
+    """The bytes of an event; of one that holds another AMQP value than data, its text."""
+    try:
+        body: Any = event.body
+    except ValueError:  # no body at all
+        return b""
+    if isinstance(body, bytes):
+        return body
+    return b"".join(body) if event.body_type == AmqpMessageBodyType.DATA else str(body).encode()
+
+
+def _aside(event: EventData, reason: str) -> SetAside:
+    enqueued = event.enqueued_time.isoformat() if event.enqueued_time else ""
+    return SetAside(event.sequence_number or 0, str(event.offset), enqueued, reason, _body(event))
