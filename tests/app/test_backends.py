@@ -1,5 +1,6 @@
 """Backends: who is asked first, who is left alone for a while, and what the client gets."""
 
+import http.client
 import json
 import socket
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 from app.auth import KeyAuth
 from app.backends import Backend, Backends, retry_after
 from tests.kit.hub import HubReader
+from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import PROMPT, chat_body, chat_json, client
+from tests.kit.wire import PROMPT, STREAM, STREAM_WITH_USAGE, TEXT, USAGE, chat_body, chat_json, client
 
 DEPLOYMENTS = "/openai/deployments"
 
@@ -154,6 +156,50 @@ def test_a_backend_without_connection_is_passed_over(upstream: Any, proxy: Any, 
     assert hub.record(answer.trace_id)["attempts"] == 2
 
 
+def test_a_stream_goes_to_the_next_backend(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A stream whose usage is asked for is asked for alike of the next backend; the client's bytes are that one's."""
+    busy, free = upstream(failing(503)), upstream(streaming(STREAM_WITH_USAGE))
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(busy.url, free.url)).url) as caller:
+        answer = caller.chat(stream=True)
+        assert (answer.status, answer.read()) == (200, b"".join(STREAM))
+    assert busy.seen[0].body == free.seen[0].body != chat_body(stream=True)
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["backend"], record["attempts"]) == ("completed", "b1", 2)
+    assert (record["content"], record["usage"]) == (TEXT, USAGE)
+
+
+def test_what_has_begun_stays_where_it_is(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Once a byte of an answer is with the client no other backend is asked: a stream that breaks off is broken."""
+
+    async def breaking(request: Seen, reply: Reply) -> None:
+        await reply.stream_head()
+        await reply.chunk(STREAM[0])
+        reply.writer.close()
+
+    one, two = upstream(breaking), upstream(answering)
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(one.url, two.url)).url) as caller:
+        answer = caller.chat(stream=True)
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    assert not two.seen
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["backend"], record["attempts"]) == ("upstream_cut", "b0", 1)
+
+
+def test_an_upload_is_sent_once(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A body that passes piece by piece cannot be sent again: the first backend's answer is the client's. The next
+    upload goes elsewhere."""
+    busy, free = upstream(failing(429)), upstream(answering)
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(busy.url, free.url)).url) as caller:
+        statuses = []
+        for _ in range(2):
+            answer = caller.send("POST", "/openai/files?api-version=1", b"x" * 1000, content_type="text/plain")
+            answer.read()
+            statuses.append(answer.status)
+    assert statuses == [429, 200]
+    assert (len(busy.seen), len(free.seen)) == (1, 1)
+
+
 def test_with_nothing_warm_left_the_least_cold_ones_own_answer_counts(upstream: Any, proxy: Any) -> None:
     """All are busy: the last one tried answers the client itself, now and on the next call."""
     one, two = upstream(failing(429, **{"retry-after": "60"})), upstream(failing(503, **{"retry-after": "30"}))
@@ -175,13 +221,15 @@ def test_a_deployment_that_no_backend_has_is_refused(upstream: Any, proxy: Any) 
     assert not server.seen
 
 
-def test_calls_of_one_user_stay_on_one_backend(upstream: Any, proxy: Any) -> None:
-    """PROXY_STICKY=body:user keeps a user's calls together."""
+@pytest.mark.parametrize("sticky", ["body:user", "header:X-Session-Id"])
+def test_calls_of_one_user_stay_on_one_backend(upstream: Any, proxy: Any, sticky: str) -> None:
+    """PROXY_STICKY keeps calls together by a field of their body, or by a header, be it one that goes no further."""
     servers = [upstream(answering) for _ in range(3)]
     backends = json.dumps([{"name": s.url, "base_url": s.url, "key": "k"} for s in servers])
-    with client(proxy("", AZURE_OPENAI_BACKENDS=backends, PROXY_STICKY="body:user").url) as caller:
+    with client(proxy("", AZURE_OPENAI_BACKENDS=backends, PROXY_STICKY=sticky).url) as caller:
         for user in "abcdefgh" * 2:
-            caller.send("POST", DEPLOYMENTS + "/d/chat/completions?api-version=1", chat_body(user=user)).read()
+            target = DEPLOYMENTS + "/d/chat/completions?api-version=1"
+            caller.send("POST", target, chat_body(user=user), x_session_id=user).read()
     users = [{json.loads(seen.body)["user"] for seen in server.seen} for server in servers]
     assert sum(map(len, users)) == 8
     assert sum(len(server.seen) for server in servers) == 16

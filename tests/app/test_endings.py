@@ -187,25 +187,33 @@ def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any
     assert len(calls) == 1
 
 
-def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """PROXY_ON_CLIENT_ABORT=drain: the client's leaving does not stop upstream, and the whole answer is recorded."""
-    left = asyncio.Event()
+@pytest.mark.parametrize("events_before", [0, 3])
+def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, hub: HubReader, events_before: int) -> None:
+    """PROXY_ON_CLIENT_ABORT=drain: the client's leaving, also while the first byte is awaited, does not stop upstream,
+    and the whole answer is recorded."""
+    asked, left = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
+        asked.set()
+        if not events_before:
+            await left.wait()
         await reply.stream_head()
-        for one in STREAM_WITH_USAGE[:3]:
+        for one in STREAM_WITH_USAGE[:events_before]:
             await reply.chunk(one)
         await left.wait()
-        for one in STREAM_WITH_USAGE[3:]:
+        for one in STREAM_WITH_USAGE[events_before:]:
             await reply.chunk(one)
         await reply.end()
 
     server = upstream(script)
     running = proxy(server.url, PROXY_ON_CLIENT_ABORT="drain")
+    trace_id = f"{0xC0 + events_before:032x}"
     with client(running.url) as caller:
-        answer = caller.chat(stream=True)
-        trace_id = answer.trace_id
-        answer.some()
+        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
+        caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
+        wait_until(asked.is_set)
+        if events_before:
+            caller.connection.getresponse().read1(1)
         caller.leave()
     server.loop.call_soon_threadsafe(left.set)
     record = hub.record(trace_id)

@@ -83,6 +83,25 @@ def test_usage_that_was_not_reported_is_not_invented(upstream: Any, proxy: Any, 
     assert record["usage"]["completion_tokens"] > 0
 
 
+@pytest.mark.parametrize(
+    ("headers", "region", "spilled_over"),
+    [
+        ({"x-ms-region": "Sweden Central", "x-ms-is-spilled-over": "true"}, "Sweden Central", True),
+        ({"X-MS-Region": "France Central", "X-MS-Is-Spilled-Over": "False"}, "France Central", False),
+        ({}, "unknown", None),
+    ],
+)
+def test_where_a_call_went_shows(
+    upstream: Any, proxy: Any, hub: HubReader, headers: dict[str, str], region: str, spilled_over: bool | None
+) -> None:
+    """The region that served a call, and whether that was not the one asked first, are what upstream's headers say."""
+    with client(proxy(upstream(lambda request, reply: reply.json(chat_json(), headers=headers)).url).url) as caller:
+        answer = caller.chat()
+        answer.read()
+    record = hub.record(answer.trace_id)
+    assert (record["region"], record.get("spilled_over"), record["attempts"]) == (region, spilled_over, 1)
+
+
 def test_each_event_arrives_before_the_next_is_sent(upstream: Any, proxy: Any, hub: HubReader) -> None:
     """Nothing is held back: upstream sends an event only once the client has read the one before."""
     received = asyncio.Semaphore(0)
