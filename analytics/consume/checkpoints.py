@@ -1,9 +1,12 @@
 """Checkpoints and ownership of partitions in SQLite, for consumers that share a directory.
 
 What azure-eventhub's BlobCheckpointStore does in Blob Storage: an owner claims a partition by its etag, so of two that
-try at once one succeeds.
+try at once one succeeds. Beyond that a killed owner is known at once, by a lock that its process held: what it owned
+is free without waiting for that to expire.
 """
 
+import fcntl
+import os
 import sqlite3
 import time
 import uuid
@@ -15,7 +18,8 @@ from azure.eventhub.aio import CheckpointStore
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS ownership (
-    namespace TEXT, hub TEXT, consumer_group TEXT, partition TEXT, owner TEXT, etag TEXT, modified REAL,
+    namespace TEXT, hub TEXT, consumer_group TEXT, partition TEXT,
+    owner TEXT, etag TEXT, modified REAL, holder TEXT,
     PRIMARY KEY (namespace, hub, consumer_group, partition)
 );
 CREATE TABLE IF NOT EXISTS checkpoint (
@@ -33,9 +37,14 @@ class SqliteCheckpointStore(CheckpointStore):
         path.parent.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(path, timeout=_BUSY_S, autocommit=True)
         self._database.executescript(_TABLES)
+        self._holder = path.with_name(f"holder-{uuid.uuid4().hex}")
+        self._held = os.open(self._holder, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._held, fcntl.LOCK_EX)
 
     def close(self) -> None:
         self._database.close()
+        self._holder.unlink()
+        os.close(self._held)
 
     async def list_ownership(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
@@ -43,13 +52,37 @@ class SqliteCheckpointStore(CheckpointStore):
         """Who owns which partition."""
         hub = (fully_qualified_namespace, eventhub_name, consumer_group)
         found = self._database.execute(
-            "SELECT partition, owner, etag, modified FROM ownership WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
+            "SELECT partition, owner, etag, modified, holder FROM ownership"
+            " WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
             hub,
-        )
+        ).fetchall()
+        living = {holder for holder in {each[-1] for each in found} if self._lives(holder)}
         return [
-            {**_named(*hub, partition), "owner_id": owner, "etag": etag, "last_modified_time": modified}
-            for partition, owner, etag, modified in found
+            {
+                **_named(*hub, partition),
+                "owner_id": owner if holder in living else "",
+                "etag": etag,
+                "last_modified_time": modified,
+            }
+            for partition, owner, etag, modified, holder in found
         ]
+
+    def _lives(self, holder: str) -> bool:
+        """Whether the process still runs that made a claim; the file of one that does not is removed."""
+        path = self._holder.with_name(holder)
+        try:
+            file = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        else:
+            path.unlink(missing_ok=True)
+            return False
+        finally:
+            os.close(file)
 
     async def claim_ownership(
         self, ownership_list: Iterable[dict[str, Any]], **kwargs: Any
@@ -59,17 +92,18 @@ class SqliteCheckpointStore(CheckpointStore):
 
     def _claim(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
         etag, now = uuid.uuid4().hex, time.time()
-        new = (wanted["owner_id"], etag, now)
+        new = (wanted["owner_id"], etag, now, self._holder.name)
         if wanted.get("etag"):
             query = (
-                "UPDATE ownership SET owner = ?, etag = ?, modified = ?"
+                "UPDATE ownership SET owner = ?, etag = ?, modified = ?, holder = ?"
                 " WHERE (namespace, hub, consumer_group, partition, etag) = (?, ?, ?, ?, ?)"
             )
             done = self._database.execute(query, (*new, *_key(wanted), wanted["etag"]))
         else:
             query = (
-                "INSERT OR IGNORE INTO ownership (owner, etag, modified, namespace, hub, consumer_group, partition)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)"
+                "INSERT OR IGNORE INTO ownership"
+                " (owner, etag, modified, holder, namespace, hub, consumer_group, partition)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             )
             done = self._database.execute(query, (*new, *_key(wanted)))
         return {**wanted, "etag": etag, "last_modified_time": now} if done.rowcount else None

@@ -1,0 +1,43 @@
+"""The consumer as a process of its own, and the hub that it reads."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+class ConsumerProcess:
+    """`python -m analytics.consume`, which a test may kill."""
+
+    def __init__(self, conn_str: str, table: Path | str, *options: str, program: str = "", **environ: str) -> None:
+        """`program` is Python to be run before, such as one that kills at a step."""
+        start = ["-c", program + "\nimport runpy; runpy.run_module('analytics.consume', run_name='__main__')"]
+        self.process = subprocess.Popen(
+            [sys.executable, *(start if program else ["-m", "analytics.consume"]), "--table", str(table), *options],
+            cwd=ROOT,
+            env={**os.environ, "AZURE_EVENTHUB_CONN_STR": conn_str, **environ},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def wait(self, seconds: float = 60) -> str:
+        """What it said, when it has ended well."""
+        _, said = self.process.communicate(timeout=seconds)
+        assert self.process.returncode == 0, said
+        return said
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.communicate(timeout=10)
+
+
+def counts(said: str) -> tuple[int, int, int, int]:
+    """Records, repeats, set aside and lag, from its last line."""
+    pattern = r"([\d,]+) records .* ([\d,]+) repeats dropped, ([\d,]+) set aside, lag ([\d,]+)"
+    found = re.findall(pattern, said)[-1]
+    records, repeats, aside, lag = (int(number.replace(",", "")) for number in found)
+    return records, repeats, aside, lag

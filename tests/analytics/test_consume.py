@@ -1,0 +1,157 @@
+"""The consumer as a process: each record once in the table, whatever is killed, and what is no record set aside."""
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import unused_port
+
+from analytics.folder import LocalFolder
+from analytics.table import parts
+from dev.event_hubs.process import BrokerProcess
+from tests.analytics.consuming import ConsumerProcess, counts
+from tests.analytics.fill import bodies, fill
+from tests.analytics.kit import START, call_id, line, rows
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
+from tests.kit.hub import wait_until
+
+pytestmark = CLIENT_LEAVES_SOCKETS
+
+type Start = Callable[..., ConsumerProcess]
+
+
+@pytest.fixture
+def consume() -> Iterator[Start]:
+    """Start a consumer, to be killed at the end if it still runs."""
+    started: list[ConsumerProcess] = []
+
+    def start(broker: BrokerProcess, table: Path | str, *options: str, **more: str) -> ConsumerProcess:
+        started.append(ConsumerProcess(broker.connection_string, table, *options, **more))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def port() -> int:
+    """One for a hub that is started several times: its address is part of its name."""
+    return unused_port()
+
+
+def ids(table: Path) -> list[int]:
+    return [int(row["id"], 16) for row in rows(table, "id")]
+
+
+def test_the_hub_becomes_a_table(tmp_path: Path, consume: Start) -> None:
+    """Every record of every partition is a row in its hour, once; a second run finds nothing more to do."""
+    fill(tmp_path / "hub", bodies(3000, hours=5))
+    with BrokerProcess(tmp_path / "hub") as broker:
+        assert counts(consume(broker, tmp_path / "table", "--once").wait()) == (3000, 0, 0, 0)
+        assert ids(tmp_path / "table") == list(range(3000))
+        assert {part.hour[-2:] for part in parts(LocalFolder(tmp_path / "table"))} == {f"{h:02}" for h in range(6, 12)}
+        assert counts(consume(broker, tmp_path / "table", "--once").wait()) == (0, 0, 0, 0)
+    assert ids(tmp_path / "table") == list(range(3000))
+
+
+def test_repeats_are_dropped(tmp_path: Path, consume: Start, port: int) -> None:
+    """A record that the hub holds several times is one row: in one batch, across partitions, and in a later run."""
+    records = [line(number) for number in (1, 2, 3, 1, 1, 2, 4, 4)]
+    fill(tmp_path / "hub", records)
+    with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker:
+        assert counts(consume(broker, tmp_path / "table", "--once").wait()) == (4, 4, 0, 0)
+    fill(tmp_path / "hub", [line(3), line(5)])
+    with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker:
+        assert counts(consume(broker, tmp_path / "table", "--once").wait()) == (1, 1, 0, 0)
+    assert ids(tmp_path / "table") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("order", ["interrupted first", "finished first", "together"])
+def test_a_finished_record_wins(tmp_path: Path, consume: Start, port: int, order: str) -> None:
+    """Of an interrupted and a finished record of one call the finished one stays, whichever comes first."""
+    later = (START + timedelta(hours=3)).replace(tzinfo=None).isoformat(timespec="microseconds")
+    cut = line(7, status="interrupted", timestamp=later, content="", usage=None, latency_ms=None)
+    cut = cut.replace(json.loads(cut)["started_at"].encode(), json.loads(line(7))["started_at"].encode())
+    runs = {
+        "interrupted first": [[cut, line(1), line(2)], [line(7)]],
+        "finished first": [[line(7), line(1), line(2)], [cut]],
+        "together": [[cut, line(1), line(2), line(3), line(7), cut]],
+    }[order]
+    for run in runs:
+        fill(tmp_path / "hub", run)
+        with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker:
+            consume(broker, tmp_path / "table", "--once").wait()
+    found = {row["id"]: row["status"] for row in rows(tmp_path / "table", "id, status")}
+    assert found[call_id(7)] == "completed"
+    assert len(rows(tmp_path / "table", "id")) == len(found) == (4 if order == "together" else 3)
+
+
+def test_what_is_no_record_is_set_aside(tmp_path: Path, consume: Start) -> None:
+    """A bad event is kept with its reason and place, holds nothing up, and is not kept twice."""
+    events = [line(1), b"{", b"\xff\xfe", line(2, timestamp="yesterday"), line(3), b"", line(4), line(5)]
+    fill(tmp_path / "hub", events, partitions=1)
+    with BrokerProcess(tmp_path / "hub", "--partitions", "1") as broker:
+        assert counts(consume(broker, tmp_path / "table", "--once").wait()) == (4, 0, 4, 0)
+    (file,) = (tmp_path / "table/_set_aside").iterdir()
+    found = [json.loads(text) for text in file.read_text().splitlines()]
+    assert [each["sequence_number"] for each in found] == [1, 2, 3, 5]
+    assert found[0]["body"] == "{"
+    assert found[0]["reason"].startswith("no JSON")
+    assert found[1]["body_base64"] == "//4="
+    assert "yesterday" in found[2]["reason"]
+    assert ids(tmp_path / "table") == [1, 3, 4, 5]
+
+
+KILL_AT = """
+import os, signal
+from analytics.consume import consumer, writer
+steps = []
+def step(name):
+    steps.append(name)
+    if steps.count({name!r}) == {count}:
+        os.kill(os.getpid(), signal.SIGKILL)
+class Killed(writer.Writer):
+    def __init__(self, folder, stream):
+        super().__init__(folder, stream, step)
+consumer.Consumer.__init__.__defaults__ = (Killed, 2.0)
+"""
+
+
+@pytest.mark.parametrize(("name", "count"), [("written", 1), ("written", 4), ("taken out", 1)])
+def test_killed_while_it_writes(tmp_path: Path, consume: Start, port: int, name: str, count: int) -> None:
+    """Killed between the first file and the checkpoint, and started again: every record once, the finished one kept."""
+    events = list(bodies(600, hours=6))
+    cut = json.dumps({**json.loads(events[2]), "status": "interrupted"}).encode()
+    fill(tmp_path / "hub", [cut, events[0]], partitions=1)
+    with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
+        consume(broker, tmp_path / "table", "--once").wait()
+    fill(tmp_path / "hub", events, partitions=1)
+    with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
+        killed = consume(broker, tmp_path / "table", "--once", program=KILL_AT.format(name=name, count=count))
+        assert killed.process.wait(60) == -signal.SIGKILL
+        consume(broker, tmp_path / "table", "--once").wait()
+    assert ids(tmp_path / "table") == list(range(600))
+    assert {row["status"] for row in rows(tmp_path / "table", "status, id") if row["id"] == call_id(2)} != {
+        "interrupted"
+    }
+
+
+def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
+    """Killed again and again at moments that nobody chose: every record is in the table once."""
+    fill(tmp_path / "hub", bodies(20_000, hours=3))
+    table = tmp_path / "table"
+    with BrokerProcess(tmp_path / "hub") as broker:
+        for number in range(4):
+            running = consume(broker, table, "--flush-seconds", "0.05")
+            before = len(parts(LocalFolder(table)))
+            wait_until(lambda before=before: len(parts(LocalFolder(table))) > before)  # type: ignore[misc]
+            threading.Event().wait(0.03 * number)
+            running.process.kill()
+            running.process.wait(10)
+        consume(broker, table, "--once").wait()
+    assert ids(table) == list(range(20_000))

@@ -1,0 +1,60 @@
+"""Several consumers of one table: they share the partitions, and take over those of one that was killed."""
+
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+from azure.eventhub import EventData
+
+from dev.event_hubs.process import BrokerProcess
+from tests.analytics.fill import bodies, fill
+from tests.analytics.kit import line
+from tests.analytics.test_consume import Start, consume, ids  # noqa: F401
+from tests.dev.event_hubs_client import producer_of
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
+from tests.kit.hub import wait_until
+
+pytestmark = CLIENT_LEAVES_SOCKETS
+
+
+def owners(table: Path) -> list[str]:
+    """Who owns the partitions, one entry a partition."""
+    with sqlite3.connect(table / "_consumer/checkpoints.sqlite") as database:
+        return [owner for (owner,) in database.execute("SELECT owner FROM ownership WHERE owner != ''")]
+
+
+def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> None:  # noqa: F811
+    """Two share the partitions; within 30 s of the death of one the other has all, and no record is lost or doubled."""
+    fill(tmp_path / "hub", bodies(2000))
+    table = tmp_path / "table"
+    with BrokerProcess(tmp_path / "hub") as broker:
+        first = consume(broker, table)
+        wait_until(lambda: (table / "_consumer/checkpoints.sqlite").exists() and len(owners(table)) == 4)
+        second = consume(broker, table)
+        wait_until(lambda: sorted(map(owners(table).count, set(owners(table)))) == [2, 2], 30)
+        with producer_of(broker) as producer:
+            for number in range(2000, 2040):
+                producer.send_batch([EventData(line(number))])
+            first.process.kill()
+            killed = time.monotonic()
+            for number in range(2040, 2080):
+                producer.send_batch([EventData(line(number))])
+        wait_until(lambda: len(set(ids(table))) == 2080, 40)
+        assert len(set(owners(table))) == 1
+        assert time.monotonic() - killed < 30
+        second.process.terminate()
+        second.wait()
+    assert ids(table) == list(range(2080))
+
+
+@pytest.mark.parametrize("count", [3])
+def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: int) -> None:  # noqa: F811
+    """Consumers that start at once, and take partitions from each other while they read, write each record once."""
+    fill(tmp_path / "hub", bodies(12_000, hours=2))
+    table = tmp_path / "table"
+    with BrokerProcess(tmp_path / "hub") as broker:
+        running = [consume(broker, table, "--once", "--flush-seconds", "0.1") for _ in range(count)]
+        for each in running:
+            each.wait(90)
+    assert ids(table) == list(range(12_000))
