@@ -1,4 +1,4 @@
-"""The probe: asks /health/live every 10 ms, so that its slowest answer tells how long the proxy's loop stood still.
+"""The probe: asks /health/live every 20 ms, so that its slowest answer tells how long the proxy's loop stood still.
 
     python -m tests.chaos.probe URL UPSTREAM FILE
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-EVERY_S: Final = 0.01
+EVERY_S: Final = 0.02
 
 
 class Target:

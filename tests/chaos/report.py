@@ -1,6 +1,7 @@
 """The report: facts with what they must be, as a table for the terminal and for docs/reliability.md."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Report:
         page.write_text(between.sub(lambda _: f"{begin}\n{self.markdown()}\n{end}", text))
 
 
-def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A table in Markdown, its columns aligned for those who read it as text."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 

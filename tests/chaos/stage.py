@@ -19,6 +19,7 @@ from tests.conftest import environ
 from tests.kit.hub import Broker, Record
 
 ROOT = Path(__file__).parents[2]
+CALM_RATE = 50.0
 
 
 class NeverHappened(Exception):
@@ -129,6 +130,11 @@ class Proxy:
     def lost(self) -> dict[str, int]:
         return cast(dict[str, int], ask(f"{self.url}/health/ready")["records"]["lost"])
 
+    def cpu(self) -> float:
+        """Seconds of a core that it has taken so far."""
+        user, system = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> float:
         """Resident, in MB."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
@@ -179,6 +185,15 @@ class Stage:
             with contextlib.suppress(OSError):
                 self.memory.append((time.monotonic(), self.proxy.memory()))
             time.sleep(min(0.25, left))
+
+    def cost_of_a_call(self) -> float:
+        """Seconds of a core that the proxy takes for a call here and now, with what the probe costs."""
+        with self.load(CALM_RATE):
+            self.go_on(2.0)  # connections, caches
+            took, calls = self.proxy.cpu(), self.count()
+            self.go_on(4.0)
+            took, calls = self.proxy.cpu() - took, self.count() - calls
+        return took / calls
 
     @contextlib.contextmanager
     def load(self, rate: float) -> Iterator[None]:
