@@ -1,11 +1,13 @@
 # make run    the proxy on stand-ins for Azure, with one call shown from end to end
 # make test   the tests
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check chaos format lock clean
+.PHONY: help run test test-all check chaos format lock audit sbom licences clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# in an environment of its own: nothing of a tool gets into ours
+TOOL := $(BIN)/uv tool run -q
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +38,16 @@ lock: $(READY) ## pin anew what requirements*.in name
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-analytics.in -o requirements-analytics.txt
+
+audit: $(READY) ## known weaknesses in what is deployed; asks PyPI
+	$(TOOL) --from pip-audit==2.10.1 pip-audit -r requirements.txt --no-deps --disable-pip --strict
+
+sbom: $(READY) ## what is deployed, as CycloneDX in sbom.json
+	$(TOOL) --from cyclonedx-bom==7.5.0 cyclonedx-py requirements requirements.txt --of JSON -o sbom.json
+
+licences: $(READY) ## whose licences it is under; one of the GPL family is a fault
+	$(TOOL) --from pip-licenses==5.5.5 pip-licenses --python $(BIN)/python --format markdown --order license \
+	  --packages $$(sed 's/==.*//' requirements.txt) --partial-match --fail-on GPL
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

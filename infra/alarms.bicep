@@ -18,7 +18,7 @@ var alarms = [
   }
   {
     name: 'backlog-age'
-    title: 'Records wait for Event Hubs for more than 5 minutes'
+    title: 'Records wait for Event Hubs for more than 300 seconds'
     query: loadTextContent('alarms/backlog-age.kql')
     threshold: 300
     severity: 2
