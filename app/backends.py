@@ -14,6 +14,7 @@ from app.auth import UpstreamAuth
 
 COOL_OFF_S: Final = 10.0
 LONGEST_COOL_OFF_S: Final = 600.0
+KNOWN: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,10 @@ class Backends:
         """Leave a backend alone for as long as it asked, or some seconds. A sole backend is never left alone."""
         if len(self.serving(deployment)) > 1:
             pause = min(COOL_OFF_S if seconds is None else seconds, LONGEST_COOL_OFF_S)
-            self._cold_until[backend.name, deployment] = self._clock() + pause
+            now = self._clock()
+            if len(self._cold_until) >= KNOWN:  # a client may name any deployment
+                self._cold_until = {which: until for which, until in self._cold_until.items() if until > now}
+            self._cold_until[backend.name, deployment] = now + pause
 
 
 def retry_after(milliseconds: str | None, after: str | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.auth import KeyAuth
-from app.backends import Backend, Backends, retry_after
+from app.backends import KNOWN, Backend, Backends, retry_after
 from tests.kit.hub import HubReader
 from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
@@ -67,6 +67,17 @@ def test_a_sole_backend_never_cools_off() -> None:
     backends = Backends([backend("a"), backend("b", 0, "other")])
     backends.cool_off(backends.serving("d")[0], "d", 60.0)
     assert names(backends.order("d")) == ["a"]
+
+
+def test_names_that_clients_make_up_are_forgotten() -> None:
+    """However many deployments are asked for in vain, only those that are cold now are remembered."""
+    clock = Clock()
+    backends = Backends([backend("a"), backend("b")], clock)
+    for number in range(5 * KNOWN):
+        backends.cool_off(backends.serving("d")[0], f"made-up-{number}", 1.0)
+        clock.now += 0.01
+    assert len(backends._cold_until) <= KNOWN + 1
+    assert names(backends.order(f"made-up-{5 * KNOWN - 1}"))[0] == "b"
 
 
 def test_sticky_calls_stay_together_and_move_only_when_they_must() -> None:
