@@ -12,7 +12,7 @@ Invariants:
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _NAME: Final = re.compile(r"(day=[\d-]+/hour=\d\d)/([0-9a-f]+)-(\w+)-(\d+)-(\d+)\.parquet")
+_ATTEMPTS: Final = 5
 NAME: Final = "Calls"
 """What queries call it."""
 
@@ -101,17 +102,37 @@ _UNIQUE: Final = {"id", "trace_id", "span_id", "response_id", "apim_request_id",
 def connect(folder: Folder) -> "DuckDBPyConnection":
     """A connection to DuckDB in which the table as it is now is the view `Calls`.
 
-    Its moments are TIMESTAMP in UTC, without a zone, as KQL takes them. The list of files is taken once: `use` takes it
-    anew.
+    Its moments are TIMESTAMP in UTC, without a zone, as KQL takes them. The list of files is taken once: `use` and
+    `query` take it anew.
     """
     import duckdb  # whoever writes the table does without
 
     connection = duckdb.connect()
     connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of cursors too; or a cast would follow the machine's zone
+    connection.execute("SET GLOBAL parquet_metadata_cache = true")
     if folder.filesystem is not None:
         connection.register_filesystem(folder.filesystem)
     use(connection, folder)
     return connection
+
+
+def query(
+    connection: "DuckDBPyConnection", folder: Folder, sql: str, parameters: Mapping[str, object] | None = None
+) -> pa.Table:
+    """The answer to a query over the files that are there now.
+
+    A file that a consumer has merged into another since is looked for there: the list is taken anew.
+    """
+    import duckdb
+
+    for attempt in range(_ATTEMPTS):
+        use(connection, folder)
+        try:
+            return connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
+        except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError):
+            if attempt + 1 == _ATTEMPTS:
+                raise
+    raise AssertionError
 
 
 def use(connection: "DuckDBPyConnection", folder: Folder) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from analytics.folder import LocalFolder
-from analytics.table import connect
+from analytics.table import connect, query
 
 START = datetime(2024, 11, 13, 6, 59, 30, 584946, tzinfo=UTC)
 
@@ -54,6 +54,6 @@ def line(*given: Any, **more: Any) -> bytes:
 
 def rows(table: Path, columns: str = "*") -> list[dict[str, Any]]:
     """All rows of a table in the order of their ids."""
-    with connect(LocalFolder(table)) as calls:
-        found = calls.sql(f'SELECT {columns} FROM "Calls" ORDER BY id').to_arrow_table()
-    return found.to_pylist()
+    folder = LocalFolder(table)
+    with connect(folder) as calls:
+        return query(calls, folder, f'SELECT {columns} FROM "Calls" ORDER BY id').to_pylist()

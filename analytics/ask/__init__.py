@@ -1,0 +1,1 @@
+"""Questions to the table: `python -m analytics.ask --list`."""
