@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import ClientError, ClientOSError, ClientResponse, ClientSession, ServerDisconnectedError
@@ -14,7 +15,7 @@ from app.door import Admitted
 from app.errors import DeploymentNotFound, UpstreamUnreachable
 from app.headers import to_upstream
 from app.inbound import Body, Inbound
-from app.upstream import Connection
+from app.upstream import Pool
 from otel.call import Attempt, Call
 
 TRY_ANOTHER: Final = frozenset({408, 429})
@@ -138,11 +139,12 @@ class Attempts:
         headers[name] = value
         if admitted.content_length is not None and not isinstance(body, bytes | None):
             headers["content-length"] = str(admitted.content_length)
-        url = URL(backend.base_url + admitted.path + ("?" + admitted.query if admitted.query else ""), encoded=True)
+        url = _url(backend.base_url, admitted.path, admitted.query)
         while True:
-            attempt, connection = Attempt(backend.name, time.monotonic_ns()), Connection()
+            attempt = Attempt(backend.name, time.monotonic_ns())
             call.attempts.append(attempt)
             call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
+            Pool.watch()
             try:
                 answer = await self._session().request(
                     admitted.method,
@@ -150,11 +152,10 @@ class Attempts:
                     headers=headers,
                     data=body,
                     allow_redirects=False,
-                    trace_request_ctx=connection,
                 )
             except (ServerDisconnectedError, ClientOSError):
                 # a kept connection that upstream closed while it lay idle, or at this very moment: no answer, no fault
-                if not connection.reused or not isinstance(body, bytes | None):
+                if not Pool.reused() or not isinstance(body, bytes | None):
                     raise
                 continue
             if not 200 <= answer.status <= 599:
@@ -162,3 +163,9 @@ class Attempts:
                 raise UpstreamUnreachable("Azure OpenAI could not be reached: what answered there speaks no HTTP.")
             attempt.http_status = answer.status
             return answer
+
+
+@lru_cache(maxsize=1024)
+def _url(base: str, path: str, query: str) -> URL:
+    """Written as the client wrote it. Taking a URL apart costs as much as sending it."""
+    return URL(base + path + ("?" + query if query else ""), encoded=True)

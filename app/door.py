@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -63,7 +64,8 @@ class Door:
         """What is asked for; raises Unauthorized, IdentityUnavailable, NotFound or MethodNotAllowed."""
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         vouched = await self._access.check(headers)
-        path, target = _checked_path(scope)
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path, target = _checked_path(raw)
         method: str = scope["method"]
         if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
             raise MethodNotAllowed("TRACE is not allowed here.")
@@ -110,9 +112,9 @@ def json_object(body: bytes) -> Mapping[str, object]:
     return parsed
 
 
-def _checked_path(scope: Scope) -> tuple[str, Target]:
-    """The raw path, if no reading of it by anyone leads out of /openai/."""
-    raw: bytes = scope.get("raw_path") or scope["path"].encode()
+@lru_cache(maxsize=1024)
+def _checked_path(raw: bytes) -> tuple[str, Target]:
+    """The raw path, if no reading of it by anyone leads out of /openai/. A proxy sees the same few again and again."""
     path = raw.decode("latin-1")
     decoded = unquote(path)
     segments = decoded.split("/")

@@ -4,11 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
-
-from azure.eventhub import EventDataBatch
-from azure.eventhub.aio import EventHubProducerClient
-from azure.eventhub.exceptions import EventDataSendError, EventHubError
+from typing import TYPE_CHECKING, Final
 
 from exporters.blob import BlobStore
 from exporters.data_uris import without_data_uris
@@ -17,6 +13,10 @@ from exporters.losses import Losses
 from exporters.oversize import shortened
 from exporters.pace import Pace
 from exporters.record import record_id
+
+if TYPE_CHECKING:
+    from azure.eventhub import EventDataBatch
+    from azure.eventhub.aio import EventHubProducerClient
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Delivery:
 
     def __init__(
         self,
-        client: EventHubProducerClient,
+        client: "EventHubProducerClient",
         blobs: BlobStore | None,
         losses: Losses,
         pace: Pace,
@@ -94,10 +94,10 @@ class Delivery:
         with contextlib.suppress(Exception):
             await _bounded(self._client.close(), self._pace.close)
 
-    async def _new_batch(self) -> EventDataBatch:
+    async def _new_batch(self) -> "EventDataBatch":
         return await _bounded(self._client.create_batch(), self._patience)
 
-    def _add(self, batch: EventDataBatch, line: bytes) -> bool:
+    def _add(self, batch: "EventDataBatch", line: bytes) -> bool:
         """Put a record in the batch; False if there is no room left."""
         if (len(batch) and batch.size_in_bytes + len(line) > BATCH_BYTES) or len(line) > batch.max_size_in_bytes:
             return False
@@ -107,7 +107,7 @@ class Delivery:
             return False
         return True
 
-    async def _send_batch(self, batch: EventDataBatch, count: int, sent: Callable[[int], None]) -> None:
+    async def _send_batch(self, batch: "EventDataBatch", count: int, sent: Callable[[int], None]) -> None:
         if count:
             await _bounded(self._client.send_batch(batch), self._patience)
             sent(count)
@@ -140,6 +140,8 @@ class Delivery:
 
 def is_refused_for_ever(fault: BaseException) -> bool:
     """Whether the hub refused what was sent, and not just now."""
+    from azure.eventhub.exceptions import EventDataSendError, EventHubError
+
     error = fault.error if isinstance(fault, EventHubError) else None
     return error == TOO_LARGE or (isinstance(fault, EventDataSendError) and error in REFUSED_FOR_EVER)
 

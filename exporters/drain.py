@@ -5,9 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import Final
-
-from azure.eventhub.aio import EventHubProducerClient
+from typing import TYPE_CHECKING, Final
 
 from exporters.blob import BlobStore
 from exporters.delivery import Delivery, is_busy, is_refused_for_ever
@@ -15,6 +13,9 @@ from exporters.losses import Losses
 from exporters.pace import Pace
 from exporters.segment import Segment
 from exporters.spool import Spool
+
+if TYPE_CHECKING:
+    from azure.eventhub.aio import EventHubProducerClient
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,9 @@ READS: Final = 10  # a mounted disk may be away for a while
 class Drain:
     """One segment at a time, in order, for ever. Lives on one loop; `stop` and `wake` are called there."""
 
-    def __init__(self, spool: Spool, connect: Callable[[], EventHubProducerClient], losses: Losses, pace: Pace) -> None:
+    def __init__(
+        self, spool: Spool, connect: "Callable[[], EventHubProducerClient]", losses: Losses, pace: Pace
+    ) -> None:
         self._spool = spool
         self._connect = connect
         self._losses = losses

@@ -8,7 +8,6 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from exporters.journal import Journal
 from exporters.record import Record
 from exporters.spool import Spool
-from otel.attributes import CALL_ID
 
 
 class EventHubSpanExporter(SpanExporter):
@@ -22,17 +21,20 @@ class EventHubSpanExporter(SpanExporter):
 
     def begin(self, span: ReadableSpan) -> None:
         """Keep on disk what is known of a call that has begun, until its span is exported."""
-        self._journal.begin(_call_id(span), Record.interrupted(span).to_json())
+        record = Record.interrupted(span)
+        if record.id is not None:
+            self._journal.begin(record.id, record.to_json())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write one record a call's span; SUCCESS once all are on disk. A loss is counted where it happens."""
         result = SpanExportResult.SUCCESS
         for span in spans:
-            if CALL_ID not in (span.attributes or {}):
+            record = Record.from_span(span)
+            if record.id is None:
                 continue  # the SDK's own processors hand over every span, such as those of the server
-            if not self._spool.append(Record.from_span(span).to_json()):
+            if not self._spool.append(record.to_json()):
                 result = SpanExportResult.FAILURE
-            self._journal.end(_call_id(span))
+            self._journal.end(record.id)
         return result
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
@@ -41,7 +43,3 @@ class EventHubSpanExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Nothing: the sender and the spool outlive the spans, and are stopped by those who started them."""
-
-
-def _call_id(span: ReadableSpan) -> str:
-    return str((span.attributes or {}).get(CALL_ID))

@@ -23,7 +23,7 @@ SCHEMA_VERSION: Final = 1
 
 FIXED: Final = ("type", "content", "usage", "model", "prompt", "region", "latency_ms", "timestamp")
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH: Final = datetime(1970, 1, 1)
 _HEAD: Final = re.compile(rb'\{"type":"(\w+)","schema_version":(\d+),"id":"(\w+)"')
 _UNDATED: Final = "0000-00-00T00:00:00.000000"
 
@@ -37,46 +37,18 @@ class Record:
     @classmethod
     def from_span(cls, span: ReadableSpan) -> "Record":
         """The record of a finished call span (`otel.span.CallSpan`)."""
-        return cls._of(span, _naive(_utc(span.end_time or 0)))
+        return cls(_fields(span, _iso(span.end_time or 0)))
 
     @classmethod
     def interrupted(cls, span: ReadableSpan) -> "Record":
         """The record that a call just begun shall have if its process is killed; `adopted` gives it its date."""
-        record = cls._of(span, _UNDATED)
-        return cls({**record.fields, "status": "interrupted"})
+        return cls(_fields(span, _UNDATED) | {"status": "interrupted"})
 
-    @classmethod
-    def _of(cls, span: ReadableSpan, timestamp: str) -> "Record":
-        facts = _facts(span)
-        context = span.get_span_context()
-        stream = bool(facts.get(a.REQUEST_STREAM))
-        latency = _whole(facts.get(a.LATENCY_MS))
-        fields: dict[str, object] = {
-            "type": "stream_completion" if stream else "completion",
-            "schema_version": SCHEMA_VERSION,
-            "id": facts.get(a.CALL_ID),
-            "trace_id": f"{context.trace_id:032x}" if context else None,
-            "span_id": f"{context.span_id:016x}" if context else None,
-            "timestamp": timestamp,
-            "started_at": _naive(_utc(span.start_time or 0)) + "Z",
-            "operation": facts.get(a.OPERATION_NAME),
-            "model": facts.get(a.RESPONSE_MODEL) or facts.get(a.DEPLOYMENT) or "unknown",
-            "deployment": facts.get(a.DEPLOYMENT),
-            "region": facts.get(a.REGION) or "unknown",
-            "stream": stream,
-            "status": facts.get(a.STATUS),
-            "http_status": facts.get(a.HTTP_STATUS),
-            "error": _error(facts),
-            "prompt": _json(facts.get(a.PROMPT)),
-            "content": facts.get(a.ANSWER) or "",
-            "usage": _json(facts.get(a.USAGE)),
-            "latency_ms": latency,
-            **(_stream_times(facts, latency) if stream else {}),
-            **{name: facts.get(attribute) for name, attribute in _PLAIN.items()},
-            **{name: _json(facts.get(attribute)) for name, attribute in _AS_JSON.items()},
-            "caller": _caller(facts),
-        }
-        return cls({name: value for name, value in fields.items() if value is not None or name in FIXED})
+    @property
+    def id(self) -> str | None:
+        """The call's id, None for a span that is no call's."""
+        call = self.fields["id"]
+        return call if isinstance(call, str) else None
 
     def to_json(self) -> bytes:
         """One line of UTF-8 JSON without a line end; `type` and `schema_version` come first."""
@@ -86,40 +58,85 @@ class Record:
             return orjson.dumps({name: _encodable(value) for name, value in self.fields.items()})
 
 
+def _fields(span: ReadableSpan, timestamp: str) -> Json:
+    """Runs twice a call: each attribute is looked at once, rather than each field looked for."""
+    facts = _facts(span)
+    context = span.get_span_context()
+    stream = bool(facts.get(a.REQUEST_STREAM))
+    fields: Json = {
+        "type": "stream_completion" if stream else "completion",
+        "schema_version": SCHEMA_VERSION,
+        "id": facts.get(a.CALL_ID),
+        "trace_id": f"{context.trace_id:032x}" if context else None,
+        "span_id": f"{context.span_id:016x}" if context else None,
+        "timestamp": timestamp,
+        "started_at": _iso(span.start_time or 0) + "Z",
+        "model": facts.get(a.RESPONSE_MODEL) or facts.get(a.DEPLOYMENT) or "unknown",
+        "region": facts.get(a.REGION) or "unknown",
+        "stream": stream,
+        "prompt": None,
+        "content": "",
+        "usage": None,
+        "latency_ms": None,
+    }
+    caller: Json = {}
+    for attribute, value in facts.items():
+        name = _NAMES.get(attribute)
+        if name is not None:
+            # JSON is spliced in as it stands, without being read again
+            fields[name] = orjson.Fragment(str(value)) if name in _AS_JSON else value
+        elif attribute.startswith(a.CALLER):
+            caller[attribute.removeprefix(a.CALLER)] = value
+    if caller:
+        fields["caller"] = caller
+    if (code := facts.get(a.ERROR_CODE)) is not None:
+        fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
+    if stream:
+        _add_stream_times(fields, facts)
+    return fields
+
+
 def _facts(span: ReadableSpan) -> Mapping[str, AttributeValue]:
-    """The span's attributes as a plain dict: each look into the SDK's own mapping takes a lock, and here come fifty."""
+    """The span's attributes as a plain dict: each look into the SDK's own mapping takes a lock."""
     copy = getattr(span.attributes, "copy", None)
     return copy() if copy else span.attributes or {}
 
 
-_PLAIN: Final = {
-    "api_version": a.API_VERSION,
-    "finish_reasons": a.RESPONSE_FINISH_REASONS,
-    "refusal": a.REFUSAL,
-    "reasoning": a.REASONING,
-    "usage_source": a.USAGE_SOURCE,
-    "time_to_first_token_ms": a.TIME_TO_FIRST_TOKEN_MS,
-    "chunks": a.CHUNKS,
-    "backend": a.BACKEND,
-    "attempts": a.ATTEMPTS,
-    "response_id": a.RESPONSE_ID,
-    "system_fingerprint": a.RESPONSE_SYSTEM_FINGERPRINT,
-    "service_tier": a.RESPONSE_SERVICE_TIER,
-    "apim_request_id": a.APIM_REQUEST_ID,
-    "client_request_id": a.CLIENT_REQUEST_ID,
-    "spilled_over": a.SPILLED_OVER,
-    "audio_id": a.AUDIO_ID,
-    "truncated": a.TRUNCATED,
-    "content_captured": a.CONTENT_CAPTURED,
-    "request_bytes": a.REQUEST_BYTES,
-    "response_bytes": a.RESPONSE_BYTES,
+_NAMES: Final = {
+    a.OPERATION_NAME: "operation",
+    a.DEPLOYMENT: "deployment",
+    a.API_VERSION: "api_version",
+    a.STATUS: "status",
+    a.HTTP_STATUS: "http_status",
+    a.ANSWER: "content",
+    a.LATENCY_MS: "latency_ms",
+    a.TIME_TO_FIRST_TOKEN_MS: "time_to_first_token_ms",
+    a.RESPONSE_FINISH_REASONS: "finish_reasons",
+    a.REFUSAL: "refusal",
+    a.REASONING: "reasoning",
+    a.USAGE_SOURCE: "usage_source",
+    a.CHUNKS: "chunks",
+    a.BACKEND: "backend",
+    a.ATTEMPTS: "attempts",
+    a.RESPONSE_ID: "response_id",
+    a.RESPONSE_SYSTEM_FINGERPRINT: "system_fingerprint",
+    a.RESPONSE_SERVICE_TIER: "service_tier",
+    a.APIM_REQUEST_ID: "apim_request_id",
+    a.CLIENT_REQUEST_ID: "client_request_id",
+    a.SPILLED_OVER: "spilled_over",
+    a.AUDIO_ID: "audio_id",
+    a.TRUNCATED: "truncated",
+    a.CONTENT_CAPTURED: "content_captured",
+    a.REQUEST_BYTES: "request_bytes",
+    a.RESPONSE_BYTES: "response_bytes",
+    a.PROMPT: "prompt",
+    a.USAGE: "usage",
+    a.INSTRUCTIONS: "instructions",
+    a.TOOL_CALLS: "tool_calls",
+    a.CHOICES: "choices",
+    a.CONTENT_FILTER: "content_filter",
 }
-_AS_JSON: Final = {
-    "instructions": a.INSTRUCTIONS,
-    "tool_calls": a.TOOL_CALLS,
-    "choices": a.CHOICES,
-    "content_filter": a.CONTENT_FILTER,
-}
+_AS_JSON: Final = frozenset({"prompt", "usage", "instructions", "tool_calls", "choices", "content_filter"})
 
 
 def event_properties(line: bytes) -> dict[str, str | int]:
@@ -141,36 +158,17 @@ def record_id(line: bytes) -> str | None:
 
 def adopted(line: bytes, at: datetime) -> bytes:
     """The line of an interrupted record, dated with the moment it was found after its process had died."""
-    return line.replace(_UNDATED.encode(), _naive(at).encode(), 1)
+    return line.replace(
+        _UNDATED.encode(), at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds").encode(), 1
+    )
 
 
-def _stream_times(facts: Mapping[str, AttributeValue], latency: int | None) -> dict[str, object]:
+def _add_stream_times(fields: Json, facts: Mapping[str, AttributeValue]) -> None:
     """The two times of a stream, which add up to the latency; without any chunk the first is all of it."""
-    if latency is None:
-        return {}
-    first = _whole(facts.get(a.TIME_TO_FIRST_CHUNK_MS))
-    first = latency if first is None else first
-    return {"time_to_first_chunk_ms": first, "streaming_duration_ms": latency - first}
-
-
-def _error(facts: Mapping[str, AttributeValue]) -> dict[str, object] | None:
-    code = facts.get(a.ERROR_CODE)
-    return None if code is None else {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
-
-
-def _caller(facts: Mapping[str, AttributeValue]) -> dict[str, object] | None:
-    """The caller's fields by their own names; None when nothing is known."""
-    prefix = len(a.CALLER)
-    return {name[prefix:]: value for name, value in facts.items() if name.startswith(a.CALLER)} or None
-
-
-def _json(value: AttributeValue | None) -> orjson.Fragment | None:
-    """JSON text as it stands, spliced into the record without being read again."""
-    return orjson.Fragment(value) if isinstance(value, str) else None
-
-
-def _whole(value: AttributeValue | None) -> int | None:
-    return value if isinstance(value, int) else None
+    latency, first = facts.get(a.LATENCY_MS), facts.get(a.TIME_TO_FIRST_CHUNK_MS)
+    if isinstance(latency, int):
+        first = first if isinstance(first, int) else latency
+        fields["time_to_first_chunk_ms"], fields["streaming_duration_ms"] = first, latency - first
 
 
 def _encodable(value: object) -> object:
@@ -184,12 +182,9 @@ def _encodable(value: object) -> object:
     return value
 
 
-def _naive(moment: datetime) -> str:
-    return moment.replace(tzinfo=None).isoformat(timespec="microseconds")
-
-
-def _utc(epoch_ns: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=epoch_ns // 1000)
+def _iso(epoch_ns: int) -> str:
+    """A moment in UTC as the record writes it: without an offset, to the microsecond."""
+    return (_EPOCH + timedelta(microseconds=epoch_ns // 1000)).isoformat(timespec="microseconds")
 
 
 def parse(line: bytes) -> Json:

@@ -15,15 +15,18 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-
-from azure.eventhub.aio import EventHubProducerClient
+from typing import TYPE_CHECKING
 
 from exporters.blob import BlobStore
 from exporters.drain import Drain
 from exporters.losses import Losses
 from exporters.pace import Pace
-from exporters.parking import Parking
 from exporters.spool import Spool
+
+if TYPE_CHECKING:
+    from azure.eventhub.aio import EventHubProducerClient
+
+    from exporters.parking import Parking
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Sender:
     def __init__(
         self,
         spool: Spool,
-        connect: Callable[[], EventHubProducerClient],
+        connect: "Callable[[], EventHubProducerClient]",
         losses: Losses,
         adopt: Callable[[], object],
         open_blobs: Callable[[], BlobStore] | None = None,
@@ -114,7 +117,7 @@ class Sender:
 
     async def _run(self) -> None:
         self._loop, self._sending, self._blobs = asyncio.get_running_loop(), asyncio.timeout(None), self._store()
-        parking = Parking(self._spool, self._blobs) if self._blobs else None
+        parking = self._parking(self._blobs) if self._blobs else None
         chores = [asyncio.create_task(chore) for chore in self._chores(parking)]
         try:
             with contextlib.suppress(TimeoutError):
@@ -139,7 +142,12 @@ class Sender:
             log.error("Blob Storage cannot be used: %s", type(fault).__name__)
             return None
 
-    def _chores(self, parking: Parking | None) -> list[Coroutine[None, None, None]]:
+    def _parking(self, blobs: BlobStore) -> "Parking":
+        from exporters.parking import Parking
+
+        return Parking(self._spool, blobs)
+
+    def _chores(self, parking: "Parking | None") -> list[Coroutine[None, None, None]]:
         """What goes on beside the sending, which may hang."""
 
         async def sync() -> None:

@@ -1,7 +1,7 @@
 """Call: the facts of one call, gathered while it runs; `otel.span` makes a span of them when it ends."""
 
+import os
 import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,7 +109,7 @@ class Call:
     request: Request = field(default_factory=Request)
     caller: Mapping[str, str] = field(default_factory=dict)
     capture_content: bool = True
-    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    id: str = field(default_factory=lambda: os.urandom(16).hex())
 
     arrived_ns: int = field(default_factory=time.monotonic_ns)
     started_at_ns: int = field(default_factory=time.time_ns)

@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
-from opentelemetry.util.types import Attributes
+from opentelemetry.util.types import Attributes, AttributeValue
 
 from otel.attributes import SAMPLE_RATE
 
@@ -117,11 +117,10 @@ class TraceSampler(Sampler):
         parent = get_current_span(parent_context)
         context = parent.get_span_context()
         if not context.is_valid:
-            rate = self._share.of(trace_id)
-            return SamplingResult(_decision(rate > 0), {**(attributes or {}), SAMPLE_RATE: rate}, trace_state)
-        own = attributes
-        if isinstance(parent, ReadableSpan) and parent.attributes and SAMPLE_RATE in parent.attributes:
-            own = {**(attributes or {}), SAMPLE_RATE: parent.attributes[SAMPLE_RATE]}
+            rate: AttributeValue | None = self._share.of(trace_id)
+            return SamplingResult(_decision(rate != 0), {**(attributes or {}), SAMPLE_RATE: rate}, trace_state)
+        rate = (parent.attributes or {}).get(SAMPLE_RATE) if isinstance(parent, ReadableSpan) else None
+        own = attributes if rate is None else {**(attributes or {}), SAMPLE_RATE: rate}
         return SamplingResult(_decision(context.trace_flags.sampled), own, context.trace_state)
 
     def get_description(self) -> str:
@@ -130,7 +129,7 @@ class TraceSampler(Sampler):
 
 
 def _decision(keep: bool) -> Decision:
-    return Decision.RECORD_AND_SAMPLE if keep else Decision.DROP
+    return Decision.RECORD_AND_SAMPLE if keep else Decision.RECORD_ONLY
 
 
 def make_sampler(trace_ratio: float | None) -> Sampler:

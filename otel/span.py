@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import orjson
-from opentelemetry.propagate import inject
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
@@ -43,10 +42,12 @@ class CallSpan:
         return f"{self._span.get_span_context().trace_id:032x}"
 
     def propagation_headers(self) -> dict[str, str]:
-        """Headers that carry this span to upstream (`traceparent`, `tracestate`)."""
-        headers: dict[str, str] = {}
-        inject(headers, set_span_in_context(self._span))
-        return headers
+        """Headers that carry this span to upstream: `traceparent`, and `tracestate` if there is one (W3C)."""
+        context = self._span.get_span_context()
+        parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        if not context.trace_state:
+            return {"traceparent": parent}
+        return {"traceparent": parent, "tracestate": context.trace_state.to_header()}
 
     def finish(self) -> None:
         """Set the facts on the span and end it."""

@@ -63,16 +63,13 @@ def parameters(body: Mapping[str, object], text_format: object = None) -> dict[s
     found: dict[str, str | int | float | list[str]] = {}
     if (kind := as_text(as_object(text_format).get("type"))) is not None:
         found[a.OUTPUT_TYPE] = "json" if kind.startswith("json") else kind
-    for name, attribute in _PARAMETERS.items():
-        value = body.get(name)
-        number = value if isinstance(value, float) else as_whole(value)
-        if number is not None:
-            found[attribute] = float(number)
-    for name, attribute in _COUNTS.items():
-        count = as_whole(body.get(name))
-        # one choice is the default, and the conventions ask for the count only where it is another
-        if count is not None and not (name == "n" and count == 1):
-            found[attribute] = count
+    for name, value in body.items():
+        if name in _COUNTS:
+            # one choice is the default, and the conventions ask for the count only where it is another
+            if (count := as_whole(value)) is not None and not (name == "n" and count == 1):
+                found[_COUNTS[name]] = count
+        elif name in _PARAMETERS and (number := value if isinstance(value, float) else as_whole(value)) is not None:
+            found[_PARAMETERS[name]] = float(number)
     stop = body.get("stop")
     stops = [stop] if isinstance(stop, str) else [text for text in as_list(stop) if isinstance(text, str)]
     if stops:

@@ -1,0 +1,25 @@
+"""IdentityClient: a client of the hub that closes its identity with itself.
+
+The library leaves that to who made the identity, and clients here are thrown away at every failure.
+"""
+
+from typing import Any
+
+from azure.eventhub.aio import EventHubProducerClient
+from azure.identity.aio import DefaultAzureCredential
+
+
+class IdentityClient(EventHubProducerClient):
+    """Signs in by Entra ID as the process's own identity."""
+
+    def __init__(self, namespace: str, **options: Any) -> None:
+        """`namespace` is fully qualified; `options` are the producer's own."""
+        self._identity = DefaultAzureCredential()
+        super().__init__(fully_qualified_namespace=namespace, credential=self._identity, **options)
+
+    async def close(self, **options: Any) -> None:
+        """Close both."""
+        try:
+            await super().close(**options)
+        finally:
+            await self._identity.close()

@@ -1,0 +1,103 @@
+"""ServerSpans: gives each call the SERVER span that the FastAPI instrumentation would give it, at a tenth of the cost.
+
+The instrumentation looks for the request's route, measures, and sets each attribute twice: 260 µs, more than all else
+the proxy does (docs/decisions/0005). Its tracer, its span's name and its attributes are kept, so whoever looks at
+traces sees no difference; requests that are no calls still go through it.
+"""
+
+from collections.abc import Awaitable
+from typing import Final
+
+from opentelemetry import context
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind, StatusCode, Tracer, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from opentelemetry.util.types import AttributeValue
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+ROUTE: Final = "/openai/{path:path}"
+_KNOWN_METHODS: Final = frozenset(
+    {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
+)
+_W3C: Final = TraceContextTextMapPropagator()
+_STATUS_CODE: Final = "http.status_code"
+
+
+class ServerSpans:
+    """ASGI middleware. The span is current while the application runs, in a context of its own: a pipelined request
+    is begun within the one before it, and would else become a part of that one's trace."""
+
+    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
+        self._app = app
+        self._tracer = tracer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        found: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        method = scope["method"] if scope["method"] in _KNOWN_METHODS else "_OTHER"
+        parent = _parent(found, scope)
+        span = self._tracer.start_span(
+            f"{'HTTP' if method == '_OTHER' else method} {ROUTE}",
+            parent,
+            SpanKind.SERVER,
+            attributes=_attributes(scope, found, method),
+        )
+
+        status: int | None = None
+
+        def traced(message: Message) -> Awaitable[None]:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            return send(message)
+
+        token = context.attach(set_span_in_context(span, parent))
+        try:
+            await self._app(scope, receive, traced)
+        except Exception as fault:
+            span.record_exception(fault)
+            status = status or 500  # the server's own answer where there was none
+            raise
+        finally:
+            context.detach(token)
+            if status is not None:
+                span.set_attribute(_STATUS_CODE, status)
+                if status >= 500:
+                    span.set_status(StatusCode.ERROR)
+            span.end()
+
+
+def _parent(found: dict[bytes, bytes], scope: Scope) -> Context:
+    """What the caller's traceparent says (W3C Trace Context)."""
+    if b"traceparent" not in found:
+        return Context()
+    carrier: dict[str, str | list[str]] = {"traceparent": found[b"traceparent"].decode("latin-1")}
+    if b"tracestate" in found:  # the one header of the two that may come in parts
+        carrier["tracestate"] = [value.decode("latin-1") for name, value in scope["headers"] if name == b"tracestate"]
+    return _W3C.extract(carrier, Context())
+
+
+def _attributes(scope: Scope, found: dict[bytes, bytes], method: str) -> dict[str, AttributeValue]:
+    """As opentelemetry-instrumentation-asgi collects them."""
+    path: str = scope["path"]
+    address, port = scope.get("server") or ("0.0.0.0", 80)
+    here = address if port == 80 else f"{address}:{port}"
+    host = found.get(b"host", b"").decode("latin-1") or here
+    query: str = scope["query_string"].decode("latin-1")
+    attributes: dict[str, AttributeValue] = {
+        "http.scheme": scope["scheme"],
+        "http.host": here,
+        "http.server_name": host,
+        "http.flavor": scope["http_version"],
+        "http.method": method,
+        "http.route": ROUTE,
+        "http.target": path,
+        "http.url": f"{scope['scheme']}://{host.rpartition('@')[2]}{path}{'?' if query else ''}{query}",
+    }
+    if port:
+        attributes["net.host.port"] = port
+    if b"user-agent" in found:
+        attributes["http.user_agent"] = found[b"user-agent"].decode("latin-1")
+    if scope.get("client"):
+        attributes["net.peer.ip"], attributes["net.peer.port"] = scope["client"]
+    return attributes
