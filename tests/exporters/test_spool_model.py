@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from exporters.segment import Segment
-from tests.exporters.owner import Owner, a_line, stored
+from tests.exporters.owner import Owner, a_line, open_files, stored
 
 CAP = 5000
 SEGMENT = 400
@@ -150,6 +150,14 @@ class SpoolMachine(RuleBasedStateMachine):
             process.sealed.remove(found)
             process.claimed = found
         assert (process.claimed.lines, process.claimed.torn) == (lines, torn)
+
+    @rule(place=places)
+    def sync(self, place: int) -> None:
+        """Changes nothing but what a power cut would take; no sealed segment stays open."""
+        process = self.alive(place)
+        process.owner.spool.sync()
+        opened = process.owner.path_of_open()
+        assert [path for path in open_files(self.root) if path.parent == process.owner.path] == opened
 
     @rule(place=places)
     def adopt(self, place: int) -> None:
