@@ -1,4 +1,5 @@
-// Checks KQL queries with Microsoft's parser against Application Insights' tables (classic names).
+// Checks KQL queries with Microsoft's parser, against Application Insights' tables (classic names) or those given as JSON
+// in the first argument: {table: "column: type, …"}.
 //
 // Takes {name: query} as JSON on stdin and writes {name: {faults: [{code, message, line}], columns: [name]}} to stdout.
 // Run where @kusto/language-service-next is installed. The tables are those a query here may use, written out from
@@ -56,9 +57,9 @@ function checked(query, tables) {
   return { faults, columns: columns ? listed(columns).map((column) => column.Name) : [] };
 }
 
-const symbols = Object.entries(TABLES).map(([name, columns]) =>
-  Symbols.TableSymbol.From(`(${EVERY_TABLE}, ${columns})`).WithName(name),
-);
+const insights = () => Object.entries(TABLES).map(([name, columns]) => [name, `${EVERY_TABLE}, ${columns}`]);
+const given = process.argv[2] ? Object.entries(JSON.parse(process.argv[2])) : insights();
+const symbols = given.map(([name, columns]) => Symbols.TableSymbol.From(`(${columns})`).WithName(name));
 const tables = GlobalState.Default.WithDatabase(new Symbols.DatabaseSymbol.$ctor1("insights", symbols));
 const queries = JSON.parse(fs.readFileSync(0, "utf8"));
 const report = Object.entries(queries).map(([name, query]) => [name, checked(query, tables)]);

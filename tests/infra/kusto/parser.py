@@ -15,12 +15,14 @@ PINNED = Path(__file__).parent
 type Report = dict[str, dict[str, Any]]
 
 
-def parse(queries: dict[str, str]) -> Report:
+def parse(queries: dict[str, str], tables: dict[str, str] | None = None) -> Report:
     """By name, each query's faults ({code, message, line}) and the columns of its result, as check.js tells them.
+
+    `tables` are those that there are, each with its columns as KQL declares them; None: Application Insights'.
 
     Raises OSError or SubprocessError where Node or npm is missing or cannot get the parser.
     """
-    command = ["node", str(PINNED / "check.js")]
+    command = ["node", str(PINNED / "check.js"), *([] if tables is None else [json.dumps(tables)])]
     given = json.dumps(queries)
     ended = subprocess.run(
         command, cwd=npm.installed(PINNED), input=given, capture_output=True, text=True, check=True, timeout=240

@@ -1,0 +1,193 @@
+"""The questions: valid KQL over the table, a translation that is that of today, and the right rows."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from analytics import prices
+from analytics.ask.__main__ import answer
+from analytics.ask.questions import QUERIES, Question, questions
+from analytics.ask.translate import sql
+from analytics.columns import kql_schema
+from analytics.table import NAME
+from tests.analytics import fixture
+from tests.infra.kusto.parser import Report, parse
+from tests.kit import npm
+
+ROOT = Path(__file__).parents[2]
+ANSWERS = Path(__file__).with_name("answers")
+NAMES = [*questions()]
+TABLES = {
+    NAME: kql_schema(),
+    prices.TABLE: "model: string, region: string, valid_from: datetime, valid_until: datetime,"
+    " input: real, cached: real, output: real",
+}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("table")
+    fixture.write(directory)
+    return directory
+
+
+def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "analytics.ask", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_questions_that_were_promised_are_there() -> None:
+    """Each begins with the question itself."""
+    assert {"calls_over_time", "latency_by_region", "tokens_by_caller", "outcomes"} <= set(NAMES)
+    assert {"slowest_calls", "queue_time_by_hour", "aborted_and_filtered"} <= set(NAMES)
+    assert all(question.words.endswith("?") for question in questions().values())
+    assert sorted(path.stem for path in QUERIES.glob("*.sql")) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_translation_is_kept(name: str) -> None:
+    """NAME.sql is what the translator makes of NAME.kql."""
+    assert Question(name).sql == sql(Question(name).kql), "run python -m analytics.ask.translate"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_answer_is_right(name: str, table: Path) -> None:
+    """Twelve calls that can be counted by hand give the rows that were counted."""
+    found = ask(name, "--table", str(table), "--json")
+    assert found.returncode == 0, found.stderr
+    expected = (ANSWERS / f"{name}.jsonl").read_text().splitlines()
+    assert [json.loads(row) for row in found.stdout.splitlines()] == [json.loads(row) for row in expected]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_table_has_answers_too(name: str, tmp_path: Path) -> None:
+    """Before the first record every question is answered, by no rows."""
+    assert answer(Question(name), str(tmp_path)).num_rows == 0
+
+
+def test_a_question_may_be_bounded(table: Path) -> None:
+    """--since and --until choose calls by their end, in UTC or with an offset."""
+    found = ask(
+        "calls_over_time", "--table", str(table), "--json", "--since", "2024-11-13T07:00", "--until", "2024-11-14"
+    )
+    assert [json.loads(row)["calls"] for row in found.stdout.splitlines()] == [8]
+    found = ask("calls_over_time", "--table", str(table), "--json", "--until", "2024-11-13T08:00+01:00")
+    assert [json.loads(row)["calls"] for row in found.stdout.splitlines()] == [1]
+
+
+def test_answers_are_drawn(table: Path) -> None:
+    """In a terminal's stead the table is whole, and names its columns; an unknown question is named as such."""
+    found = ask("latency_by_region", "--table", str(table))
+    assert "tokens_per_second_p99" in found.stdout
+    assert "Sweden Central" in found.stdout
+    listed = ask("--list").stdout
+    assert all(name in listed for name in NAMES)
+    assert ask("weather", "--table", str(table)).returncode == 2
+
+
+def test_slowest_calls_lead_to_their_traces(table: Path) -> None:
+    """With the resource of Application Insights known, each call has a link into the portal with its trace id."""
+    found = ask("slowest_calls", "--table", str(table), "--json", "--app-insights", "/subscriptions/s/x y")
+    first = json.loads(found.stdout.splitlines()[0])
+    assert first["trace_id"] in first["trace_url"]
+    assert "resourceId/%2Fsubscriptions%2Fs%2Fx%20y/" in first["trace_url"]
+
+
+# Prices
+
+
+def costs(table: Path, own: Path | None = None) -> dict[str, tuple[float, int]]:
+    """By model: the cost, and the tokens without a price."""
+    found = answer(Question("tokens_by_caller"), str(table), own_prices=own).to_pylist()
+    return {row["model"]: (row["cost_usd"], row["unpriced_tokens"]) for row in found}
+
+
+def test_list_prices_are_applied(table: Path) -> None:
+    """Cached tokens cost less, and a model without a price is told rather than taken for free."""
+    found = costs(table)
+    assert found["gpt-4o-2024-11-20"] == (round((6600 * 2.5 + 400 * 1.25 + 637 * 10) / 1e6, 4), 0)
+    assert found["our-own"] == (0, 1010)
+
+
+@pytest.mark.parametrize(
+    ("rows", "mini"),
+    [
+        ("gpt-4o-mini-2024-07-18,Japan East,,2,2,2", 2.0),
+        ("gpt-4o-mini-2024-07-18,Japan East,2024-11-14,2,2,2", 2.0),
+        ("gpt-4o-mini-2024-07-18,Japan East,2024-11-15,2,2,2", None),
+        ("gpt-4o-mini-2024-07-18,Sweden Central,,2,2,2", None),
+        ("gpt-4o-mini-2024-07-18,,2024-11-01,3,3,3\ngpt-4o-mini-2024-07-18,,2024-11-14,2,2,2", 2.0),
+        ("gpt-4o-mini-2024-07-18,Japan East,,2,2,2\ngpt-4o-mini-2024-07-18,,,9,9,9", 2.0),
+    ],
+)
+def test_own_prices_replace_listed_ones(table: Path, tmp_path: Path, rows: str, mini: float | None) -> None:
+    """One of one's own holds in its region or everywhere, from its day on; elsewhere and before, the listed one."""
+    own = tmp_path / "own.csv"
+    own.write_text(f"model,region,valid_from,input,cached,output\n{rows}\nour-own,,,1,,\n")
+    found = costs(table, own)
+    listed = 1010 * 0.15 + 40 * 0.6
+    assert found["gpt-4o-mini-2024-07-18"] == (round((listed if mini is None else 1050 * mini) / 1e6, 4), 0)
+    assert found["our-own"] == (0.001, 0)
+
+
+def test_at_any_time_one_price_holds() -> None:
+    """For each model and region the times of its prices follow each other without a gap."""
+    timelines: dict[tuple[str, str], list[dict[str, object]]] = {}
+    for row in prices.table().to_pylist():
+        timelines.setdefault((row["model"], row["region"]), []).append(row)
+    assert max(map(len, timelines.values())) > 1
+    for timeline in timelines.values():
+        edges = [row["valid_from"] for row in timeline] + [prices.NEVER]
+        assert edges == [prices.ALWAYS, *(row["valid_until"] for row in timeline)]
+
+
+def test_wrong_prices_are_told(tmp_path: Path, table: Path) -> None:
+    """A CSV that cannot be read is named with its line."""
+    own = tmp_path / "own.csv"
+    own.write_text("model,input\na,1\nb,dear\n")
+    found = ask("tokens_by_caller", "--table", str(table), "--prices", str(own))
+    assert (found.returncode, "own.csv, line 3" in found.stderr) == (1, True)
+
+
+# At size
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_a_million_records_are_asked_within_a_second(tmp_path: Path) -> None:
+    """In files such as the consumer leaves, with two threads; the whole program's start aside."""
+    fixture.write_many(tmp_path, 1_000_000)
+    for name in NAMES:
+        began = time.monotonic()
+        answer(Question(name), str(tmp_path))
+        assert time.monotonic() - began < 1, name
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """What Microsoft's parser says of every question, and of wrong ones."""
+    wrong = {"KS142": "Calls | where timestmp > ago(1h)", "KS204": "Cals | take 1"}
+    with npm.needed_for("Microsoft's parser of KQL"):
+        return parse({name: Question(name).kql for name in NAMES} | wrong, TABLES)
+    raise AssertionError
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_query_fits_the_table(name: str, report: Report, table: Path) -> None:
+    """Microsoft's parser finds no fault, and the same columns as DuckDB returns."""
+    assert report[name]["faults"] == []
+    assert report[name]["columns"] == answer(Question(name), str(table)).column_names
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("code", ["KS142", "KS204"])
+def test_a_wrong_query_is_noticed(code: str, report: Report) -> None:
+    """An unknown column or table is a fault."""
+    assert code in {fault["code"] for fault in report[code]["faults"]}
