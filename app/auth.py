@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
@@ -13,6 +14,8 @@ from app.headers import RawHeaders, first
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.core.exceptions import AzureError
+
+log = logging.getLogger(__name__)
 
 SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 REFRESH_S: Final = 300.0
@@ -129,6 +132,7 @@ class EntraAuth:
         try:
             token = await self._credential.get_token(SCOPE)
         except AzureError as fault:
+            log.warning("no Entra ID token for Azure OpenAI could be had: %s", type(fault).__name__)
             return fault
         self._value, self._expires = f"Bearer {token.token}", float(token.expires_on)
         return None

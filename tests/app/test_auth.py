@@ -206,8 +206,8 @@ async def test_an_old_token_serves_while_no_new_one_can_be_had() -> None:
         await entra.token()
 
 
-async def test_without_any_token_upstream_is_unreachable() -> None:
-    """No token is a 502 that tells nothing of the fault's text, and the next call tries again."""
+async def test_without_any_token_upstream_is_unreachable(caplog: pytest.LogCaptureFixture) -> None:
+    """No token is a 502 that tells nothing of the fault's text, nor does the log; and the next call tries again."""
     entra = Entra()
     entra.credential.fault = ClientAuthenticationError("tenant 0000 refused client-secret")
     with pytest.raises(UpstreamUnreachable) as refused:
@@ -215,5 +215,7 @@ async def test_without_any_token_upstream_is_unreachable() -> None:
     assert refused.value.status == 502
     assert "secret" not in refused.value.message
     assert refused.value.__cause__ is entra.credential.fault
+    assert "no Entra ID token for Azure OpenAI could be had: ClientAuthenticationError" in caplog.text
+    assert "client-secret" not in caplog.text
     entra.credential.fault = None
     assert await entra.token() == "Bearer token-2"

@@ -61,16 +61,17 @@ def test_a_refusal_is_not_the_clients_to_see_and_is_remembered(upstream: Any, pr
 
     server = upstream(script)
     with client(proxy(server.url).url) as caller:
-        answers = [caller.chat(stream=True) for _ in range(1)]
-        assert answers[0].read() == b"".join(STREAM)
+        first = caller.chat(stream=True)
+        assert first.read() == b"".join(STREAM)
         again = caller.chat(stream=True)
         assert again.read() == b"".join(STREAM)
         caller.send("POST", CHAT.replace("2024-10-21", "other"), chat_body(stream=True)).read()
     asked = [b"stream_options" in seen.body for seen in server.seen]
     assert asked == [True, False, False, True, False]
     assert server.seen[1].body == chat_body(stream=True)
-    assert hub.record(answers[0].trace_id)["attempts"] == 2
+    assert hub.record(first.trace_id)["attempts"] == 2
     assert hub.record(again.trace_id)["attempts"] == 1
+    assert {hub.record(one.trace_id)["usage_source"] for one in (first, again)} == {"estimated"}
 
 
 def test_another_400_is_the_clients(upstream: Any, proxy: Any, hub: HubReader) -> None:
