@@ -17,8 +17,16 @@ PATIENCE = 30.0  # seconds until a wait for the worker counts as failed; no prom
 class Worker(AbstractAsyncContextManager["Worker"]):
     """Starts proxy_worker.py in the given environment, asks it, listens to it, and ends it."""
 
-    def __init__(self, environment: Mapping[str, str], *, loop: str = "asyncio", prelude: Path | None = None) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        loop: str = "asyncio",
+        prelude: Path | None = None,
+        python: Path = Path(sys.executable),
+    ) -> None:
         self.environment = {"PATH": os.environ["PATH"], "FUNCTIONS_WORKER_RUNTIME": "python", **environment}
+        self._python = str(python)
         self._arguments = [loop, *([str(prelude)] if prelude else [])]
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._changed = asyncio.Condition()
@@ -29,7 +37,7 @@ class Worker(AbstractAsyncContextManager["Worker"]):
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = await asyncio.create_subprocess_exec(
-                sys.executable, str(SCRIPT), str(theirs.fileno()), *self._arguments,
+                self._python, str(SCRIPT), str(theirs.fileno()), *self._arguments,
                 pass_fds=[theirs.fileno()], env=self.environment, stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=2**24,
             )  # fmt: skip

@@ -1,0 +1,86 @@
+"""What is deployed, where there is nothing else: requirements.txt, and the files that .funcignore lets through."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dev.event_hubs.process import BrokerProcess
+from tests.functions import chat
+from tests.functions.conftest import REPOSITORY, new_client, records_of
+from tests.functions.host import FunctionsHost
+from tests.functions.upstream import Upstream
+from tests.functions.worker import Worker
+
+pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(600)]
+
+
+def run(*command: str | Path) -> str:
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY, timeout=500).stdout
+
+
+def install(into: Path) -> tuple[Path, Path]:
+    """A new environment of requirements.txt alone, and beside it what the platform brings. Raises where PyPI is away.
+
+    The platform brings azure-functions-runtime; what that needs has to be among the requirements.
+    """
+    uv = (sys.executable, "-m", "uv")
+    python, platform = into / "venv/bin/python", into / "platform"
+    run(*uv, "venv", "-q", "--python", sys.executable, into / "venv")
+    run(*uv, "pip", "install", "-q", "--python", python, "-r", "requirements.txt")
+    pinned = (REPOSITORY / "requirements-dev.txt").read_text().splitlines()
+    runtime = next(line for line in pinned if line.startswith("azure-functions-runtime=="))
+    run(*uv, "pip", "install", "-q", "--python", python, "--no-deps", "--target", platform, runtime)
+    return python, platform
+
+
+def package(into: Path) -> None:
+    """Copy the files that .funcignore lets through."""
+    tracked = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
+    (into / ".gitignore").write_text((REPOSITORY / ".funcignore").read_text())
+    run("git", "init", "-q", into)
+    check = ["git", "-C", str(into), "check-ignore", "--no-index", "-z", "--stdin"]
+    ended = subprocess.run(check, input="\0".join(tracked), capture_output=True, text=True, check=False)
+    for name in {name for name in tracked if name and (REPOSITORY / name).is_file()} - set(ended.stdout.split("\0")):
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        (into / name).write_bytes((REPOSITORY / name).read_bytes())
+
+
+async def test_requirements_alone_serve_a_call(tmp_path: Path, upstream: Upstream, hub: BrokerProcess) -> None:
+    """In a new environment of requirements.txt alone the package serves a call and a stream, and records both."""
+    try:
+        python, platform = await asyncio.to_thread(install, tmp_path)
+    except subprocess.SubprocessError as fault:
+        missing = f"requirements.txt could not be installed: {getattr(fault, 'stderr', fault)}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    app = tmp_path / "app"
+    app.mkdir()
+    await asyncio.to_thread(package, app)
+    assert {path.name for path in app.iterdir()} - {".git", ".gitignore"} == {
+        *("function_app.py", "host.json", "requirements.txt", "app", "otel", "exporters")
+    }
+    environment = {
+        "PYTHONPATH": str(platform),
+        "AZURE_OPENAI_BASE_URL": upstream.url,
+        "AZURE_OPENAI_KEY": "upstream-key-93ab",
+        "AZURE_EVENTHUB_CONN_STR": hub.connection_string,
+        "PROXY_SPOOL_DIR": str(tmp_path / "spool"),
+        "PYTHON_ENABLE_OPENTELEMETRY": "true",
+        "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "azure_app_service",
+    }
+    traces = ["7443172185796075a1c4ac88139b6cab", "0af7651916cd43dd8448eb211c80319c"]
+    async with FunctionsHost(Worker(environment, python=python), app) as host, new_client(host) as client:
+        await chat.ask(client, upstream, chat.in_trace(traces[0]))
+        async with chat.stream(client, upstream, chat.in_trace(traces[1])) as stream:
+            for event in chat.EVENTS:
+                await stream.pass_on(event)
+            await stream.end()
+        host.worker.process.terminate()
+        assert await host.worker.exit_code() == 0
+    statuses = [[record["status"] for record in await records_of(hub, trace)] for trace in traces]
+    assert statuses == [["completed"], ["completed"]]
