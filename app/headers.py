@@ -39,6 +39,8 @@ CREDENTIAL_PREFIXES: Final = (b"x-ms-client-principal", b"x-ms-token-", b"x-prox
 # Set anew for the upstream request, or settled by the server in front (`expect`)
 REMADE: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-ms-invocation-id"})
 _NOT_UPSTREAM: Final = HOP_BY_HOP | CREDENTIALS | REMADE
+# An upstream, or what stands before it, that repeats the request's headers would hand out the proxy's own credential
+_NOT_CLIENT: Final = HOP_BY_HOP | {b"api-key", b"authorization"}
 
 # RFC 9110 §5.5: no server sends a value with control characters; ours would refuse the whole answer for it
 _UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -80,7 +82,7 @@ def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
     return [
         (name, value)
         for name, value in lowered
-        if name not in HOP_BY_HOP and name not in named and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
+        if name not in _NOT_CLIENT and name not in named and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
     ]
 
 

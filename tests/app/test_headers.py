@@ -64,9 +64,9 @@ def test_the_client_gets_lower_case_names() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+@pytest.mark.parametrize("name", [*sorted(HOP_BY_HOP), b"api-key", b"authorization"])
 def test_what_the_client_never_sees(name: bytes) -> None:
-    """Headers about the connection with upstream are not the client's."""
+    """Headers about the connection with upstream, and credentials for it, are not the client's."""
     assert to_client([(name.title(), b"x"), (b"Content-Length", b"5")]) == [(b"content-length", b"5")]
 
 
@@ -122,6 +122,21 @@ def test_no_spelling_of_a_key_gets_through(name: str, others: list[bytes], data:
     at = data.draw(st.integers(0, len(others)))
     pairs = [*others[:at], "".join(letters).encode() + b"=planted", *others[at:]]
     assert b"planted" not in without_secrets(b"&".join(pairs))
+
+
+def test_an_upstream_that_repeats_the_request_hands_out_no_key(upstream: Any, proxy: Any) -> None:
+    """The headers of its request as those of its answer: the proxy's key is not among what the client gets of them."""
+
+    async def echo(request: Seen, reply: Reply) -> None:
+        assert request.header("api-key") == "upstream-key-0"
+        repeated = {name: value for name, value in request.headers if name.lower() not in ("host", "content-length")}
+        await reply.json(b"{}", headers={**repeated, "X-Note": "kept"})
+
+    with client(proxy(upstream(echo).url).url) as caller:
+        answer = caller.chat()
+        assert answer.read() == b"{}"
+    assert answer.header("x-note") == "kept"
+    assert "upstream-key-0" not in str(answer.headers)
 
 
 def test_repeated_headers_arrive_in_order(upstream: Any, proxy: Any) -> None:
