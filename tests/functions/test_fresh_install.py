@@ -1,5 +1,6 @@
 """What is deployed, where there is nothing else: requirements.txt, and the files that .funcignore lets through."""
 
+import ast
 import asyncio
 import os
 import subprocess
@@ -49,6 +50,20 @@ def package(into: Path) -> None:
         (into / name).write_bytes((REPOSITORY / name).read_bytes())
 
 
+def imported(app: Path) -> set[str]:
+    """Every module of others that the package imports, wherever in its files; the doctor is run elsewhere."""
+    found: set[str] = set()
+    for path in app.rglob("*.py"):
+        if "doctor" not in path.parts:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    found.add(str(node.module))
+    ours = {path.stem for path in app.iterdir()}
+    return {name for name in found if name.partition(".")[0] not in {*ours, *sys.stdlib_module_names}}
+
+
 async def test_requirements_alone_serve_a_call(tmp_path: Path, upstream: Upstream, hub: BrokerProcess) -> None:
     """In a new environment of requirements.txt alone the package serves a call and a stream, and records both."""
     try:
@@ -64,6 +79,10 @@ async def test_requirements_alone_serve_a_call(tmp_path: Path, upstream: Upstrea
     assert {path.name for path in app.iterdir()} - {".git", ".gitignore"} == {
         *("function_app.py", "host.json", "requirements.txt", "app", "otel", "exporters")
     }
+    modules = sorted(imported(app))
+    assert len(modules) > 30
+    # lazily imported ones too: a feature that is switched on later must find its library
+    await asyncio.to_thread(run, python, "-c", f"import {', '.join(modules)}")
     environment = {
         "PYTHONPATH": str(platform),
         "AZURE_OPENAI_BASE_URL": upstream.url,
