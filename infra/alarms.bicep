@@ -85,3 +85,5 @@ resource rules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for alarm 
     actions: { actionGroups: empty(email) ? [] : [people.id] }
   }
 }]
+
+output actionGroups array = empty(email) ? [] : [people.id]

@@ -142,8 +142,8 @@ resource inProduct 'Microsoft.ApiManagement/service/products/apis@2024-05-01' = 
 
 resource subscriptionOfFirst 'Microsoft.ApiManagement/service/subscriptions@2024-05-01' = {
   parent: service
-  name: 'first'
-  properties: { displayName: 'First caller', scope: product.id, state: 'active' }
+  name: 'azure-openai-first'
+  properties: { displayName: 'First caller of Azure OpenAI', scope: product.id, state: 'active' }
 }
 
 output endpoint string = service.properties.gatewayUrl

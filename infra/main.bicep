@@ -55,6 +55,9 @@ param existingInsightsResourceGroup string = ''
 @description('Where alarms are sent, by email. Empty: alarms are seen in the portal only.')
 param alarmEmail string = ''
 
+@description('Ask /health/ready of the app every 5 minutes from three places, and raise an alarm if it is not well. It keeps an instance awake, which costs.')
+param availabilityTest bool = false
+
 // ---- API Management
 
 @description('An API Management service that exists and has a system-assigned identity, in place of a new one.')
@@ -288,6 +291,18 @@ module alarms 'alarms.bicep' = {
   scope: resourceGroup(insightsGroup)
   params: { insightsName: insightsName, location: location, tags: tags, email: alarmEmail }
   dependsOn: [monitoring]
+}
+
+module availability 'availability.bicep' = if (availabilityTest) {
+  name: 'availability'
+  scope: resourceGroup(insightsGroup)
+  params: {
+    insightsName: insightsName
+    location: location
+    tags: tags
+    url: '${proxy.outputs.endpoint}/health/ready'
+    actionGroups: alarms.outputs.actionGroups
+  }
 }
 
 @description('What a client is given as azure_endpoint.')
