@@ -31,6 +31,7 @@ from app.inbound import InboundReader, Sticky
 from app.lifecycle import Lifecycle
 from app.redact import Redactor
 from app.relay import Relay, current_trace_id
+from app.server_spans import ServerSpans
 from app.settings import HubSettings, Settings
 from app.settings_backends import BackendSettings
 from app.settings_telemetry import TelemetrySettings
@@ -49,7 +50,6 @@ from otel.metrics import ProxyCounts
 from otel.processor import RecordProcessor
 from otel.provider import make_provider
 from otel.sampling import make_sampler
-from otel.server import ServerSpans
 from otel.telemetry import Credential, Destinations, Telemetry
 
 

@@ -6,7 +6,6 @@ The library leaves that to who made the identity, and clients here are thrown aw
 from typing import Any
 
 from azure.eventhub.aio import EventHubProducerClient
-from azure.identity.aio import DefaultAzureCredential
 
 
 class IdentityClient(EventHubProducerClient):
@@ -14,6 +13,8 @@ class IdentityClient(EventHubProducerClient):
 
     def __init__(self, namespace: str, **options: Any) -> None:
         """`namespace` is fully qualified; `options` are the producer's own."""
+        from azure.identity.aio import DefaultAzureCredential
+
         self._identity = DefaultAzureCredential()
         super().__init__(fully_qualified_namespace=namespace, credential=self._identity, **options)
 

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from otel.server import ROUTE, ServerSpans
+from app.server_spans import ROUTE, ServerSpans
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
