@@ -14,6 +14,7 @@ Invariants:
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
@@ -78,8 +79,21 @@ def current(found: Iterable[Part]) -> list[Part]:
 def by_hour(rows: pa.Table) -> dict[str, pa.Table]:
     """Rows by the hour to whose folder they belong, each in their order."""
     began = pc.coalesce(rows["started_at"], rows["timestamp"])
-    hours = pc.strftime(began, "day=%Y-%m-%d/hour=%H").combine_chunks()
-    return {hour: rows.filter(pc.equal(hours, hour)) for hour in hours.unique().to_pylist()}
+    hours = pc.floor_temporal(began, unit="hour").combine_chunks()
+    runs = pc.run_end_encode(hours)
+    values = runs.values.to_pylist()
+    if len(set(values)) == len(values):  # as calls mostly come: hour after hour, so nothing needs to be copied
+        ends = runs.run_ends.to_pylist()
+        return {
+            _named(hour): rows.slice(start, end - start)
+            for hour, start, end in zip(values, [0, *ends], ends, strict=False)
+        }
+    return {_named(hour): rows.filter(pc.equal(hours, hour)) for hour in hours.unique()}
+
+
+def _named(hour: pa.Scalar | datetime) -> str:
+    moment = hour if isinstance(hour, datetime) else hour.as_py()
+    return f"{moment:day=%Y-%m-%d/hour=%H}"
 
 
 def encoded(rows: pa.Table) -> memoryview:

@@ -82,7 +82,10 @@ class Writer:
         first = max(batch.first, position + 1)
         if first > batch.last:
             return Written()
-        rows = batch.rows.filter(pc.greater(batch.rows[SEQUENCE], position)).drop_columns([SEQUENCE])
+        rows = batch.rows
+        if first > batch.first:
+            rows = rows.filter(pc.greater(rows[SEQUENCE], position))
+        rows = rows.drop_columns([SEQUENCE])
         taken = rows.num_rows
         rows = _once(rows)
         written, hours = 0, set()
@@ -139,6 +142,8 @@ def whole(rows: pa.Table) -> pa.Table:
 
 def _once(rows: pa.Table) -> pa.Table:
     """Each id once: its first finished row, or else its first."""
+    if pc.count_distinct(rows["id"]).as_py() == rows.num_rows:
+        return rows
     chosen: dict[str, int] = {}
     pairs = zip(rows["id"].to_pylist(), rows["status"].to_pylist(), strict=True)
     finished: set[str] = set()
@@ -148,7 +153,7 @@ def _once(rows: pa.Table) -> pa.Table:
             chosen[id] = index
         else:
             chosen.setdefault(id, index)
-    return rows if len(chosen) == rows.num_rows else rows.take(pa.array(sorted(chosen.values()), pa.int64()))
+    return rows.take(pa.array(sorted(chosen.values()), pa.int64()))
 
 
 def _held(valid: Valid) -> None:

@@ -1,0 +1,114 @@
+"""A table and its checkpoints in Blob Storage: the same promises, before Azurite."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import ContainerClient
+
+from dev.event_hubs.process import BrokerProcess
+from tests.analytics.consuming import counts
+from tests.analytics.fill import bodies, fill
+from tests.analytics.kit import line
+from tests.analytics.test_ask import ROOT, ask
+from tests.analytics.test_consume import KILL_AT, Start, consume, port  # noqa: F401
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
+from tests.kit import npm
+from tests.kit.azurite import Azurite
+from tests.kit.hub import wait_until
+
+pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.heavy, pytest.mark.timeout(300)]
+
+
+class Ended(Azurite):
+    """Ended rather than asked to stop: it would wait for the requests of consumers that were killed."""
+
+    def close(self) -> None:
+        self._process.kill()
+        super().close()
+
+
+@pytest.fixture(scope="module")
+def azurite() -> Iterator[Azurite]:
+    with npm.needed_for("Azurite"):
+        running = Ended(npm.installed(ROOT / "tests/azurite") / "node_modules/.bin/azurite-blob")
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def container(azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a new container, whose account the environment names."""
+    name = f"table-{uuid.uuid4().hex}"
+    with ContainerClient.from_connection_string(azurite.conn_str, name) as client:
+        client.create_container()
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", azurite.conn_str)
+    monkeypatch.setenv("AZURE_CHECKPOINT_CONTAINER_URL", f"https://unused/{name}-checkpoints")
+    return name
+
+
+IDS = """
+import sys
+from analytics.folder import folder
+from analytics.table import connect, query
+table = folder(sys.argv[1])
+print(*query(connect(table), table, 'SELECT id FROM "Calls" ORDER BY id')["id"].to_pylist())
+"""
+
+
+def ids(url: str) -> list[int]:
+    """In a process of its own: adlfs keeps its connections, for which Azurite would wait when it is stopped."""
+    ended = subprocess.run([sys.executable, "-c", IDS, url], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return [int(id, 16) for id in ended.stdout.split()]
+
+
+def files(container: str) -> list[str]:
+    """The Parquet files in the container."""
+    with ContainerClient.from_connection_string(os.environ["AZURE_STORAGE_CONNECTION_STRING"], container) as client:
+        return [name for name in client.list_blob_names() if name.endswith(".parquet")]
+
+
+def test_a_table_in_blob_storage(tmp_path: Path, consume: Start, container: str) -> None:  # noqa: F811
+    """Every record is a row once, repeats dropped, and questions are answered from there."""
+    url = f"abfss://{container}/records"
+    fill(tmp_path / "hub", [*bodies(2000, hours=3), line(5), b"no record"])
+    with BrokerProcess(tmp_path / "hub") as broker:
+        records, repeats, aside, lag = counts(consume(broker, url, "--once").wait())
+        assert (records + repeats, aside, lag) == (2001, 1, 0)
+        assert counts(consume(broker, url, "--once").wait())[0] == 0
+    assert sorted(set(ids(url))) == list(range(2000))
+    answered = [json.loads(row) for row in ask("calls_over_time", "--table", url, "--json").stdout.splitlines()]
+    assert sum(row["calls"] for row in answered) == records
+
+
+def test_killed_in_blob_storage(tmp_path: Path, consume: Start, container: str, port: int) -> None:  # noqa: F811
+    """Killed with the table's lease held and files written, another goes on when lease and ownership have run out."""
+    url = f"abfss://{container}/records"
+    fill(tmp_path / "hub", bodies(600, hours=6), partitions=1)
+    with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
+        killed = consume(broker, url, "--once", program=KILL_AT.format(name="written", count=3))
+        assert killed.process.wait(60) == -signal.SIGKILL
+        assert len(files(container)) == 3
+        consume(broker, url, "--once").wait(120)
+    assert ids(url) == list(range(600))
+
+
+def test_two_share_a_table_in_blob_storage(tmp_path: Path, consume: Start, container: str) -> None:  # noqa: F811
+    """They share the partitions by leases of blobs; one killed, the other has all of them within 30 s."""
+    url = f"abfss://{container}/records"
+    fill(tmp_path / "hub", bodies(4000, hours=2))
+    with BrokerProcess(tmp_path / "hub") as broker:
+        first, second = (consume(broker, url, "--flush-seconds", "0.2") for _ in range(2))
+        wait_until(lambda: len(files(container)) > 0, 60)
+        first.process.kill()
+        wait_until(lambda: len(set(ids(url))) == 4000, 60)
+        second.process.terminate()
+        second.wait()
+    assert ids(url) == list(range(4000))

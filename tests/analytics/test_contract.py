@@ -1,0 +1,98 @@
+"""The record's contract over time: records of every version that ever was are read, and none of what they say is lost.
+
+records/vN.jsonl holds records as version N wrote them. They are never changed; a new version gets a file of its own.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analytics.columns import COLUMNS, Kind
+from analytics.rows import parse, table_of
+from exporters.record import FIXED, SCHEMA_VERSION
+from tests.kit.hub import SCHEMA
+
+ROOT = Path(__file__).parents[2]
+WRITTEN = {
+    int(path.stem[1:]): path.read_bytes().splitlines() for path in Path(__file__).parent.glob("records/v*.jsonl")
+}
+LINES = [pytest.param(line, id=f"v{version}-{n}") for version in WRITTEN for n, line in enumerate(WRITTEN[version])]
+
+
+def test_every_version_has_its_records() -> None:
+    """From the first, of before versions were counted, to the one that is written now; the changelog tells of each."""
+    assert sorted(WRITTEN) == list(range(SCHEMA_VERSION + 1))
+    told = re.findall(r"^## Version (\d+)", (ROOT / "docs/record-changelog.md").read_text(), re.MULTILINE)
+    assert sorted(map(int, told)) == sorted(WRITTEN)
+    for version, lines in WRITTEN.items():
+        assert {json.loads(line).get("schema_version", 0) for line in lines} == {version}
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_record_of_any_version_fits_the_schema(line: bytes) -> None:
+    """Today's schema accepts what any version wrote: it may ask for more fields of newer records only."""
+    SCHEMA.validate(json.loads(line))
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_record_of_any_version_is_a_row(line: bytes) -> None:
+    """Each field's value is in its column, and every value of the record is somewhere in the row."""
+    record = json.loads(line)
+    (row,) = table_of([parse(line)]).to_pylist()
+    for column in COLUMNS:
+        found = [value for path in column.paths if (value := at(record, path)) is not None]
+        if column.name not in ("id", "more") and found:
+            assert said(row[column.name], column.kind) == (
+                found[0] if column.kind is not Kind.MOMENT else found[0][:26]
+            )
+    leaves = set(texts(record))
+    assert leaves <= set(texts({name: opened(value) for name, value in row.items()}))
+    assert set(FIXED) <= record.keys()
+
+
+def test_no_column_goes() -> None:
+    """The columns of every version are there, with their names and types: a query written then runs for ever."""
+    today = [f"{column.name} {column.kind.kql}" for column in COLUMNS]
+    for file in (Path(__file__).parent / "records").glob("v*.columns"):
+        assert set(file.read_text().splitlines()) <= set(today)
+
+
+def at(record: Any, path: tuple[str, ...]) -> Any:
+    for name in path:
+        record = record.get(name) if isinstance(record, dict) else None
+    return record
+
+
+def said(value: Any, kind: Kind) -> Any:
+    """A column's value in the record's own words."""
+    match kind:
+        case Kind.JSON:
+            return json.loads(value)
+        case Kind.WORDS:
+            return value.split(",")
+        case Kind.MOMENT:
+            return value.replace(tzinfo=None).isoformat(timespec="microseconds")
+    return value
+
+
+def opened(value: Any) -> Any:
+    """JSON text as what it says."""
+    try:
+        return json.loads(value) if isinstance(value, str) and value[:1] in '[{"' else value
+    except ValueError:
+        return value
+
+
+def texts(value: Any) -> list[str]:
+    """Every text in there."""
+    match value:
+        case str():
+            return [] if re.match(r"\d{4}-\d\d-\d\dT", value) else [value]
+        case dict():
+            return [text for entry in value.values() for text in texts(entry)]
+        case list():
+            return [text for entry in value for text in texts(entry)]
+    return []
