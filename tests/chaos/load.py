@@ -2,13 +2,15 @@
 
     python -m tests.chaos.load URL FILE --rate 200
 
-Ends at SIGTERM, and then writes FILE: one line of JSON a call, `[number, began, seconds, outcome]`, times by the
-system's monotonic clock. A call that breaks is made again, as a new call.
+Ends at SIGTERM, and then writes FILE: one line of JSON a call, `[number, began, seconds, waited, outcome]`, times by
+the system's monotonic clock: how long it took, and how much of that this process waited for a core. A call that breaks
+is made again, as a new call.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -16,8 +18,11 @@ from typing import Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 
+from tests.chaos.cores import waited
 from tests.kit.proxy import KEY
 from tests.kit.wire import CHAT
+
+type Made = tuple[int, float, float, float, str]
 
 MOST_AT_ONCE: Final = 50
 AGAIN_S: Final = 0.1
@@ -32,7 +37,7 @@ class Load:
         self._session = session
         self._url = url + CHAT
         self._next = 0
-        self.calls: list[tuple[int, float, float, str]] = []
+        self.calls: list[Made] = []
 
     async def call(self) -> None:
         """Call until an answer is whole."""
@@ -46,7 +51,7 @@ class Load:
         self._next += 1
         stream = b'"stream":true,' if number % 2 else b""
         body = b'{%b"messages":[{"role":"user","content":"call %d. %b"}]}' % (stream, number, TEXT.encode())
-        began = time.monotonic()
+        began, waiting = time.monotonic(), waited(os.getpid())
         try:
             async with self._session.post(self._url, data=body) as answer:
                 content = await answer.read()
@@ -54,11 +59,11 @@ class Load:
                 outcome = "whole" if whole else f"status {answer.status}" if answer.status != 200 else "broken"
         except (ClientError, OSError, TimeoutError) as fault:
             outcome = type(fault).__name__
-        self.calls.append((number, began, time.monotonic() - began, outcome))
+        self.calls.append((number, began, time.monotonic() - began, waited(os.getpid()) - waiting, outcome))
         return outcome == "whole"
 
 
-async def run(url: str, rate: float) -> list[tuple[int, float, float, str]]:
+async def run(url: str, rate: float) -> list[Made]:
     """Make calls at that rate, the late ones as soon as may be, until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)

@@ -1,22 +1,28 @@
 """The probe: asks /health/live every 20 ms, so that its slowest answer tells how long the proxy's loop stood still.
 
-    python -m tests.chaos.probe URL UPSTREAM FILE
+    python -m tests.chaos.probe URL PIDFILE FILE
 
-It asks the upstream, which has next to nothing to do, just as often: when that is slow it is the machine that stands
-still. Ends at SIGTERM, and then writes FILE: one line of JSON a probe, `[began, seconds, seconds of upstream]`, times
-by the system's monotonic clock. Probes that fail are left out: the proxy is being restarted.
+Ends at SIGTERM, and then writes FILE: one line of JSON a probe, `[began, seconds, waited, before, after]`, times by the
+system's monotonic clock: how long it took, how much of that this process waited for a core, and how long the proxy had
+waited for one before it and after it. Probes that fail are left out: the proxy is being restarted.
 """
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
+from tests.chaos.cores import waited
+
 EVERY_S: Final = 0.02
+
+type Probe = tuple[float, float, float, float, float]
 
 
 class Target:
@@ -51,22 +57,24 @@ class Target:
         self._streams = None
 
 
-async def probe(url: str, upstream: str) -> list[tuple[float, float, float]]:
+async def probe(url: str, proxy_pid: Callable[[], str]) -> list[Probe]:
     """Probe until SIGTERM."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    proxy, machine = Target(url, "/health/live"), Target(upstream, "/count")
-    found: list[tuple[float, float, float]] = []
+    target = Target(url, "/health/live")
+    found: list[Probe] = []
     while not stopped.is_set():
+        pid = proxy_pid()
+        before, own = waited(pid), waited(os.getpid())
         began = time.monotonic()
-        answered = await asyncio.gather(proxy.ask(), machine.ask())
-        if answered[0] is not None and answered[1] is not None:
-            found.append((began, answered[0], answered[1]))
+        seconds = await target.ask()
+        if seconds is not None:
+            found.append((began, seconds, waited(os.getpid()) - own, before, waited(pid)))
         await asyncio.sleep(max(0.0, began + EVERY_S - time.monotonic()))
-    proxy.close()
-    machine.close()
+    target.close()
     return found
 
 
 if __name__ == "__main__":
-    Path(sys.argv[3]).write_text("".join(json.dumps(one) + "\n" for one in asyncio.run(probe(*sys.argv[1:3]))))
+    found = asyncio.run(probe(sys.argv[1], Path(sys.argv[2]).read_text))
+    Path(sys.argv[3]).write_text("".join(json.dumps(one) + "\n" for one in found))

@@ -15,6 +15,8 @@ from typing import IO, Any, cast
 
 from aiohttp.test_utils import unused_port
 
+from tests.chaos.load import Made
+from tests.chaos.probe import Probe
 from tests.conftest import environ
 from tests.kit.hub import Broker, Record
 
@@ -100,6 +102,7 @@ class Proxy:
         self.port = unused_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.spool = directory / "spool"
+        self.pid_file = directory / "pid"
         self._log = (directory / "proxy.log").open("ab")
         self._environ = {"PATH": os.environ["PATH"], **environ(upstream_url, conn_str, self.spool)}
         self._process: subprocess.Popen[bytes]
@@ -111,6 +114,7 @@ class Proxy:
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=self._environ, stdout=self._log, stderr=subprocess.STDOUT
         )
+        self.pid_file.write_text(str(self._process.pid))
         wait_for("the proxy answers", self._answers, 60)
 
     def kill(self) -> None:
@@ -199,17 +203,17 @@ class Stage:
     def load(self, rate: float) -> Iterator[None]:
         """Clients and a probe for the time of the block; what they found is in `calls` and `probes`."""
         load = started("tests.chaos.load", self.proxy.url, str(self.directory / "calls"), f"--rate={rate}")
-        probe = started("tests.chaos.probe", self.proxy.url, self.upstream_url, str(self.directory / "probes"))
+        probe = started("tests.chaos.probe", self.proxy.url, str(self.proxy.pid_file), str(self.directory / "probes"))
         try:
             yield
         finally:
             ended(load)
             ended(probe)
 
-    def calls(self) -> list[tuple[int, float, float, str]]:
+    def calls(self) -> list[Made]:
         return [tuple(json.loads(line)) for line in (self.directory / "calls").read_text().splitlines()]
 
-    def probes(self) -> list[tuple[float, float, float]]:
+    def probes(self) -> list[Probe]:
         return [tuple(json.loads(line)) for line in (self.directory / "probes").read_text().splitlines()]
 
     def drain(self, seconds: float) -> None:
