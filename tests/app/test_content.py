@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit.azure import Trace
 from tests.kit.hub import Broker, HubReader, Record, wait_until
 from tests.kit.proxy import KEY
 from tests.kit.upstream import Reply, Seen
@@ -217,7 +218,7 @@ def test_a_client_that_leaves_leaves_no_word(
     assert MARK not in leaks(running, record, tmp_path) + caplog.text
 
 
-def test_a_killed_process_leaves_no_word(upstream: Any, process: Any, broker: Broker, tmp_path: Path) -> None:
+def test_a_killed_process_leaves_no_word(upstream: Any, process: Any, broker: Broker, trace: Trace) -> None:
     """The interrupted record of a call without content, which the next process sends, has none either."""
     asked = asyncio.Event()
 
@@ -227,15 +228,14 @@ def test_a_killed_process_leaves_no_word(upstream: Any, process: Any, broker: Br
 
     server = upstream(script)
     running = process(server.url)
-    trace_id = f"{0xC0:032x}"
     with client(running.url) as caller:
-        headers = {"api-key": KEY, "traceparent": f"00-{trace_id}-00000000000000aa-01", "x-proxy-content": "none"}
+        headers = {"api-key": KEY, "x-proxy-content": "none", **trace.headers}
         caller.connection.request("POST", CHAT, json.dumps(CHAT_BODY), headers)
         wait_until(asked.is_set)
         running.signal(signal.SIGKILL)
         running.wait(10)
     process(server.url)
-    wait_until(lambda: any(record["trace_id"] == trace_id for record in broker.records()))
-    (record,) = (record for record in broker.records() if record["trace_id"] == trace_id)
+    wait_until(lambda: any(record["trace_id"] == trace.id for record in broker.records()))
+    (record,) = (record for record in broker.records() if record["trace_id"] == trace.id)
     assert (record["status"], record["content_captured"], record["prompt"]) == ("interrupted", False, None)
     assert MARK not in json.dumps(record) + "".join(running.output)

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.kit.azure import Trace
 from tests.kit.hub import HubReader, wait_until
+from tests.kit.proxy import KEY
 from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import (
@@ -18,6 +20,7 @@ from tests.kit.wire import (
     STREAM_WITH_USAGE,
     TEXT,
     USAGE,
+    Client,
     chat_body,
     client,
     delta,
@@ -123,8 +126,14 @@ def test_a_stream_past_its_time_is_cut(upstream: Any, proxy: Any, hub: HubReader
     wait_until(closed.is_set)
 
 
+def begin(caller: Client, trace: Trace) -> None:
+    """Ask for a stream, and wait for nothing of it."""
+    headers = {"api-key": KEY, **trace.headers}
+    caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
+
+
 @pytest.mark.parametrize("events_before", [0, 4])
-def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, hub: HubReader, events_before: int) -> None:
+def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
     """Upstream is closed at once when the client leaves, also while the first byte is awaited; what came is kept."""
     closed, asked = asyncio.Event(), asyncio.Event()
 
@@ -138,10 +147,8 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, hub: H
         closed.set()
 
     server = upstream(script)
-    trace_id = f"{0xA0 + events_before:032x}"
     with client(proxy(server.url).url) as caller:
-        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
-        caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
+        begin(caller, trace)
         wait_until(asked.is_set)
         if events_before:
             answer = caller.connection.getresponse()
@@ -150,7 +157,7 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, hub: H
                 received += answer.read1(65536)
             answer.close()
     wait_until(closed.is_set)
-    record = hub.record(trace_id)
+    record = trace.record()
     assert record["status"] == "client_aborted"
     assert record["content"] == ("Why did" if events_before else "")
     assert record.get("http_status") == (200 if events_before else None)
@@ -158,7 +165,7 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, hub: H
         assert record["time_to_first_chunk_ms"] == record["latency_ms"]
 
 
-def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any, proxy: Any, trace: Trace) -> None:
     """A call whose send is blocked by a client that reads nothing ends once, when that client is gone."""
     closed = asyncio.Event()
     blocked = asyncio.Event()
@@ -175,20 +182,18 @@ def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any
         closed.set()
 
     server = upstream(script)
-    trace_id = f"{0xB0:032x}"
     running = proxy(server.url)
     with client(running.url) as caller:
-        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
-        caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
+        begin(caller, trace)
         wait_until(blocked.is_set, 60)
     wait_until(closed.is_set)
-    assert hub.record(trace_id)["status"] == "client_aborted"
-    calls = [span for span in running.spans.of_trace(trace_id, 2) if span.kind.name == "CLIENT"]
+    assert trace.record()["status"] == "client_aborted"
+    calls = [span for span in running.spans.of_trace(trace.id, 2) if span.kind.name == "CLIENT"]
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize("events_before", [0, 3])
-def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, hub: HubReader, events_before: int) -> None:
+def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
     """PROXY_ON_CLIENT_ABORT=drain: the client's leaving, also while the first byte is awaited, does not stop upstream,
     and the whole answer is recorded."""
     asked, left = asyncio.Event(), asyncio.Event()
@@ -207,10 +212,8 @@ def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, hub: HubR
 
     server = upstream(script)
     running = proxy(server.url, PROXY_ON_CLIENT_ABORT="drain")
-    trace_id = f"{0xC0 + events_before:032x}"
     with client(running.url) as caller:
-        headers = {"api-key": "client-key-0", "traceparent": f"00-{trace_id}-00000000000000aa-01"}
-        caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
+        begin(caller, trace)
         wait_until(asked.is_set)
         if events_before:
             caller.connection.getresponse().read1(1)
@@ -218,7 +221,7 @@ def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, hub: HubR
     with client(running.url) as another:  # by the time this is answered, the first one's leaving is known to the call
         assert another.send("GET", "/health/live").read()
     server.loop.call_soon_threadsafe(left.set)
-    record = hub.record(trace_id)
+    record = trace.record()
     assert record["status"] == "client_aborted"
     assert record["content"] == TEXT
     assert record["usage"] == USAGE
