@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 import threading
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from exporters.delivery import BATCH_BYTES
 from exporters.hub import Hub
-from exporters.sender import again_and_again
+from exporters.sender import TURN_S, again_and_again
 from tests.exporters.conftest import StartLine
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, HubInReach, record_line
 from tests.kit.hub import wait_until
@@ -41,6 +42,18 @@ def test_an_event_tells_what_it_holds(own_hub: HubInReach, line: StartLine) -> N
     assert event["properties"] == {"type": "completion", "schema_version": 1}
     assert event["content_type"] == "application/json"
     assert event["partition_key"] is None
+
+
+def test_the_calls_get_their_turn(line: StartLine) -> None:
+    """Beside a sender that computes, a thread that wants the interpreter has it in a tenth of Python's usual time."""
+    before = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(0.005)
+        line()
+        assert sys.getswitchinterval() == pytest.approx(TURN_S)
+        assert TURN_S <= 0.0005
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_batches_are_small(own_hub: HubInReach, line: StartLine) -> None:
