@@ -1,0 +1,138 @@
+"""Writes the table's columns into what other engines read: `python -m analytics.engines`.
+
+    spark/rows.sql              from an event's JSON to a row, in Spark SQL
+    adx/schema.kql              the tables of Azure Data Explorer and Fabric, their ingestion and views
+    stream_analytics/query.sql  the same rows by Stream Analytics
+
+Each is made of its .template with the columns put in, so that a new column is in all of them.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from analytics.columns import COLUMNS, Column, Kind, kql_schema
+from analytics.columns import Path as Field
+from analytics.rows import FIXED
+
+HERE: Final = Path(__file__).parent
+_STATED: Final = [column for column in COLUMNS if column.name != "more"]
+
+
+def texts() -> dict[Path, str]:
+    """Every file that is made, with its text."""
+    return {
+        HERE / "spark/rows.sql": _filled("spark/rows.sql", {"schema": _spark_schema(), "columns": _each(_spark)}),
+        HERE / "adx/schema.kql": _filled("adx/schema.kql", {"schema": kql_schema(), "columns": _each(_kql)}),
+        HERE / "stream_analytics/query.sql": _filled(
+            "stream_analytics/query.sql",
+            {"columns": _each(_stream_analytics), "listed": ", ".join(f"[{column.name}]" for column in _STATED)},
+        ),
+    }
+
+
+def _filled(name: str, parts: dict[str, str]) -> str:
+    text = (HERE / f"{name}.template").read_text()
+    fixed = {"fixed": ", ".join(f"'{field}'" for field in (*FIXED, "prompt"))}
+    known = {"known": ", ".join(f"'{field}'" for field in sorted({column.paths[0][0] for column in _STATED}))}
+    names = {"names": ", ".join(column.name for column in COLUMNS)}
+    for part, value in (parts | fixed | known | names).items():
+        text = text.replace(f"{{{{{part}}}}}", value)
+    return text
+
+
+def _each(expression: Callable[[Column], str]) -> str:
+    return ",\n    ".join(expression(column) for column in _STATED)
+
+
+# Spark
+
+
+def _spark_schema() -> str:
+    """The record as from_json takes it: what lies deeper than the columns stays JSON text."""
+    tree: dict[str, object] = {}
+    for column in _STATED:
+        for path in column.paths:
+            node = tree
+            for name in path[:-1]:
+                node = node.setdefault(name, {})  # type: ignore[assignment]
+            node[path[-1]] = "ARRAY<STRING>" if column.kind is Kind.WORDS else _spark_type(column.kind)
+    return _struct(tree, ", ")
+
+
+def _spark_type(kind: Kind) -> str:
+    return {Kind.MOMENT: "STRING", Kind.JSON: "VARIANT"}.get(kind, kind.spark)
+
+
+def _struct(tree: dict[str, object], between: str) -> str:
+    return between.join(
+        f"{name} STRUCT<{_fields(below)}>" if isinstance(below, dict) else f"{name} {below}"
+        for name, below in tree.items()
+    )
+
+
+def _fields(tree: dict[str, object]) -> str:
+    return ", ".join(
+        f"{name}: STRUCT<{_fields(below)}>" if isinstance(below, dict) else f"{name}: {below}"
+        for name, below in tree.items()
+    )
+
+
+def _spark(column: Column) -> str:
+    paths = ", ".join("r." + ".".join(path) for path in column.paths)
+    found = f"coalesce({paths})" if len(column.paths) > 1 else paths
+    match column.kind:
+        case Kind.MOMENT:
+            found = f"try_to_timestamp(rtrim('Z', {found}))"
+        case Kind.WORDS:
+            found = f"coalesce(array_join({found}, ','), '')"
+        case Kind.FLAG:
+            found = f"coalesce({found}, {str(column.absent).lower()})"
+        case Kind.TEXT:
+            found = f"coalesce({found}, '')"
+        case Kind.JSON:
+            found = f"coalesce(nullif(to_json({found}), 'null'), '')"
+    return f"{found} AS {column.name}"
+
+
+# Azure Data Explorer
+
+
+def _kql(column: Column) -> str:
+    paths = ["record" + "".join(f".{name}" for name in path) for path in column.paths]
+    convert = {Kind.MOMENT: "todatetime", Kind.COUNT: "tolong", Kind.FLAG: "tobool"}.get(column.kind, "tostring")
+    found = [f"{convert}({path})" for path in paths]
+    if column.kind is Kind.WORDS:
+        found = [f'strcat_array({path}, ",")' for path in paths]
+    if column.kind is Kind.FLAG:
+        found.append(str(column.absent).lower())
+    return f"{column.name} = coalesce({', '.join(found)})" if len(found) > 1 else f"{column.name} = {found[0]}"
+
+
+# Stream Analytics
+
+
+def _stream_analytics(column: Column) -> str:
+    types = {Kind.MOMENT: "datetime", Kind.COUNT: "bigint", Kind.FLAG: "bit"}
+    found = [f"TRY_CAST({_field(path)} AS {types.get(column.kind, 'nvarchar(max)')})" for path in column.paths]
+    if column.kind in (Kind.WORDS, Kind.JSON):
+        found = [f"udf.text({_field(path)})" for path in column.paths]
+    if column.kind is Kind.FLAG:
+        found.append(str(int(bool(column.absent))))
+    if column.kind in (Kind.TEXT, Kind.WORDS, Kind.JSON):
+        found.append("''")
+    return f"COALESCE({', '.join(found)}) AS [{column.name}]" if len(found) > 1 else f"{found[0]} AS [{column.name}]"
+
+
+def _field(path: Field) -> str:
+    return "e" + "".join(f".[{name}]" for name in path)
+
+
+def main() -> None:
+    """Write the files anew."""
+    for file, text in texts().items():
+        file.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""What other engines read: made of today's columns, and what Microsoft's parser says of the KQL among it."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from analytics.ask.questions import Question, questions
+from analytics.columns import COLUMNS, SCHEMA, kql_schema
+from analytics.engines import HERE, texts
+from tests.analytics.test_ask import TABLES
+from tests.infra.kusto.parser import Report, parse
+from tests.kit import npm
+
+COMMANDS = re.findall(r"^\.(?:.|\n)*?(?=^//|^\.|\Z)", texts()[HERE / "adx/schema.kql"], re.MULTILINE)
+ROWS = next(command for command in COMMANDS if "RowsOfRecords()" in command and command.startswith(".create"))
+VIEWS = dict(
+    re.findall(
+        r"materialized-view with \(backfill = true\) (\w+) on table CallRecords \{(.*?)^\}",
+        texts()[HERE / "adx/schema.kql"],
+        re.MULTILINE | re.DOTALL,
+    )
+)
+QUERIES = {
+    "rows": ROWS.partition("{")[2].rpartition("}")[0],
+    **VIEWS,
+    **{f"ask {name}": f"let Calls = {VIEWS['Calls'].strip()};\n{Question(name).kql}" for name in questions()},
+}
+
+
+@pytest.mark.parametrize("file", texts(), ids=lambda file: Path(file).name)
+def test_what_is_made_is_of_today(file: Path) -> None:
+    """The file is what its template and the columns make."""
+    assert file.read_text() == texts()[file], "run python -m analytics.engines"
+
+
+def test_stream_analytics_has_every_column() -> None:
+    """Each column but `more` is given once, and written in the table's order."""
+    text = texts()[HERE / "stream_analytics/query.sql"]
+    stated = [column.name for column in COLUMNS if column.name != "more"]
+    assert re.findall(r" AS \[(\w+)\]", text) == stated
+    (written,) = re.findall(r"SELECT (\[.*)\nINTO \[table\]", text)
+    assert re.findall(r"\[(\w+)\]", written) == stated
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    tables = {"RawRecords": "record: dynamic", "CallRecords": kql_schema(), "Prices": TABLES["Prices"]}
+    with npm.needed_for("Microsoft's parser of KQL"):
+        # a query's parameters are declared before anything else
+        queries = {
+            name: re.sub(r"(let .*?;\n)(.*)(declare [^\n]*\n)", r"\3\1\2", text, flags=re.DOTALL)
+            for name, text in QUERIES.items()
+        }
+        commands = {f"command {number}": command for number, command in enumerate(COMMANDS)}
+        return parse(queries | commands | {"wrong": ".create-merge tabel X (a: string)"}, tables)
+    raise AssertionError
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", [*QUERIES, *(f"command {number}" for number in range(len(COMMANDS)))])
+def test_the_schema_is_valid(name: str, report: Report) -> None:
+    """Commands, the update policy's function, the views, and every question over the view."""
+    assert report[name]["faults"] == []
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_the_schema_fits(report: Report) -> None:
+    """The function gives the table's columns in their order, and the view that queries use has all of them."""
+    assert report["rows"]["columns"] == SCHEMA.names
+    assert set(SCHEMA.names) < set(report["Calls"]["columns"])
+    assert report["wrong"]["faults"]
+
+
+@pytest.mark.heavy
+def test_text_as_stream_analytics_keeps_it() -> None:
+    """The function in JavaScript: words joined by commas, the rest as JSON, nothing as ''."""
+    script = (HERE / "stream_analytics/text.js").read_text()
+    values = [["stop", "length"], [{"a": 1}], {"b": [2]}, "x", None]
+    with npm.needed_for("JavaScript"):
+        ended = subprocess.run(
+            ["node", "-e", f"{script};console.log(JSON.stringify({json.dumps(values)}.map(text)))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert json.loads(ended.stdout) == ["stop,length", '[{"a":1}]', '{"b":[2]}', '"x"', ""]

@@ -1,0 +1,122 @@
+"""The Spark job's transformation, in Spark: the same rows as the consumer makes of the same events.
+
+Spark (and Java 17) are too large to be installed with the rest: a virtual environment in .cache/spark has it, in the
+version that spark/requirements.txt pins. Where it cannot be had the test is skipped; with CI=true it fails.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analytics.columns import SCHEMA
+from analytics.rows import parse, table_of
+from tests.analytics.kit import line
+
+ROOT = Path(__file__).parents[2]
+PINNED = Path(__file__).parent / "spark/requirements.txt"
+CACHE = ROOT / ".cache/spark"
+RECORDS = (Path(__file__).parent / "records/v1.jsonl").read_bytes().splitlines()
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """A Python that has Spark."""
+    program, used = CACHE / "bin/python", CACHE / "requirements.txt"
+    try:
+        subprocess.run(["java", "-version"], check=True, capture_output=True)
+        if not used.exists() or used.read_bytes() != PINNED.read_bytes():
+            shutil.rmtree(CACHE, ignore_errors=True)
+            uv = [sys.executable, "-m", "uv"]
+            subprocess.run([*uv, "venv", "-q", "--python", sys.executable, CACHE], check=True, timeout=60)
+            subprocess.run([*uv, "pip", "install", "-q", "--python", program, "-r", PINNED], check=True, timeout=500)
+            shutil.copy(PINNED, used)
+    except (OSError, subprocess.SubprocessError) as fault:
+        missing = f"Spark needs Java 17 and a package index: {fault}"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return program
+
+
+@pytest.fixture(scope="module")
+def ran(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+    """The table's folder, and what the job printed of it: the columns, then the rows."""
+    directory = tmp_path_factory.mktemp("spark")
+    interrupted = line(7, status="interrupted", content="", usage=None, latency_ms=None)
+    batches = [
+        [*RECORDS, line(1), line(2, weather=["fine"], caller={"cost_center": "12"}), interrupted],
+        [line(1), line(7), line(3), b"{", b'{"type": "completion"}', line(4, timestamp="yesterday"), line(2)],
+    ]
+    (directory / "events").mkdir()
+    for number, batch in enumerate(batches):
+        enqueued = f"2024-11-13T0{8 + number}:00:00Z"
+        events = [json.dumps({"body": base64.b64encode(body).decode(), "enqueued": enqueued}) for body in batch]
+        file = directory / f"events/{number}.json"
+        file.write_text("\n".join(events))
+        os.utime(file, (number, number))  # Spark takes files in the order of their times
+    ended = subprocess.run(
+        [python, Path(__file__).parent / "spark/run.py", directory / "events", directory / "table"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYSPARK_PYTHON": str(python), "TZ": "America/New_York"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    return directory / "table", [json.loads(text) for text in ended.stdout.splitlines()]
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without what is null, its moments as text and its JSON opened."""
+    found = {}
+    for name, value in row.items():
+        if value is None or name in ("day", "hour"):
+            continue
+        if name in ("timestamp", "started_at"):
+            found[name] = str(value)[:19].replace(" ", "T")
+        elif isinstance(value, str) and value[:1] in ("[", "{"):
+            found[name] = json.loads(value)
+        else:
+            found[name] = value
+    return found
+
+
+def test_the_rows_are_those_of_the_consumer(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Repeats dropped, the finished record kept, every column with the same value."""
+    bodies = [*RECORDS, line(1), line(2, weather=["fine"], caller={"cost_center": "12"}), line(7), line(3)]
+    expected = {row["id"]: plain(row) for row in table_of([parse(body) for body in bodies]).to_pylist()}
+    found = ran[1][1:]
+    assert len(found) == len(expected)
+    for row in found:
+        # which of a caller's fields are the operator's own, Spark does not tell apart
+        assert plain(row) | {"more": ""} == expected[row["id"]] | {"more": ""}
+    (newer,) = (json.loads(row["more"]) for row in found if "weather" in row["more"])
+    assert newer == {"weather": ["fine"]}
+
+
+def test_the_table_has_the_same_columns(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Names and types are those of the table, in folders by day and hour."""
+    table, (told, *_) = ran
+    types = {"string": "string", "int64": "bigint", "bool": "boolean", "timestamp[us, tz=UTC]": "timestamp"}
+    assert {name: told["types"][name] for name in SCHEMA.names} == {
+        field.name: types[str(field.type)] for field in SCHEMA
+    }
+    assert set(told["columns"]) == {*SCHEMA.names, "day", "hour"}
+    assert list(table.glob("day=2024-11-13/hour=06/*.parquet"))
+
+
+def test_what_is_no_record_is_set_aside(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Each with its reason."""
+    files = ran[0].glob("_set_aside/*.json")
+    found = [json.loads(text)["reason"] for file in files for text in file.read_text().splitlines()]
+    assert len(found) == 3
+    assert sorted(reason.partition(" ")[0] for reason in found) == ["no", "timestamp", "without"]
