@@ -1,7 +1,7 @@
 # make run    the proxy on stand-ins for Azure, with one call shown from end to end
 # make test   the tests
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all check chaos format lock audit sbom licences clean
+.PHONY: help run test test-all consume ask check chaos format lock audit sbom licences clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +23,14 @@ test-all: $(READY) ## what needs Node, a browser or minutes
 
 chaos: $(READY) ## a minute of calls while the broker and the proxy are killed, frozen and throttled
 	$(BIN)/python -m tests.chaos
+
+TABLE ?= records
+
+consume: $(READY) ## the hub's records into the table TABLE=DIR, until Ctrl-C (ARGS="--once": to its present end)
+	$(BIN)/python -m analytics.consume --table $(TABLE) $(ARGS)
+
+ask: $(READY) ## a question to the table: Q=calls_over_time TABLE=DIR; without Q the list of questions
+	@$(BIN)/python -m analytics.ask $(if $(Q),$(Q) --table $(TABLE),--list) $(ARGS)
 
 check: $(READY) ## format, lint, types, architecture
 	$(BIN)/ruff format --check .

@@ -3,17 +3,32 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from datetime import datetime
+from typing import Any, Final, Protocol
 
 import orjson
 import pyarrow as pa
-from azure.eventhub import EventData
 from azure.eventhub.amqp import AmqpMessageBodyType
 
 from analytics.rows import NotARecord, Record, bad, parse, table_of
 
 SEQUENCE: Final = "_sequence"
 """A column beside the table's own: the event's sequence number in its partition."""
+
+
+class Event(Protocol):
+    """What is needed of an event: azure-eventhub's EventData, or one that a file holds."""
+
+    @property
+    def body(self) -> Any: ...
+    @property
+    def body_type(self) -> AmqpMessageBodyType: ...
+    @property
+    def sequence_number(self) -> int | None: ...
+    @property
+    def offset(self) -> str | None: ...
+    @property
+    def enqueued_time(self) -> datetime | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,7 @@ class Intake:
         self._tables: list[pa.Table] = []
         self._aside: list[SetAside] = []
 
-    def add(self, events: Sequence[EventData]) -> None:
+    def add(self, events: Sequence[Event]) -> None:
         """Take in events. One that comes again, as after a reconnection, is left out."""
         numbers: list[int] = []
         records: list[Record] = []
@@ -96,7 +111,7 @@ class Intake:
         self.bytes += rows.nbytes
 
     def _without_bad(
-        self, events: Sequence[EventData], records: list[Record], numbers: list[int]
+        self, events: Sequence[Event], records: list[Record], numbers: list[int]
     ) -> tuple[pa.Table, list[int]]:
         """The rows of those records that can be rows; the others are set aside one by one."""
         good: list[Record] = []
@@ -122,7 +137,7 @@ class Intake:
         return batch
 
 
-def _body(event: EventData) -> bytes:
+def _body(event: Event) -> bytes:
     """The bytes of an event; of one that holds another AMQP value than data, its text."""
     try:
         body: Any = event.body
@@ -133,6 +148,6 @@ def _body(event: EventData) -> bytes:
     return b"".join(body) if event.body_type == AmqpMessageBodyType.DATA else str(body).encode()
 
 
-def _aside(event: EventData, reason: str) -> SetAside:
+def _aside(event: Event, reason: str) -> SetAside:
     enqueued = event.enqueued_time.isoformat() if event.enqueued_time else ""
     return SetAside(event.sequence_number or 0, str(event.offset), enqueued, reason, _body(event))

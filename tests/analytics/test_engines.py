@@ -18,7 +18,7 @@ COMMANDS = re.findall(r"^\.(?:.|\n)*?(?=^//|^\.|\Z)", texts()[HERE / "adx/schema
 ROWS = next(command for command in COMMANDS if "RowsOfRecords()" in command and command.startswith(".create"))
 VIEWS = dict(
     re.findall(
-        r"materialized-view with \(backfill = true\) (\w+) on table CallRecords \{(.*?)^\}",
+        r"materialized-view (\w+) on table CallRecords \{(.*?)^\}",
         texts()[HERE / "adx/schema.kql"],
         re.MULTILINE | re.DOTALL,
     )
