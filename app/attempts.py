@@ -5,17 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-
-from aiohttp import ClientError, ClientOSError, ClientResponse, ClientSession, ServerDisconnectedError
-from multidict import CIMultiDict
-from yarl import URL
+from urllib.parse import urlsplit
 
 from app.backends import Backend, Backends, retry_after
 from app.door import Admitted
 from app.errors import DeploymentNotFound, UpstreamUnreachable
 from app.headers import to_upstream
 from app.inbound import Body, Inbound
-from app.upstream import Pool
+from app.upstream import Answer, Disconnected, Origin, Pool, Request, UpstreamFault
 from otel.call import Attempt, Call
 
 TRY_ANOTHER: Final = frozenset({408, 429})
@@ -26,10 +23,13 @@ ERROR_BYTES: Final = 64 * 1024
 class Asked:
     """An answer whose body is yet to come, but for what was read of it already."""
 
-    answer: ClientResponse
+    answer: Answer
     already_read: bytes = b""
     filters_usage: bool = False
     """Whether usage was asked for on the client's behalf, and its event is to be taken out."""
+
+
+type Headers = list[tuple[bytes, bytes]]
 
 
 class UsageRefusals:
@@ -53,13 +53,13 @@ class Attempts:
     def __init__(
         self,
         backends: Backends,
-        session: Callable[[], ClientSession],
+        pool: Callable[[], Pool],
         caller_headers: frozenset[bytes],
         usage_refusals: UsageRefusals,
     ) -> None:
-        """`session` gives the session of the running loop; `caller_headers` are kept from upstream."""
+        """`pool` gives the connections of the running loop; `caller_headers` are kept from upstream."""
         self._backends = backends
-        self._session = session
+        self._pool = pool
         self._caller_headers = caller_headers
         self._usage_refusals = usage_refusals
 
@@ -68,43 +68,41 @@ class Attempts:
         if not self._backends.serving(deployment):
             raise DeploymentNotFound("No backend of this proxy has the deployment.")
 
-    async def ask(self, call: Call, admitted: Admitted, inbound: Inbound, trace: dict[str, str]) -> Asked:
+    async def ask(self, call: Call, admitted: Admitted, inbound: Inbound, trace: Headers) -> Asked:
         """Ask until a backend answers with something else than 408, 429 or 5xx, or none is left to try.
 
-        A body that is a stream can be sent only once. Raises aiohttp.ClientError or UpstreamUnreachable when the
-        last one tried could not be reached.
+        A body that is a stream can be sent only once. Raises UpstreamFault or UpstreamUnreachable when the last
+        one tried could not be reached.
         """
         body = inbound.body
         asking = None if self._usage_refusals.covers(call) else inbound.asking
         order = self._backends.order(call.deployment, inbound.sticky)
         if not isinstance(body, bytes | None):
             order = order[:1]
-        headers = CIMultiDict(to_upstream(admitted.headers, self._caller_headers))
-        headers.update(trace)
+        headers = [*to_upstream(admitted.headers, self._caller_headers), *trace]
         for backend in order[:-1]:
             try:
                 asked = await self._ask_one(backend, call, admitted, headers, body, asking)
-            except (ClientError, UpstreamUnreachable):
+            except (UpstreamFault, UpstreamUnreachable):
                 self._backends.cool_off(backend, call.deployment, None)
                 continue
             if not self._another_is_better(asked.answer, backend, call):
                 return asked
-            asked.answer.release()
+            asked.answer.close()
         last = order[-1]
         try:
             asked = await self._ask_one(last, call, admitted, headers, body, asking)
-        except (ClientError, UpstreamUnreachable):
+        except (UpstreamFault, UpstreamUnreachable):
             self._backends.cool_off(last, call.deployment, None)
             raise
         self._another_is_better(asked.answer, last, call)
         return asked
 
-    def _another_is_better(self, answer: ClientResponse, backend: Backend, call: Call) -> bool:
+    def _another_is_better(self, answer: Answer, backend: Backend, call: Call) -> bool:
         """Whether the answer says that this backend cannot serve now; it is then left alone for a while."""
         if answer.status not in TRY_ANOTHER and answer.status < 500:
             return False
-        headers = answer.headers
-        pause = retry_after(headers.get("retry-after-ms"), headers.get("retry-after"))
+        pause = retry_after(answer.header(b"retry-after-ms"), answer.header(b"retry-after"))
         self._backends.cool_off(backend, call.deployment, pause)
         return True
 
@@ -113,59 +111,46 @@ class Attempts:
         backend: Backend,
         call: Call,
         admitted: Admitted,
-        headers: CIMultiDict[str],
+        headers: Headers,
         body: Body,
         asking: bytes | None,
     ) -> Asked:
         if asking is None:
             return Asked(await self._send(backend, call, admitted, headers, body))
         # a compressed stream could not be searched for the event before it is sent on
-        plain = CIMultiDict((name, value) for name, value in headers.items() if name.lower() != "accept-encoding")
+        plain = [header for header in headers if header[0] != b"accept-encoding"]
         answer = await self._send(backend, call, admitted, plain, asking)
         if answer.status != 400:
             return Asked(answer, filters_usage=True)
-        error = await answer.content.read(ERROR_BYTES)
+        error = await answer.read(ERROR_BYTES)
         if b"stream_options" not in error and b"include_usage" not in error:
             return Asked(answer, error)
-        answer.release()
+        answer.close()
         self._usage_refusals.add(call)
         return Asked(await self._send(backend, call, admitted, headers, body))
 
-    async def _send(
-        self, backend: Backend, call: Call, admitted: Admitted, headers: CIMultiDict[str], body: Body
-    ) -> ClientResponse:
+    async def _send(self, backend: Backend, call: Call, admitted: Admitted, headers: Headers, body: Body) -> Answer:
         name, value = await backend.auth.header()
-        headers = headers.copy()
-        headers[name] = value
-        if admitted.content_length is not None and not isinstance(body, bytes | None):
-            headers["content-length"] = str(admitted.content_length)
-        url = _url(backend.base_url, admitted.path, admitted.query)
+        origin, target = _where(backend.base_url, admitted.path, admitted.query)
+        length = None if isinstance(body, bytes | None) else admitted.content_length
+        headers = [*headers, (name.encode(), value.encode())]
+        request = Request(admitted.method, target, headers, body, length)
         while True:
             attempt = Attempt(backend.name, time.monotonic_ns())
             call.attempts.append(attempt)
             call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
-            Pool.watch()
             try:
-                answer = await self._session().request(
-                    admitted.method,
-                    url,
-                    headers=headers,
-                    data=body,
-                    allow_redirects=False,
-                )
-            except (ServerDisconnectedError, ClientOSError):
+                answer = await self._pool().request(origin, request)
+            except Disconnected as fault:
                 # a kept connection that upstream closed while it lay idle, or at this very moment: no answer, no fault
-                if not Pool.reused() or not isinstance(body, bytes | None):
+                if not fault.stale or not isinstance(body, bytes | None):
                     raise
                 continue
-            if not 200 <= answer.status <= 599:
-                answer.close()
-                raise UpstreamUnreachable("Azure OpenAI could not be reached: what answered there speaks no HTTP.")
             attempt.http_status = answer.status
             return answer
 
 
 @lru_cache(maxsize=1024)
-def _url(base: str, path: str, query: str) -> URL:
-    """Written as the client wrote it. Taking a URL apart costs as much as sending it."""
-    return URL(base + path + ("?" + query if query else ""), encoded=True)
+def _where(base_url: str, path: str, query: str) -> tuple[Origin, str]:
+    """What to connect to, and the target as the client wrote it. A proxy is asked for the same few again and again."""
+    return Origin.of(base_url), urlsplit(base_url).path + path + ("?" + query if query else "")

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import orjson
-from aiohttp import ClientError, ClientSession, ClientTimeout
 
 from app.errors import IdentityUnavailable, InvalidToken
+from app.upstream import Origin, Pool, Request, UpstreamFault
 
 if TYPE_CHECKING:
     from jwt import PyJWK
@@ -33,10 +34,10 @@ class SigningKeys:
     within a minute (five seconds after a failure), whatever ids are presented.
     """
 
-    def __init__(self, url: str, session: Callable[[], ClientSession], clock: Callable[[], float]) -> None:
-        """`session` gives the session of the running loop; `clock` counts seconds."""
+    def __init__(self, url: str, pool: Callable[[], Pool], clock: Callable[[], float]) -> None:
+        """`pool` gives the connections of the running loop; `clock` counts seconds."""
         self._url = url
-        self._session = session
+        self._pool = pool
         self._clock = clock
         self._keys: dict[str, PyJWK] = {}
         self._fetching: asyncio.Task[Exception | None] | None = None
@@ -69,7 +70,7 @@ class SigningKeys:
     async def _fetch(self) -> Exception | None:
         try:
             keys, fault = await self._ask(), None
-        except (ClientError, TimeoutError, ValueError) as failed:
+        except (UpstreamFault, TimeoutError, ValueError) as failed:
             keys, fault = self._keys, failed
         self._keys, self._fault = keys, fault
         now = self._clock()
@@ -79,13 +80,17 @@ class SigningKeys:
         return fault
 
     async def _ask(self) -> "dict[str, PyJWK]":
-        """Raises ClientError, TimeoutError or ValueError."""
-        timeout = ClientTimeout(total=FETCH_S)
-        async with self._session().get(self._url, timeout=timeout, allow_redirects=False) as answer:
-            answer.raise_for_status()
-            body = b""
-            while len(body) < KEYS_BYTES and (more := await answer.content.readany()):
-                body += more
+        """Raises UpstreamFault, TimeoutError or ValueError."""
+        headers = [(b"accept", b"application/json")]
+        request = Request("GET", urlsplit(self._url).path, headers)
+        async with asyncio.timeout(FETCH_S):
+            answer = await self._pool().request(Origin.of(self._url), request)
+            try:
+                body = await answer.read(KEYS_BYTES)
+            finally:
+                answer.close()
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
         if not (keys := _signing_keys(body)):
             raise ValueError("no signing keys in the answer")
         return keys
@@ -112,18 +117,18 @@ class EntraTokens:
         self,
         tenant: str,
         audience: str,
-        session: Callable[[], ClientSession],
+        pool: Callable[[], Pool],
         authority: str = AUTHORITY,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
         """`tenant` is the directory's id, `audience` the application's, with or without `api://`.
 
-        `authority` publishes the keys; `session` and `clock` are those of SigningKeys; `wall` tells the time.
+        `authority` publishes the keys; `pool` and `clock` are those of SigningKeys; `wall` tells the time.
         """
         self._wall = wall
         self._checked: dict[bytes, _Checked] = {}
-        self.keys = SigningKeys(f"{authority}/{tenant}/discovery/v2.0/keys", session, clock)
+        self.keys = SigningKeys(f"{authority}/{tenant}/discovery/v2.0/keys", pool, clock)
         bare = audience.removeprefix("api://")
         self._audiences = (bare, f"api://{bare}")
         # learn.microsoft.com/entra/identity-platform/access-token-claims-reference: `iss` by the token's version

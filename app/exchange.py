@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 
-from aiohttp import ClientError, ClientResponse
 from starlette.types import Send
 
 from app.answer import AnswerReader
@@ -15,6 +14,7 @@ from app.cutoff import Cutoff, Reason
 from app.errors import ProxyError, UpstreamSilent, UpstreamUnreachable
 from app.operations import Operation
 from app.response import RelayedResponse, send_error
+from app.upstream import Answer, UpstreamFault
 from otel.call import Call, Status
 from otel.span import CallSpan
 
@@ -49,7 +49,7 @@ class Exchange:
         self._ended = False
         self._ending: asyncio.Task[None] | None = None
         self._client_gone = False
-        self._answer: ClientResponse | None = None
+        self._answer: Answer | None = None
         self._response: RelayedResponse | None = None
 
     async def run(self, ask: Ask, body: RequestBody, max_seconds: float, send: Send) -> None:
@@ -63,7 +63,7 @@ class Exchange:
             with self._cutoff:
                 await self._relay(ask, send)
             error = self._cut_off()
-        except ClientError as fault:
+        except UpstreamFault as fault:
             error = self._broken(fault, body)
         except ProxyError as fault:
             error = fault
@@ -84,8 +84,8 @@ class Exchange:
         asked = await ask()
         answer = self._answer = asked.answer
         self._note_headers(answer)
-        content_type = answer.headers.get("content-type", "").lower()
-        encoding = answer.headers.get("content-encoding")
+        content_type = (answer.header(b"content-type") or "").lower()
+        encoding = answer.header(b"content-encoding")
         reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
         response = self._response = RelayedResponse(asked, self._call, reader, self._span.trace_id)
         response.client_gone = self._client_gone
@@ -95,14 +95,14 @@ class Exchange:
         await self._end()
         await response.complete(send)
 
-    def _note_headers(self, answer: ClientResponse) -> None:
-        call, headers = self._call, answer.headers
+    def _note_headers(self, answer: Answer) -> None:
+        call = self._call
         call.http_status = answer.status
-        call.deployment = call.deployment or headers.get("x-ms-deployment-name")
-        call.region = headers.get("x-ms-region")
-        call.apim_request_id = headers.get("apim-request-id")
-        call.client_request_id = headers.get("x-ms-client-request-id") or call.client_request_id
-        spilled = headers.get("x-ms-is-spilled-over")
+        call.deployment = call.deployment or answer.header(b"x-ms-deployment-name")
+        call.region = answer.header(b"x-ms-region")
+        call.apim_request_id = answer.header(b"apim-request-id")
+        call.client_request_id = answer.header(b"x-ms-client-request-id") or call.client_request_id
+        spilled = answer.header(b"x-ms-is-spilled-over")
         call.spilled_over = None if spilled is None else spilled.lower() == "true"
 
     def _on_gone(self, watcher: asyncio.Task[None]) -> None:
@@ -132,17 +132,16 @@ class Exchange:
                 call.fail(Status.INTERRUPTED, "shutdown", "the proxy was stopped")
         return None
 
-    def _broken(self, fault: ClientError, body: RequestBody) -> ProxyError | None:
+    def _broken(self, fault: UpstreamFault, body: RequestBody) -> ProxyError | None:
         """What a failed connection means for the call; an upload may have failed on the client's side of it."""
         call = self._call
         if body.fault is not None:
             call.status = Status.CLIENT_ABORTED
             return body.fault if isinstance(body.fault, ProxyError) else None
         if self._response is not None:
-            call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the answer broke off: {type(fault).__name__}")
+            call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the answer broke off: {fault}")
             return None
-        # the fault's own text can name hosts and addresses: its type says enough
-        error = UpstreamUnreachable(f"Azure OpenAI could not be reached: {type(fault).__name__}.")
+        error = UpstreamUnreachable(f"Azure OpenAI could not be reached: {fault}.")
         call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
         return error
 

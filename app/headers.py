@@ -51,22 +51,19 @@ _MAY_BE_SECRET: Final = re.compile("|".join(SECRET_QUERY).encode(), re.IGNORECAS
 
 
 def decoded(value: bytes) -> str:
-    """A header's value: UTF-8, as nearly everyone sends it, else Latin-1 (RFC 9110 §5.5 leaves it open).
-
-    aiohttp writes values as UTF-8, so that what came as UTF-8 goes on as the same bytes.
-    """
+    """A header's value: UTF-8, as nearly everyone sends it, else Latin-1 (RFC 9110 §5.5 leaves it open)."""
     try:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[str, str]]:
+def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """The client's headers as upstream gets them, before credentials and trace context are added."""
     headers = list(headers)
     named = _named_by_connection(headers)
     return [
-        (name.decode("latin-1"), decoded(value))
+        (name, value)
         for name, value in headers
         if name not in _NOT_UPSTREAM
         and name not in caller_headers
@@ -76,12 +73,12 @@ def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[t
 
 
 def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
-    """Upstream's headers as the client gets them; names become lower case, as ASGI asks for."""
-    lowered = [(name.lower(), value) for name, value in headers]
-    named = _named_by_connection(lowered)
+    """Upstream's headers, their names in lower case, as the client gets them."""
+    headers = list(headers)
+    named = _named_by_connection(headers)
     return [
         (name, value)
-        for name, value in lowered
+        for name, value in headers
         if name not in _NOT_CLIENT and name not in named and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
     ]
 

@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Final
 
-from aiohttp import ClientSession
-
 from app.calls import OpenCalls
-from app.upstream import open_session
+from app.upstream import Pool
 
 log = logging.getLogger(__name__)
 
@@ -47,21 +45,22 @@ class Lifecycle:
         self._start = start
         self._flush = flush
         self._close = close
-        self._session: ClientSession | None = None
+        self._pool: Pool | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._stop_at = 0.0
 
-    def session(self) -> ClientSession:
-        """The session for upstream, on the loop that serves."""
-        assert self._session is not None, "the lifespan has not started"
-        return self._session
+    def pool(self) -> Pool:
+        """The connections to upstream, on the loop that serves."""
+        assert self._pool is not None, "the lifespan has not started"
+        return self._pool
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object) -> AsyncIterator[None]:
         """The ASGI lifespan."""
         self._loop = asyncio.get_running_loop()
-        self._session = open_session()
+        self._pool = Pool()
+        self._pool.prepare()
         self._start()
         restore = self._listen_to_signals()
         try:
@@ -104,8 +103,8 @@ class Lifecycle:
             await asyncio.get_running_loop().run_in_executor(flushing, self._flush, left)
         finally:
             flushing.shutdown(wait=False)
-            if self._session is not None:
-                await self._session.close()
+            if self._pool is not None:
+                await self._pool.close()
             await self._close()
 
     def _listen_to_signals(self) -> Callable[[], None]:

@@ -6,7 +6,6 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from aiohttp import ClientSession
 from fastapi import FastAPI, Request
 from opentelemetry import context
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -35,6 +34,7 @@ from app.server_spans import ServerSpans
 from app.settings import HubSettings, Settings
 from app.settings_backends import BackendSettings
 from app.settings_telemetry import TelemetrySettings
+from app.upstream import Pool
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -122,14 +122,14 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
         directory.release()
 
     lifecycle = Lifecycle(calls, settings.shutdown_seconds, start, flush, credentials.close)
-    access = _access(settings, lifecycle.session)
+    access = _access(settings, lifecycle.pool)
     door = Door(access, settings.caller_headers, settings.api_version, settings.capture_content)
     relay = Relay(
         door=door,
         reader=InboundReader(settings.ask_for_usage, Sticky.parse(settings.sticky)),
         attempts=Attempts(
             Backends([_backend(backend, credentials) for backend in settings.backends]),
-            lifecycle.session,
+            lifecycle.pool,
             door.caller_headers,
             UsageRefusals(),
         ),
@@ -211,11 +211,11 @@ class _Credentials:
             await self._close()
 
 
-def _access(settings: Settings, session: Callable[[], ClientSession]) -> Access:
+def _access(settings: Settings, pool: Callable[[], Pool]) -> Access:
     """Client keys, or Entra ID, or either; without both, everyone, as settings have found to be wanted."""
     if settings.entra is None:
         return Access(ClientKeys(settings.client_keys))
-    tokens = EntraTokens(settings.entra.tenant, settings.entra.audience, session)
+    tokens = EntraTokens(settings.entra.tenant, settings.entra.audience, pool)
     return Access(ClientKeys(settings.client_keys) if settings.client_keys else None, tokens)
 
 

@@ -6,13 +6,13 @@ Only where usage was asked for on the client's behalf is a chunk searched before
 import logging
 import time
 
-from aiohttp import ClientResponse
 from starlette.types import Send
 
 from app.answer import AnswerReader
 from app.attempts import Asked
 from app.errors import ProxyError
 from app.headers import to_client
+from app.upstream import Answer
 from app.usage_event import UsageEventFilter
 from otel.call import Call
 
@@ -39,7 +39,7 @@ class RelayedResponse:
         if self._filter is not None or upstream.status in NO_BODY:
             dropped.add(b"content-length")  # true no more; or of a body that the server would then insist on
         self._headers = [
-            *((name, value) for name, value in to_client(upstream.raw_headers) if name not in dropped),
+            *((name, value) for name, value in to_client(upstream.headers) if name not in dropped),
             (TRACE_HEADER, trace_id.encode()),
         ]
         self.client_gone = False
@@ -52,12 +52,12 @@ class RelayedResponse:
     async def run(self, send: Send) -> None:
         """Pass the answer on up to its last byte. The message that ends the response is left to `complete`.
 
-        Raises aiohttp.ClientError when upstream's body breaks off.
+        Raises UpstreamFault when upstream's body breaks off.
         """
-        call, content = self._call, self._upstream.content
+        call, upstream = self._call, self._upstream
         await send({"type": "http.response.start", "status": self._upstream.status, "headers": self._headers})
         chunk, self._already_read = self._already_read, b""
-        while chunk or (chunk := await content.readany()):
+        while chunk or (chunk := await upstream.readany()):
             if call.first_chunk_ns is None:
                 call.first_chunk_ns = time.monotonic_ns()
             await self._pass_on(chunk if self._filter is None else self._filter.feed(chunk), send)
@@ -96,8 +96,8 @@ class RelayedResponse:
             self._reader = None
 
 
-def _is_event_stream(upstream: ClientResponse) -> bool:
-    return "text/event-stream" in upstream.headers.get("content-type", "").lower()
+def _is_event_stream(upstream: Answer) -> bool:
+    return "text/event-stream" in (upstream.header(b"content-type") or "").lower()
 
 
 async def send_error(send: Send, error: ProxyError, trace_id: str | None) -> None:

@@ -41,13 +41,14 @@ class CallSpan:
         """32 hex digits: W3C trace-id."""
         return f"{self._span.get_span_context().trace_id:032x}"
 
-    def propagation_headers(self) -> dict[str, str]:
+    def propagation_headers(self) -> list[tuple[bytes, bytes]]:
         """Headers that carry this span to upstream: `traceparent`, and `tracestate` if there is one (W3C)."""
         context = self._span.get_span_context()
         parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-        if not context.trace_state:
-            return {"traceparent": parent}
-        return {"traceparent": parent, "tracestate": context.trace_state.to_header()}
+        headers = [(b"traceparent", parent.encode())]
+        if context.trace_state:
+            headers.append((b"tracestate", context.trace_state.to_header().encode()))
+        return headers
 
     def finish(self) -> None:
         """Set the facts on the span and end it."""

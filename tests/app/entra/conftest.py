@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
 
 from app.entra import EntraTokens
 from app.errors import InvalidToken
-from app.upstream import open_session
+from app.upstream import Pool
 from tests.app.entra.tenant import AUDIENCE, TENANT, KeyServer
 
 
@@ -22,12 +21,12 @@ def anyio_backend() -> str:
 class Tokens:
     """EntraTokens on a clock that tests move; the clock of tokens' claims is the real one."""
 
-    def __init__(self, host: KeyServer, session: ClientSession) -> None:
+    def __init__(self, host: KeyServer, pool: Pool) -> None:
         self.host = host
         self.now = 0.0
         self.ahead = 0.0
         self.entra = EntraTokens(
-            TENANT, AUDIENCE, lambda: session, host.server.url, lambda: self.now, lambda: time.time() + self.ahead
+            TENANT, AUDIENCE, lambda: pool, host.server.url, lambda: self.now, lambda: time.time() + self.ahead
         )
 
     async def check(self, text: str) -> Mapping[str, str]:
@@ -41,6 +40,6 @@ class Tokens:
 
 @pytest.fixture
 async def tokens(upstream: Any) -> AsyncIterator[Tokens]:
-    session = open_session()
-    yield Tokens(KeyServer(upstream), session)
-    await session.close()
+    pool = Pool()
+    yield Tokens(KeyServer(upstream), pool)
+    await pool.close()

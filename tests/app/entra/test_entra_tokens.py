@@ -36,7 +36,7 @@ async def test_a_token_of_the_tenant_lets_in(tokens: Tokens, claims: dict[str, A
 
 async def test_the_audience_may_be_set_with_its_scheme(tokens: Tokens) -> None:
     """api:// before the audience in the settings makes no difference."""
-    same = EntraTokens(TENANT, f"api://{AUDIENCE}", tokens.entra.keys._session, tokens.host.server.url)
+    same = EntraTokens(TENANT, f"api://{AUDIENCE}", tokens.entra.keys._pool, tokens.host.server.url)
     for audience in (AUDIENCE, f"api://{AUDIENCE}"):
         assert await same.check(token(aud=audience))
 

@@ -1,0 +1,201 @@
+"""Connection: one connection to upstream, over which one request at a time goes out and its answer comes in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Final, cast
+
+import httptools
+
+from app.upstream.faults import Disconnected, NotHttp, UpstreamFault
+from app.upstream.received import Answer
+
+MAX_HEAD: Final = 64 * 1024
+SMALL: Final = 64 * 1024
+"""A body up to which it is copied behind its head: that costs less than a second write."""
+NO_BODY: Final = frozenset({204, 304})
+
+type Body = bytes | AsyncIterator[bytes] | None
+
+
+class Connection(asyncio.Protocol):
+    """Parses with llhttp. It is free again when the answer has ended, the request is out, and both sides keep it open;
+    `on_free` is told then, and `on_lost` when it is no more."""
+
+    def __init__(self, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]") -> None:
+        self._on_free = on_free
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        # a control character in a header's value is for who passes it on to judge (`app.headers`)
+        self._parser.set_dangerous_leniencies(lenient_headers=True)
+        self._headers: list[tuple[bytes, bytes]] = []
+        self._head_bytes = 0
+        self._head: asyncio.Future[Answer] | None = None
+        self._answer: Answer | None = None
+        self._upload: asyncio.Task[None] | None = None
+        self._writable: asyncio.Future[None] | None = None
+        self._method = b""
+        self._untouched = True
+        self._until_closed = False
+        self.served = 0
+        """Requests that were sent over it."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether it can take no further request."""
+        return self._transport is None or self._transport.is_closing()
+
+    async def send(self, method: bytes, head: bytes, body: Body, chunked: bool) -> Answer:
+        """Send a request and wait for the head of its answer; the body of the request may go on for longer.
+
+        `chunked` says how a body that is a stream is written. Raises Disconnected or NotHttp.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise Disconnected(stale=self.served > 0)
+        self.served += 1
+        self._method, self._answer, self._untouched = method, None, True
+        self._headers, self._head_bytes = [], 0
+        waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._head = waiting
+        if body is None or isinstance(body, bytes):
+            if body and len(body) > SMALL:
+                transport.writelines((head, body))
+            else:
+                transport.write(head + body if body else head)
+        else:
+            transport.write(head)
+            self._upload = asyncio.create_task(self._pump(body, chunked))
+        try:
+            return await waiting
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the connection, and whatever is under way on it."""
+        if self._upload is not None:
+            self._upload.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def _pump(self, pieces: AsyncIterator[bytes], chunked: bool) -> None:
+        """Send a body piece by piece, no faster than upstream takes it. A piece that cannot be had ends the call."""
+        try:
+            async for piece in pieces:
+                if self._transport is None:
+                    return
+                self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                if self._writable is not None:
+                    await self._writable
+            if chunked and self._transport is not None:
+                self._transport.write(b"0\r\n\r\n")
+        except Exception as fault:  # the client's side of it failed
+            broken = Disconnected()
+            broken.__cause__ = fault
+            self._fail(broken)
+            return
+        self._upload = None
+        self._free_if_done()
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head is None and self._answer is None:
+            self.close()  # nothing was asked
+            return
+        self._untouched = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(NotHttp())
+            return
+        if self._head is not None:  # still not whole
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._fail(NotHttp())
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._answer is not None and exc is None and self._until_closed:
+            self._answer.end()
+        self._fail(Disconnected(stale=self.served > 1 and self._untouched))
+        self.resume_writing()
+        if self._upload is not None:
+            self._upload.cancel()
+        self._on_lost(self)
+
+    # what the parser calls
+
+    def on_message_begin(self) -> None:
+        if self._head is None:
+            raise ValueError("an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head is None:
+            return  # a trailer
+        self._headers.append((name.lower(), value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MAX_HEAD or b"\0" in value:
+            raise ValueError("no head of an answer")
+
+    def on_headers_complete(self) -> None:
+        status, headers, head = self._parser.get_status_code(), self._headers, self._head
+        self._headers = []
+        if head is None or (100 <= status < 200 and status != 101):
+            return  # "continue" and the like: the answer is still to come
+        if not 200 <= status <= 599:
+            raise ValueError("no status of an answer")
+        names = {name for name, _ in headers}
+        self._until_closed = (
+            b"content-length" not in names and b"transfer-encoding" not in names and status not in NO_BODY
+        )
+        self._head = None
+        self._answer = Answer(status, headers, self._pause, self.close)
+        if not head.done():
+            head.set_result(self._answer)
+        if self._method == b"HEAD":  # the parser waits for the body that the head tells of
+            self._answer.end()
+            self.close()
+
+    def on_body(self, body: bytes) -> None:
+        if self._answer is not None:
+            self._answer.feed(body)
+
+    def on_message_complete(self) -> None:
+        if self._answer is not None:
+            self._answer.end()
+            self._free_if_done()
+
+    def _free_if_done(self) -> None:
+        answer = self._answer
+        if answer is None or not answer.ended or self._transport is None:
+            return
+        if self._upload is None and self._parser.should_keep_alive():
+            self._answer = None
+            self._on_free(self)
+        else:
+            self.close()
+
+    def _fail(self, fault: UpstreamFault) -> None:
+        head, self._head = self._head, None
+        if head is not None and not head.done():
+            head.set_exception(fault)
+        if self._answer is not None:
+            self._answer.fail(fault)
+        self.close()
+
+    def _pause(self, paused: bool) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.pause_reading if paused else self._transport.resume_reading)()

@@ -1,0 +1,176 @@
+"""Pool: connections to upstream, kept for the next request for as long as Azure's front ends keep them."""
+
+import asyncio
+import ssl
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohappyeyeballs import start_connection
+
+from app.upstream.connection import Body, Connection
+from app.upstream.faults import Unreachable
+from app.upstream.received import Answer
+
+CONNECT_S: Final = 10.0
+IDLE_S: Final = 30.0  # below the time after which Azure's front ends close an idle connection
+STAGGER_S: Final = 0.25  # RFC 8305: the next address is tried beside one that takes as long
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection leads."""
+
+    host: str
+    port: int
+    secure: bool
+
+    @classmethod
+    def of(cls, url: str) -> "Origin":
+        """That of an http or https URL."""
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        return cls(parts.hostname or "", parts.port or (443 if secure else 80), secure)
+
+    @property
+    def authority(self) -> bytes:
+        """What `host` says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        usual = 443 if self.secure else 80
+        return (host if self.port == usual else f"{host}:{self.port}").encode("idna" if not host.isascii() else "ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to go out. `target` and `headers` are sent as they are; `host` and the body's length are added."""
+
+    method: str
+    target: str
+    headers: Iterable[tuple[bytes, bytes]]
+    body: Body = None
+    length: int | None = None
+    """Of a body that is a stream; None has it sent in chunks."""
+
+
+class Pool:
+    """Lives on one event loop. It changes nothing: no redirects, no cookies, no decompression, no headers of its own.
+
+    How long a request may take is its deadline's to say: only connecting has a limit.
+    """
+
+    def __init__(self) -> None:
+        self._kept: defaultdict[Origin, list[tuple[float, Connection]]] = defaultdict(list)
+        self._all: set[Connection] = set()
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+    def prepare(self) -> None:
+        """Read the certificates that are trusted, which takes a while, before the first call needs them."""
+        _ = self._tls
+
+    async def request(self, origin: Origin, request: Request) -> Answer:
+        """Send a request and return its answer once the head has come; raises UpstreamFault.
+
+        Who is cancelled meanwhile leaves nothing behind; an answer must be read to its end or closed.
+        """
+        head, chunked = _head(origin, request)
+        connection = self._take(origin) or await self._open(origin)
+        return await connection.send(request.method.encode(), head, request.body, chunked)
+
+    async def close(self) -> None:
+        """Drop all connections."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._all):
+            connection.close()
+        await asyncio.sleep(0)  # their sockets are closed in the loop's next turn
+
+    def _take(self, origin: Origin) -> Connection | None:
+        """The connection that was used last of those that are free: the others may grow old."""
+        kept, oldest = self._kept[origin], time.monotonic() - IDLE_S
+        while kept:
+            since, connection = kept.pop()
+            if connection.closing:
+                continue
+            if since >= oldest:
+                return connection
+            connection.close()
+        return None
+
+    async def _open(self, origin: Origin) -> Connection:
+        loop = asyncio.get_running_loop()
+
+        def connection() -> Connection:
+            return Connection(keep, self._all.discard)
+
+        def keep(free: Connection) -> None:
+            self._kept[origin].append((time.monotonic(), free))
+            if self._sweeping is None:
+                self._sweeping = loop.call_later(IDLE_S, self._sweep)
+
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                found = await loop.getaddrinfo(origin.host, origin.port, type=1)
+                socket = await start_connection(found, happy_eyeballs_delay=STAGGER_S, interleave=1)
+                _, opened = await loop.create_connection(
+                    connection,
+                    sock=socket,
+                    ssl=self._tls if origin.secure else None,
+                    server_hostname=origin.host if origin.secure else None,
+                )
+        except TimeoutError:
+            raise Unreachable("connecting took too long") from None
+        except ssl.SSLError as fault:
+            raise Unreachable("no trusted TLS connection") from fault
+        except (OSError, UnicodeError) as fault:
+            raise Unreachable("no connection") from fault
+        self._all.add(opened)
+        return opened
+
+    def _sweep(self) -> None:
+        """Close what has been free for too long."""
+        self._sweeping = None
+        oldest = time.monotonic() - IDLE_S
+        for origin, kept in list(self._kept.items()):
+            for since, connection in kept:
+                if since < oldest:
+                    connection.close()
+            kept[:] = [(since, connection) for since, connection in kept if not connection.closing]
+            if not kept:
+                del self._kept[origin]
+        if self._kept:
+            self._sweeping = asyncio.get_running_loop().call_later(IDLE_S / 4, self._sweep)
+
+
+def _head(origin: Origin, request: Request) -> tuple[bytes, bool]:
+    """The request's head, and whether its body goes in chunks."""
+    lines = [
+        f"{request.method} {request.target} HTTP/1.1".encode("latin-1"),
+        b"host: " + origin.authority,
+        *(name + b": " + value for name, value in request.headers),
+    ]
+    chunked = False
+    if isinstance(request.body, bytes):
+        lines.append(b"content-length: %d" % len(request.body))
+    elif request.body is None:
+        if request.method not in ("GET", "HEAD", "OPTIONS", "DELETE"):
+            lines.append(b"content-length: 0")
+    elif request.length is not None:
+        lines.append(b"content-length: %d" % request.length)
+    else:
+        chunked = True
+        lines.append(b"transfer-encoding: chunked")
+    head = b"\r\n".join(lines)
+    ends = len(lines) - 1
+    if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
+        raise ValueError("a line of the request's head holds a line's end")  # no server would have let it in
+    return head + b"\r\n\r\n", chunked
