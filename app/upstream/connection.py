@@ -145,7 +145,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head is None:
             return  # a trailer
-        self._headers.append((name.lower(), value))
+        self._headers.append((name.lower(), value.rstrip(b" \t")))
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_HEAD or b"\0" in value:
             raise ValueError("no head of an answer")

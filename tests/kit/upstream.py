@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable
@@ -70,9 +71,10 @@ type Script = Callable[[Seen, Reply], Awaitable[None]]
 
 @dataclass
 class ScriptedUpstream:
-    """Runs `script` for each request, in a thread with a loop of its own."""
+    """Runs `script` for each request, in a thread with a loop of its own; over TLS if it is given a context."""
 
     script: Script
+    tls: ssl.SSLContext | None = None
     seen: list[Seen] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
 
@@ -90,12 +92,12 @@ class ScriptedUpstream:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     async def _serve(self, ready: threading.Event) -> None:
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 20, backlog=1024)
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=1 << 20, backlog=1024, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         ready.set()
         await self._stop.wait()
