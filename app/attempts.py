@@ -131,7 +131,8 @@ class Attempts:
 
     async def _send(self, backend: Backend, call: Call, admitted: Admitted, headers: Headers, body: Body) -> Answer:
         name, value = await backend.auth.header()
-        origin, target = _where(backend.base_url, admitted.path, admitted.query)
+        origin, prefix = _where(backend.base_url)
+        target = prefix + admitted.path + ("?" + admitted.query if admitted.query else "")
         length = None if isinstance(body, bytes | None) else admitted.content_length
         headers = [*headers, (name.encode(), value.encode())]
         request = Request(admitted.method, target, headers, body, length)
@@ -150,7 +151,7 @@ class Attempts:
             return answer
 
 
-@lru_cache(maxsize=1024)
-def _where(base_url: str, path: str, query: str) -> tuple[Origin, str]:
-    """What to connect to, and the target as the client wrote it. A proxy is asked for the same few again and again."""
-    return Origin.of(base_url), urlsplit(base_url).path + path + ("?" + query if query else "")
+@lru_cache
+def _where(base_url: str) -> tuple[Origin, str]:
+    """What to connect to for a backend, and what goes before each path."""
+    return Origin.of(base_url), urlsplit(base_url).path

@@ -18,6 +18,7 @@ from app.operations.json_text import load
 
 _API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)")
 _PLAIN: Final = Plain()
+REMEMBERED_BYTES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class Door:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         vouched = await self._access.check(headers)
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        path, target = _checked_path(raw)
+        path, target = _known_path(raw) if len(raw) <= REMEMBERED_BYTES else _checked_path(raw)
         method: str = scope["method"]
         if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
             raise MethodNotAllowed("TRACE is not allowed here.")
@@ -113,8 +114,13 @@ def json_object(body: bytes) -> Mapping[str, object]:
 
 
 @lru_cache(maxsize=1024)
+def _known_path(raw: bytes) -> tuple[str, Target]:
+    """A proxy is asked for the same few paths again and again."""
+    return _checked_path(raw)
+
+
 def _checked_path(raw: bytes) -> tuple[str, Target]:
-    """The raw path, if no reading of it by anyone leads out of /openai/. A proxy sees the same few again and again."""
+    """The raw path, if no reading of it by anyone leads out of /openai/."""
     path = raw.decode("latin-1")
     decoded = unquote(path)
     segments = decoded.split("/")
