@@ -132,7 +132,7 @@ def test_a_closed_hour_is_one_file(folder: LocalFolder, writer: Writer) -> None:
 
 
 def test_killed_while_merging(folder: LocalFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the merged file written and some of its parts still there, each row counts once; they go at the next start."""
+    """With the merged file written and some parts still there, each row counts once; the next start deletes them."""
     small_files(folder, writer, 4)
     deleted: list[str] = []
 
