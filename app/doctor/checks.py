@@ -70,13 +70,15 @@ class Doctor:
                 hub.close()
 
     def _listener(self) -> Listener | None:
-        if not self._options.conn_str:
-            self._report.note("records", "not looked for: give --hub-conn-str to have them compared")
+        options = self._options
+        if not options.conn_str and not options.namespace:
+            self._report.note("records", "not looked for: give --hub-conn-str or --hub-namespace to have them compared")
             return None
         try:
-            return Listener(self._options.conn_str, self._options.hub)
+            return Listener(options.conn_str, options.namespace, options.hub)
         except (ValueError, KeyError):
-            self._report.fail("records", "not looked for: --hub-conn-str is no connection string that names a hub")
+            wanted = "--hub-conn-str is no connection string that" if options.conn_str else "no --hub-name"
+            self._report.fail("records", f"not looked for: {wanted} names a hub")
             return None
 
     def _reachable(self) -> bool:

@@ -19,6 +19,7 @@ class Options:
     deployment: str
     api_version: str
     conn_str: str | None = field(repr=False)
+    namespace: str | None
     hub: str | None
     seconds: float
 
@@ -37,6 +38,8 @@ class Options:
         parser.add_argument("--deployment", default=env.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4o")
         parser.add_argument("--api-version", default=env.get("OPENAI_API_VERSION") or API_VERSION)
         parser.add_argument("--hub-conn-str", help="AZURE_EVENTHUB_CONN_STR in the environment", default="")
+        namespace = "the hub's host name, to read it as who you are (az login) where it takes no connection string"
+        parser.add_argument("--hub-namespace", help=namespace, default=env.get("AZURE_EVENTHUB_NAMESPACE"))
         parser.add_argument("--hub-name", default=env.get("AZURE_EVENTHUB_NAME"), help="unless EntityPath names it")
         parser.add_argument("--timeout", type=float, default=60.0, help="seconds for a call: %(default)s")
         given = parser.parse_args(arguments)
@@ -47,6 +50,7 @@ class Options:
             deployment=given.deployment,
             api_version=given.api_version,
             conn_str=given.hub_conn_str or env.get("AZURE_EVENTHUB_CONN_STR") or None,
+            namespace=given.hub_namespace or None,
             hub=given.hub_name,
             seconds=given.timeout,
         )

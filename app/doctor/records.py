@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from app.doctor.seen import Seen
 
 if TYPE_CHECKING:
-    from azure.eventhub import EventData, PartitionContext
+    from azure.eventhub import EventData, EventHubConsumerClient, PartitionContext
 
 type Record = Mapping[str, object]
 
@@ -20,17 +20,16 @@ _TIMES: Final = ("time_to_first_chunk_ms", "streaming_duration_ms", "latency_ms"
 class Listener:
     """Reads the hub from a moment before the calls, in a thread."""
 
-    def __init__(self, conn_str: str, hub: str | None) -> None:
-        """`hub` may be None where the connection string names it."""
-        from azure.eventhub import EventHubConsumerClient
+    def __init__(self, conn_str: str | None, namespace: str | None, hub: str | None) -> None:
+        """By a connection string, which may name the hub, or in a namespace as whoever is logged in.
 
+        Raises ValueError or KeyError for what is no connection string, or where no hub is named.
+        """
         self.fault: str | None = None
         """Why nothing can be read, if so."""
         self._records: dict[object, Record] = {}
         self._more = threading.Condition()
-        self._client = EventHubConsumerClient.from_connection_string(
-            conn_str, consumer_group="$default", eventhub_name=hub
-        )
+        self._client = _consumer(conn_str, namespace, hub)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -66,8 +65,20 @@ class Listener:
 
     def _on_error(self, context: "PartitionContext | None", fault: Exception) -> None:
         with self._more:
-            self.fault = f"the hub cannot be read ({type(fault).__name__}); is the key allowed to listen?"
+            self.fault = f"the hub cannot be read ({type(fault).__name__}); are you, or is the key, allowed to listen?"
             self._more.notify_all()
+
+
+def _consumer(conn_str: str | None, namespace: str | None, hub: str | None) -> "EventHubConsumerClient":
+    from azure.eventhub import EventHubConsumerClient
+
+    if conn_str is not None:
+        return EventHubConsumerClient.from_connection_string(conn_str, consumer_group="$default", eventhub_name=hub)
+    from azure.identity import DefaultAzureCredential
+
+    if not (namespace and hub):
+        raise ValueError("no hub is named")
+    return EventHubConsumerClient(namespace, hub, consumer_group="$default", credential=DefaultAzureCredential())
 
 
 def differences(record: Record, seen: Seen) -> list[str]:
