@@ -54,22 +54,20 @@ class RelayedResponse:
 
         Raises UpstreamFault when upstream's body breaks off.
         """
-        call, upstream = self._call, self._upstream
-        await send({"type": "http.response.start", "status": self._upstream.status, "headers": self._headers})
+        call, upstream, held_back = self._call, self._upstream, self._filter
+        await send({"type": "http.response.start", "status": upstream.status, "headers": self._headers})
         chunk, self._already_read = self._already_read, b""
         while chunk or (chunk := await upstream.readany()):
             if call.first_chunk_ns is None:
                 call.first_chunk_ns = time.monotonic_ns()
-            await self._pass_on(chunk if self._filter is None else self._filter.feed(chunk), send)
+            passed = chunk if held_back is None else held_back.feed(chunk)
+            if passed and not self.client_gone:
+                await send({"type": "http.response.body", "body": passed, "more_body": True})
             self._look(chunk)
             chunk = b""
         self.ended = True
-        if self._filter is not None:
-            await self._pass_on(self._filter.close(), send)
-
-    async def _pass_on(self, chunk: bytes, send: Send) -> None:
-        if chunk and not self.client_gone:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        if held_back is not None and (rest := held_back.close()) and not self.client_gone:
+            await send({"type": "http.response.body", "body": rest, "more_body": True})
 
     def close_reader(self) -> None:
         """Let the reader take in what it kept; nothing is sent or awaited here."""
