@@ -102,7 +102,11 @@ async def _client(group: str, store: CheckpointStore) -> AsyncIterator[EventHubC
     }
     conn_str = os.environ.get("AZURE_EVENTHUB_CONN_STR")
     if conn_str:
-        async with EventHubConsumerClient.from_connection_string(conn_str, **settings) as client:
+        try:
+            keyed = EventHubConsumerClient.from_connection_string(conn_str, **settings)
+        except ValueError as fault:
+            sys.exit(f"AZURE_EVENTHUB_CONN_STR: {fault}")
+        async with keyed as client:
             yield client
         return
     from azure.identity.aio import DefaultAzureCredential

@@ -1,6 +1,7 @@
 """The consumer as a process: each record once in the table, whatever is killed, and what is no record set aside."""
 
 import json
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -155,3 +156,32 @@ def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
             running.process.wait(10)
         consume(broker, table, "--once").wait()
     assert ids(table) == list(range(20_000))
+
+
+@pytest.mark.parametrize(
+    ("conn_str", "named"),
+    [("nonsense", "AZURE_EVENTHUB_CONN_STR: "), ("", "AZURE_EVENTHUB_NAMESPACE must name the hub")],
+)
+def test_a_hub_that_is_not_named_is_told(tmp_path: Path, conn_str: str, named: str) -> None:
+    """Without a connection string, or with one that is none, it ends at once and says what is missing."""
+    refused = ConsumerProcess(conn_str, tmp_path / "table", "--once")
+    _, said = refused.process.communicate(timeout=60)
+    assert refused.process.returncode != 0
+    assert named in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(300)
+def test_five_thousand_a_second(tmp_path: Path, consume: Start) -> None:
+    """Reading a hub costs less than 200 µs of one core for each record, and less than 1 GB of memory in all."""
+    count = 150_000
+    fill(tmp_path / "hub", bodies(count))
+    with BrokerProcess(tmp_path / "hub") as broker:
+        running = consume(broker, tmp_path / "table", "--once").process
+        _, status, used = os.wait4(running.pid, 0)
+        running.returncode = os.waitstatus_to_exitcode(status)
+    assert running.returncode == 0
+    assert (used.ru_utime + used.ru_stime) / count < 200e-6
+    assert used.ru_maxrss < 1 << 20  # KiB
+    assert len(ids(tmp_path / "table")) == count

@@ -10,7 +10,7 @@ from azure.eventhub import EventData
 from dev.event_hubs.process import BrokerProcess
 from tests.analytics.fill import bodies, fill
 from tests.analytics.kit import line
-from tests.analytics.test_consume import Start, consume, ids  # noqa: F401
+from tests.analytics.test_consume import Start, consume, ids, port  # noqa: F401
 from tests.dev.event_hubs_client import producer_of
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
 from tests.kit.hub import wait_until
@@ -58,3 +58,20 @@ def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: 
         for each in running:
             each.wait(90)
     assert ids(table) == list(range(12_000))
+
+
+def test_a_hub_that_was_away(tmp_path: Path, consume: Start, port: int) -> None:  # noqa: F811
+    """When the hub dies and comes back, the consumer goes on where it was, without being started again."""
+    table = tmp_path / "table"
+    fill(tmp_path / "hub", bodies(100))
+    with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker:
+        running = consume(broker, table)
+        wait_until(lambda: len(ids(table)) == 100, 60)
+        broker.kill()
+    with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker, producer_of(broker) as producer:
+        for number in range(100, 110):
+            producer.send_batch([EventData(line(number))])
+        wait_until(lambda: len(ids(table)) == 110, 60)
+        running.process.terminate()
+        running.wait()
+    assert ids(table) == list(range(110))
