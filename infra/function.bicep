@@ -7,8 +7,8 @@ param tags object
 param insightsName string
 param insightsGroup string
 
-@description('AZURE_OPENAI_BACKENDS, without keys: its identity lets the proxy in.')
-param backends array
+@description('{ name, endpoint, priority?, deployments? } each; without keys: its identity lets the proxy in.')
+param accounts array
 param hubNamespace string
 param hubName string
 param containerUrl string
@@ -22,6 +22,13 @@ param subnetId string
 
 // Storage Blob Data Owner: the host keeps its keys and locks there, and finds the package of the app
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+
+var backends = [for account in accounts: {
+  name: account.name
+  base_url: account.endpoint
+  priority: account.?priority ?? 0
+  deployments: account.?deployments
+}]
 
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: insightsName

@@ -122,15 +122,10 @@ var recordsGroup = empty(existingRecordsStorage) ? group.name : existingRecordsR
 var gatewayName = empty(existingApiManagementName) ? 'apim-${token}' : existingApiManagementName
 var gatewayGroup = empty(existingApiManagementName) ? group.name : existingApiManagementResourceGroup
 
-var newBackends = [for account in openAiAccounts: {
-  name: account.location
-  base_url: 'https://oai-${token}-${account.location}.openai.azure.com'
-  priority: account.?priority ?? 0
-  deployments: account.?deployments
-}]
-var existingBackends = [for account in existingOpenAiAccounts: {
-  name: account.name
-  base_url: account.endpoint
+var newAccounts = [for account in openAiAccounts: {
+  name: 'oai-${token}-${account.location}'
+  resourceGroup: group.name
+  endpoint: 'https://oai-${token}-${account.location}.openai.azure.com'
   priority: account.?priority ?? 0
   deployments: account.?deployments
 }]
@@ -197,7 +192,7 @@ module proxy 'function.bicep' = {
     tags: tags
     insightsName: insightsName
     insightsGroup: insightsGroup
-    backends: concat(newBackends, existingBackends)
+    accounts: concat(newAccounts, existingOpenAiAccounts)
     hubNamespace: '${hubNamespace}.servicebus.windows.net'
     hubName: eventHubName
     containerUrl: records.outputs.containerUrl
@@ -225,47 +220,23 @@ module gateway 'gateway.bicep' = if (empty(existingApiManagementName)) {
   }
 }
 
-// ---- Who may do what: nothing here is let in otherwise
-
-module mayAskOpenAi 'roles/openai.bicep' = [for account in openAiAccounts: {
-  name: 'may-ask-${account.location}'
-  scope: group
-  params: { name: 'oai-${token}-${account.location}', principalId: proxy.outputs.principalId }
-  dependsOn: [accounts]
-}]
-
-module mayAskExistingOpenAi 'roles/openai.bicep' = [for account in existingOpenAiAccounts: {
-  name: 'may-ask-${account.name}'
-  scope: resourceGroup(account.resourceGroup)
-  params: { name: account.name, principalId: proxy.outputs.principalId }
-}]
-
-module maySendRecords 'roles/hub.bicep' = {
-  name: 'may-send-records'
-  scope: resourceGroup(hubGroup)
-  params: { name: hubNamespace, hubName: eventHubName, principalId: proxy.outputs.principalId, readerId: recordsReaderId }
-  dependsOn: [hub]
-}
-
-module mayStoreRecords 'roles/records.bicep' = {
-  name: 'may-store-records'
-  scope: resourceGroup(recordsGroup)
-  params: { name: recordsStorage, principalId: proxy.outputs.principalId, readerId: recordsReaderId }
-  dependsOn: [records]
-}
-
-module mayReport 'roles/insights.bicep' = {
-  name: 'may-report'
-  scope: resourceGroup(insightsGroup)
-  params: { name: insightsName, principalId: proxy.outputs.principalId }
-  dependsOn: [monitoring]
-}
-
-module gatewayMayReport 'roles/gateway.bicep' = {
-  name: 'gateway-may-report'
-  scope: resourceGroup(insightsGroup)
-  params: { name: insightsName, gatewayName: gatewayName, gatewayGroup: gatewayGroup }
-  dependsOn: [monitoring, gateway]
+module access 'access.bicep' = {
+  name: 'access'
+  params: {
+    principalId: proxy.outputs.principalId
+    recordsReaderId: recordsReaderId
+    openAiAccounts: concat(newAccounts, existingOpenAiAccounts)
+    hubNamespace: hubNamespace
+    hubGroup: hubGroup
+    hubName: eventHubName
+    recordsStorage: recordsStorage
+    recordsGroup: recordsGroup
+    insightsName: insightsName
+    insightsGroup: insightsGroup
+    gatewayName: gatewayName
+    gatewayGroup: gatewayGroup
+  }
+  dependsOn: [accounts, hub, records, monitoring, gateway]
 }
 
 module api 'api.bicep' = {
@@ -283,7 +254,7 @@ module api 'api.bicep' = {
     callerTenant: callerTenant
     callerAudience: callerAudience
   }
-  dependsOn: [gateway, gatewayMayReport]
+  dependsOn: [gateway, access]
 }
 
 module alarms 'alarms.bicep' = {

@@ -41,12 +41,13 @@ GRANTED = {
 """File, role, the type it is scoped to, and whose it is."""
 
 WHO = {
-    "roles/openai.bicep": {"proxy.outputs.principalId"},
-    "roles/hub.bicep": {"proxy.outputs.principalId"},
-    "roles/records.bicep": {"proxy.outputs.principalId"},
-    "roles/insights.bicep": {"proxy.outputs.principalId", "gateway.identity.principalId"},
+    "access.bicep": {"proxy.outputs.principalId"},
+    "roles/openai.bicep": {"principalId"},
+    "roles/hub.bicep": {"principalId"},
+    "roles/records.bicep": {"principalId"},
+    "roles/insights.bicep": {"principalId", "gateway.identity.principalId"},
 }
-"""What is given for principalId."""
+"""What each file is given for principalId."""
 
 NO_KEYS = {
     "Microsoft.CognitiveServices/accounts": {"disableLocalAuth": True},
@@ -125,7 +126,7 @@ def test_roles_are_given_to_the_proxy_and_the_gateway() -> None:
     given: dict[str, set[str]] = {}
     for name, _, module in calls():
         path = path_of(called_by(name, module))
-        if path.startswith("roles/") and "principalId" in module.body["params"]:
+        if "principalId" in module.body["params"]:
             given.setdefault(path, set()).add(".".join(property_of(module.body["params"]["principalId"])))
     assert given == WHO
     (app,) = FILES["function.bicep"].of_type("Microsoft.Web/sites")
