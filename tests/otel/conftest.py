@@ -14,7 +14,7 @@ from tests.kit.otlp import Collector
 from tests.kit.proxy import ProxyProcess, closing_all
 from tests.kit.receiver import Receiver
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
-from tests.kit.wire import AZURE_HEADERS, STREAM_WITH_USAGE, chat_json, delta, event
+from tests.kit.wire import AZURE_HEADERS, DONE, STREAM_WITH_USAGE, chat_json, delta, event
 
 PROMPT_MARK = "prompt-marker-5d0c"
 ANSWER_MARK = "answer-marker-77aa"
@@ -34,6 +34,14 @@ async def misbehave(request: Seen, reply: Reply) -> None:
             await reply.json(_error("429", f"slow down: {ANSWER_MARK}"), 429, AZURE_HEADERS)
         case "filtered":
             await reply.json(_error("content_filter", f"you said {PROMPT_MARK}"), 400, AZURE_HEADERS)
+        case "tools":
+            await reply.stream_head(**AZURE_HEADERS)
+            called = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": f'{{"x": "{ANSWER_MARK}"}}'}}
+            for one in (delta({"tool_calls": [called]}), delta({"refusal": ANSWER_MARK}, "stop"), DONE):
+                await reply.chunk(one)
+            await reply.end()
+        case "echo":  # a server that tells in its error what it was asked, keys and all
+            await reply.json(_error("401", f"{request.headers} {request.body!r}"), 401, AZURE_HEADERS)
         case "down":
             reply.reset()
         case "cut":

@@ -1,0 +1,221 @@
+"""No secret and no text that was said leaves with telemetry, whatever becomes of calls and destinations."""
+
+import contextlib
+import http.client
+import itertools
+import json
+import signal
+import threading
+import urllib.parse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.kit.hub import HubReader
+from tests.kit.ingestion import Ingestion
+from tests.kit.otlp import Collector, attributes
+from tests.kit.proxy import ProxyProcess
+from tests.kit.wire import CHAT, Client
+from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question, storage
+
+CALLS: Final = 1000
+CLIENTS: Final = 8
+PLANTED: Final = "planted-"
+"""In every secret."""
+KEYS: Final = ("planted-client-key", "planted-bearer.token.signature")
+
+HEADERS: Final = {
+    "api_key": KEYS[0],
+    "authorization": "Bearer planted-bearer-that-does-not-count",
+    "cookie": "session=planted-cookie",
+    "ocp_apim_subscription_key": "planted-subscription-key",
+    "x_functions_key": "planted-function-key",
+    "x_apim_user_id": "planted-user",
+    "x_custom": "planted-custom-header",
+}
+BY_BEARER: Final = HEADERS | {"api_key": "", "authorization": f"Bearer {KEYS[1]}"}
+REFUSED: Final = HEADERS | {"api_key": "planted-wrong-key", "authorization": ""}
+QUERIES: Final = (
+    "code=planted-function-key-in-query",
+    "subscription-key=planted-subscription-key-in-query",
+    "%63ode=planted-under-an-escaped-name&sig=planted-signature",
+    "api-key=planted-api-key-in-query&Code=planted-in-capitals",
+    "",
+)
+V1: Final = "/openai/v1/"
+
+type Ask = Callable[[Client, dict[str, str]], None]
+
+
+def chat(case: str, *, stream: bool = False, more: dict[str, str] = HEADERS, **body: Any) -> Ask:
+    """A chat call that upstream answers as `case` says, read to its end."""
+
+    def ask(caller: Client, headers: dict[str, str]) -> None:
+        target = f"{CHAT}&{QUERIES[int(headers['traceparent'][3:35], 16) % len(QUERIES)]}"
+        caller.send("POST", target, question(stream, **body), x_case=case, **more, **headers).read()
+
+    return ask
+
+
+def post(target: str, body: bytes, **more: str) -> Ask:
+    def ask(caller: Client, headers: dict[str, str]) -> None:
+        caller.send("POST", target, body, **(HEADERS | more), **headers).read()
+
+    return ask
+
+
+def abort(caller: Client, headers: dict[str, str]) -> None:
+    """Leave a stream that does not end."""
+    answer = caller.send("POST", CHAT, question(True), x_case="endless", **HEADERS, **headers)
+    answer.some()
+    caller.leave()
+    raise ConnectionAbortedError
+
+
+def abort_upload(caller: Client, headers: dict[str, str]) -> None:
+    """Leave in the middle of a question."""
+    caller.send("GET", "/health/live").read()
+    named = {"api-key": KEYS[0], "content-length": "100000", **headers}
+    head = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    caller.connection.sock.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\n{head}\r\n".encode() + question()[:60])
+    caller.leave()
+    raise ConnectionAbortedError
+
+
+FORM: Final = (
+    b'--x\r\ncontent-disposition: form-data; name="prompt"\r\n\r\n%s\r\n'
+    b'--x\r\ncontent-disposition: form-data; name="file"; filename="%s.wav"\r\n\r\n%s\r\n--x--\r\n'
+) % ((PROMPT_MARK.encode(),) * 3)
+SAID: Final = {"input": PROMPT_MARK, "instructions": PROMPT_MARK, "user": PROMPT_MARK, "metadata": {"for": PROMPT_MARK}}
+CASES: Final[tuple[Ask, ...]] = (
+    chat(""),
+    chat("", more=BY_BEARER, stop=[PROMPT_MARK], user=PROMPT_MARK),
+    chat("", more=REFUSED),
+    chat("", tools=[{"type": "function", "function": {"name": "f", "description": PROMPT_MARK}}]),
+    chat("stream", stream=True),
+    chat("tools", stream=True),
+    chat("throttled"),
+    chat("filtered", stream=True),
+    chat("echo"),
+    chat("down", stream=True),
+    chat("cut", stream=True),
+    chat("failed", stream=True),
+    post(CHAT, b'{"messages": [{"content": "' + PROMPT_MARK.encode()),
+    post(CHAT, b'["' + PROMPT_MARK.encode() + b'"]'),
+    post(V1 + "responses", json.dumps({"model": "gpt-4o", **SAID}).encode()),
+    post(V1 + "embeddings", json.dumps({"model": "ada", "input": [PROMPT_MARK], "user": PROMPT_MARK}).encode()),
+    post(V1 + "audio/transcriptions", FORM, content_type="multipart/form-data; boundary=x"),
+    post("/elsewhere?" + QUERIES[0], question()),
+    abort,
+    abort_upload,
+)
+
+
+@pytest.fixture(scope="module")
+def proxy(monitored: StartMonitored, ingestion: Ingestion, collector: Collector) -> ProxyProcess:
+    return monitored(
+        APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str,
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=planted-collector-key",
+        OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_REQUEST=".*",
+        OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE=".*",
+        AZURE_OPENAI_KEY="planted-upstream-key",
+        PROXY_CLIENT_KEYS=",".join(KEYS),
+        PROXY_SHUTDOWN_SECONDS="5",
+    )
+
+
+def trace_of(number: int) -> str:
+    return f"{0x5EC << 100 | number:032x}"
+
+
+def call_all(url: str) -> None:
+    """The cases in turn, from all clients at once."""
+    numbers = itertools.count()
+
+    def run(_: int) -> None:
+        caller = Client(url)
+        while (number := next(numbers)) < CALLS:
+            headers = {"traceparent": f"00-{trace_of(number)}-b7ad6b7169203331-01"}
+            try:
+                CASES[number % len(CASES)](caller, headers)
+            except (ConnectionError, http.client.HTTPException):  # upstream's doing, or the caller's own
+                caller.close()
+                caller = Client(url)
+        caller.close()
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        list(clients.map(run, range(CLIENTS)))
+
+
+@contextlib.contextmanager
+def reading(directory: Path) -> Iterator[set[bytes]]:
+    """Everything that stands in the directory's files at any time while the block runs, as far as eyes are quick."""
+    seen: set[bytes] = set()
+    ended = threading.Event()
+
+    def read() -> None:
+        while not ended.wait(0.05):
+            look()
+
+    def look() -> None:
+        for path in directory.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # sent, or renamed
+                seen.add(path.read_bytes())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    yield seen
+    ended.set()
+    thread.join()
+    look()
+
+
+def holds_any(text: bytes) -> list[str]:
+    """Which secrets are in a text, as they are or in a URL."""
+    said = text.decode("utf-8", "replace")
+    return [one for one in (PLANTED, PROMPT_MARK, ANSWER_MARK) if one in said or one in urllib.parse.unquote_plus(said)]
+
+
+def test_no_secret_leaves_in_a_thousand_calls(
+    proxy: Any, ingestion: Ingestion, collector: Collector, hub: HubReader
+) -> None:
+    """A thousand mixed calls of parallel clients, errors, refusals and aborts among them, while ingestion fails every
+    other time, and a stop that cuts a stream: no key, token, caller, header, prompt or answer is in any body sent to
+    Application Insights or to a collector, in any line of the log, or in any file that waits to be sent."""
+    ingestion.script = [200, 500, 206, 200, 429, 413] * 10_000
+    with reading(storage(proxy)) as waiting:
+        call_all(proxy.url)
+        ingestion.wait_for(lambda: any(trace_of(CALLS - 1).encode() in body for body in ingestion.bodies[-100:]))
+        ingestion.script, ingestion.status = [], 500
+        left = Client(proxy.url)
+        open_stream = left.send("POST", CHAT, question(True), x_case="endless", **HEADERS)
+        open_stream.some()
+        proxy.signal(signal.SIGTERM)
+        proxy.wait(15)
+        left.close()
+
+    # nothing was looked for in vain
+    sent, spans = ingestion.everything(), collector.spans()
+    traces = {trace_of(number) for number in range(CALLS)}
+    assert {trace for trace in traces if trace not in sent} == set()
+    assert traces - {span.trace_id.hex() for span in spans} == set()
+    statuses = {attributes(span).get("proxy.status") for span in spans}
+    assert statuses >= {"completed", "client_aborted", "upstream_error", "upstream_cut", "interrupted"}
+    assert any(b"RemoteDependencyData" in text for text in waiting)
+    assert any("cut off by the shutdown" in line for line in proxy.output)
+    said = json.dumps(hub.record(trace_of(4)))
+    assert PROMPT_MARK in said
+    assert ANSWER_MARK in said
+
+    for name, texts in {
+        "Application Insights": ingestion.bodies,
+        "the collector": collector.bodies,
+        "the offline storage": list(waiting),
+        "the log": [line.encode() for line in proxy.output],
+    }.items():
+        assert texts, f"{name} got nothing"
+        assert holds_any(b"\n".join(texts)) == [], name
