@@ -1,0 +1,123 @@
+"""A process of the benchmark with all its children: on which processors it runs, what it costs and what it holds."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Final, cast
+
+from bench.tools import ROOT
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_START_S: Final = 120.0
+_STOP_S: Final = 15.0
+
+
+class NotStarted(Exception):
+    """A process ended, or did not answer in time; the message has the end of its log."""
+
+
+def processors() -> tuple[list[int], list[int]]:
+    """Those of what is measured, and those of all else; with one processor, both are that one."""
+    every = sorted(os.sched_getaffinity(0))
+    return every[-1:], every[:-1] or every
+
+
+class Process:
+    """Started at once; ended by `stop`. Beside its first line, nothing that it prints is read: log to stderr."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        log: Path,
+        cpus: Sequence[int],
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`log` takes what it writes to stderr; `environ` is added to a bare environment."""
+        self._command = " ".join(map(str, command))
+        self._log = log
+        bare = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+        with log.open("wb") as stderr:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env={**bare, **(environ or {})},
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def first_line(self) -> str:
+        """What it prints when it is ready. Raises NotStarted."""
+        line = cast(IO[str], self._process.stdout).readline()
+        if not line:
+            raise self._not_started("ended")
+        return line
+
+    def wait_ready(self, url: str) -> None:
+        """Wait until a GET is answered with 200. Raises NotStarted."""
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise self._not_started("ended")
+            with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+                return
+            time.sleep(0.05)
+        raise self._not_started("did not answer")
+
+    def cpu_us(self) -> float:
+        """Time on a processor so far, all threads, those that ended too, and all children that live."""
+        return sum(_clock_ns(pid) for pid in self._tree()) / 1e3
+
+    def memory_mb(self) -> float:
+        """Resident, children included."""
+        pages = 0
+        for pid in self._tree():
+            with contextlib.suppress(OSError):
+                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * _PAGE / 1e6
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        cast(IO[str], self._process.stdout).close()
+
+    def _tree(self) -> Iterator[int]:
+        pids = [self.pid]
+        while pids:
+            pid = pids.pop()
+            yield pid
+            with contextlib.suppress(OSError):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    pids += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+
+    def _not_started(self, how: str) -> NotStarted:
+        lines = self._log.read_text(errors="replace").splitlines()
+        return NotStarted("\n".join([f"{self._command} {how}.", *lines[-30:]]))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _clock_ns(pid: int) -> int:
+    """Another process's CPU clock, exact to the nanosecond where /proc counts ticks (clock_getcpuclockid(3))."""
+    try:
+        return time.clock_gettime_ns((~pid << 3) | 2)
+    except OSError:  # it has just ended
+        return 0

@@ -1,0 +1,115 @@
+"""The report: the figures as tables, for the terminal and for docs/performance.md."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from bench.figures import Figures
+from bench.growth import Growth
+from bench.must import CALL, CHUNK, DIRECT, LITELLM, NGINX, PROXY, TRACED, demands
+from bench.workloads import STREAMS_50, STREAMS_500, STREAMS_1000, WORKLOADS, Workload
+
+_SUBJECTS = (DIRECT, NGINX, PROXY, TRACED, LITELLM)
+
+
+def tables(figures: Figures, growth: Growth | None) -> dict[str, str]:
+    """Each table in Markdown by its name."""
+    found = {"demands": _demands(figures, growth), "costs": _costs(figures), "delays": _delays(figures)}
+    if growth:
+        found["growth"] = _growth(growth)
+    return found
+
+
+def write(page: Path, found: dict[str, str]) -> None:
+    """Put each table between its two marks in a page. Raises ValueError if it has none."""
+    text = page.read_text()
+    for name, markdown in found.items():
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        between = re.compile(re.escape(begin) + ".*" + re.escape(end), re.S)
+        if not between.search(text):
+            raise ValueError(f"{page} has no place for {name}")
+        text = between.sub(f"{begin}\n{markdown}\n{end}".replace("\\", r"\\"), text)
+    page.write_text(text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown, its columns aligned for those who read it as text."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+
+    return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def _demands(figures: Figures, growth: Growth | None) -> str:
+    rows = [
+        (
+            demand.what,
+            f"{demand.found.text(demand.digits)} {demand.unit}",
+            demand.bound(demand.must),
+            demand.bound(demand.aim),
+            "**no**" if not demand.holds else "aim met" if demand.met else "yes",
+        )
+        for demand in demands(figures, growth)
+    ]
+    return table(("figure", "found: median (least to most)", "must be", "aim", "holds"), rows)
+
+
+def _costs(figures: Figures) -> str:
+    """CPU by workload and subject: a request, or a chunk of a stream, with the ratio to nginx."""
+
+    def cell(workload: Workload, subject: str) -> str:
+        if not figures.has(workload.name, subject):
+            return ""
+        cost = CHUNK if workload.stream else CALL
+        found = figures.of(workload.name, subject, cost).text(1)
+        if subject == NGINX:
+            return found
+        return f"{found}, {figures.ratio(workload.name, subject, NGINX, cost).median:.1f} x"
+
+    subjects = [name for name in _SUBJECTS[1:] if any(figures.has(w.name, name) for w in WORKLOADS)]
+    rows = [
+        [workload.what, "a chunk" if workload.stream else "a request", *(cell(workload, name) for name in subjects)]
+        for workload in WORKLOADS
+    ]
+    return table(["workload", "µs of CPU", *subjects], rows)
+
+
+def _delays(figures: Figures) -> str:
+    """First byte and age of chunks, memory, and deliveries, by subject."""
+
+    def row(subject: str) -> list[str]:
+        first = " / ".join(_ms(figures, STREAMS_50, subject, f"first_byte_{share}") for share in ("p50", "p99"))
+        ages = [_ms(figures, workload, subject, "age_p99") for workload in (STREAMS_500, STREAMS_1000)]
+        memory = "" if subject == DIRECT else _number(figures, STREAMS_1000, subject, lambda run: run.memory_mb)
+        calls, records = figures.records(subject)
+        delivered = f"{records:,} of {calls:,}" if subject in (PROXY, TRACED) else ""
+        return [subject, first, *ages, memory, delivered]
+
+    head = ("", "first byte p50 / p99, ms", "age p99 at 500, ms", "at 1,000, ms", "MB at 1,000", "records delivered")
+    return table(head, [row(name) for name in _SUBJECTS if figures.has(STREAMS_50.name, name)])
+
+
+def _growth(growth: Growth) -> str:
+    rows = [
+        *((f"µs a chunk, one stream of {length:,}", f"{cost:.1f}") for length, cost in growth.chunk_by_length.items()),
+        *(
+            (f"µs a request, {count:,} connections", f"{cost:.0f}")
+            for count, cost in growth.call_by_connections.items()
+        ),
+        *((f"µs a request, --workers {n}", f"{cost:.0f}") for n, cost in growth.call_by_workers.items()),
+        *((f"requests a second, --workers {n}", f"{rate:,.0f}") for n, rate in growth.rate_by_workers.items()),
+        ("KB a stream, 1,000 open", f"{growth.stream_memory_kb:.0f}"),
+    ]
+    return table(("what grows", "found"), rows)
+
+
+def _ms(figures: Figures, workload: Workload, subject: str, name: str) -> str:
+    return _number(figures, workload, subject, lambda run: getattr(run, name) / 1000, 2)
+
+
+def _number(figures: Figures, workload: Workload, subject: str, measured: Callable[..., float], digits: int = 0) -> str:
+    if not figures.has(workload.name, subject):
+        return ""
+    return f"{figures.of(workload.name, subject, measured).median:.{digits}f}"

@@ -1,0 +1,171 @@
+"""The stage: mock upstream, hub, sink and load on their processors, and the subjects on theirs."""
+
+import contextlib
+import json
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.hub import Hub
+from bench.process import Process, processors
+from bench.subjects import Around, Subject, broker_command, sink_command
+from bench.tools import compiled
+from bench.workloads import Workload
+
+_DELIVERED_S: Final = 60.0
+_LOOK_S: Final = 0.05
+
+
+class BadRun(Exception):
+    """Calls failed, bytes were changed, or something was not delivered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One run of a workload through a subject. Times in µs unless their names say otherwise."""
+
+    subject: str
+    workload: str
+    calls: int
+    chunks: int
+    seconds: float
+    cpu: float
+    """Of the subject, from the first call until everything was delivered."""
+    first_byte_p50: int
+    first_byte_p99: int
+    age_p50: int
+    age_p99: int
+    memory_before_mb: float
+    memory_mb: float
+    """At most, while the load ran."""
+    records: int
+    spans: int
+    """Requests that Application Insights was told of."""
+
+    @property
+    def cpu_call(self) -> float:
+        return self.cpu / self.calls
+
+    @property
+    def cpu_chunk(self) -> float:
+        return self.cpu / self.chunks
+
+
+class Stage:
+    """Everything that runs. `run` measures."""
+
+    def __init__(self, around: Around, upstream: Process, hub: Hub, others: list[int]) -> None:
+        self.around = around
+        self.upstream = upstream
+        self._hub = hub
+        self._others = others
+        self._load = compiled("load")
+
+    def run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
+        """One run, calls beginning for `seconds` times the workload's share. Raises BadRun, WrongRecords."""
+        request = self.around.directory / "request"
+        workload.write_request(request, subject.traced)
+        command = [self._load, subject.port, workload.connections, seconds * workload.share, workload.spread, request]
+        process = subject.process
+        records, spans = self._hub.count(), self._spans()
+        upstream = self._upstream_calls()
+        memory = process.memory_mb() if process else 0.0
+        cpu = process.cpu_us() if process else 0.0
+        with _highest(process.memory_mb if process else lambda: 0.0) as highest:
+            seen = self._loaded([str(part) for part in command] + ([] if subject.same_bytes else ["any"]))
+        calls = int(seen["calls"])
+        if subject.records:
+            self._wait_delivered(lambda: self._hub.count() - records, calls, "records")
+        if subject.traced:
+            self._wait_delivered(lambda: self._spans() - spans, calls, "spans")
+        cpu = process.cpu_us() - cpu if process else 0.0
+        if self._upstream_calls() - upstream != calls:
+            raise BadRun(
+                f"{subject.name}, {workload.name}: upstream saw {self._upstream_calls() - upstream} of {calls}"
+            )
+        if subject.records:
+            self._hub.check_new(workload, calls)
+        return Measurement(
+            subject.name,
+            workload.name,
+            calls,
+            seen["chunks"],
+            seen["seconds"],
+            cpu,
+            seen["first_byte_us"]["p50"],
+            seen["first_byte_us"]["p99"],
+            seen["age_us"]["p50"],
+            seen["age_us"]["p99"],
+            memory,
+            highest[0],
+            self._hub.count() - records,
+            self._spans() - spans,
+        )
+
+    def _loaded(self, command: list[str]) -> Any:
+        """What the load generator saw. Raises BadRun if it is not all right."""
+        cpus = ",".join(map(str, self._others))
+        done = subprocess.run(["taskset", "-c", cpus, *command], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise BadRun(f"{command}: {done.stdout}{done.stderr[-2000:]}")
+        return json.loads(done.stdout)
+
+    def _wait_delivered(self, count: Callable[[], int], calls: int, what: str) -> None:
+        deadline = time.monotonic() + _DELIVERED_S
+        while (delivered := count()) < calls:
+            if time.monotonic() > deadline:
+                raise BadRun(f"{delivered} {what} of {calls} calls were delivered")
+            time.sleep(_LOOK_S)
+
+    def _spans(self) -> int:
+        return int(_get(self.around.sink).get("RequestData", 0))
+
+    def _upstream_calls(self) -> int:
+        return int(_get(self.around.upstream, "/count"))
+
+
+@contextlib.contextmanager
+def stage(directory: Path) -> Iterator[Stage]:
+    """Start what stands around the subjects, and end it at the end of the block."""
+    subjects, others = processors()
+    with contextlib.ExitStack() as started:
+
+        def start(name: str, command: list[str | Path]) -> Process:
+            process = Process(command, directory / f"{name}.log", others)
+            started.callback(process.stop)
+            return process
+
+        upstream = start("upstream", [compiled("upstream")])
+        upstream_port = int(upstream.first_line())
+        sink_port = int(start("sink", [*sink_command()]).first_line())
+        hub = json.loads(start("hub", [*broker_command(directory / "hub")]).first_line())
+        around = Around(directory, subjects, upstream_port, sink_port, hub["connection_string"])
+        yield Stage(around, upstream, Hub(hub["control_port"]), others)
+
+
+@contextlib.contextmanager
+def _highest(look: Callable[[], float]) -> Iterator[list[float]]:
+    """The highest value seen during the block, as the only one of a list."""
+    highest, ended = [look()], threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(_LOOK_S):
+            highest[0] = max(highest[0], look())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield highest
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _get(port: int, path: str = "/") -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+        return json.load(answer)
