@@ -23,6 +23,8 @@ BALANCE_S: Final = 4.0
 EXPIRE_S: Final = 16.0
 """How long a dead consumer's partitions are its own: with the balancing of the others they move within 25 s."""
 _BATCH: Final = 1000
+_AHEAD: Final = 4000
+"""Events that are fetched ahead, of all partitions together: they may be large."""
 _TICK_S: Final = 0.1
 _ROWS: Final = 20_000
 _BYTES: Final = 128 << 20
@@ -84,6 +86,7 @@ class Consumer:
         await self.look()
         await self._check_positions()
         ends = dict(self.counts.ends)
+        ahead = min(_BATCH, max(50, _AHEAD // max(1, len(ends))))
         receiving = asyncio.create_task(
             self._client.receive_batch(
                 self._on_events,
@@ -91,8 +94,8 @@ class Consumer:
                 on_partition_close=self._on_end,
                 on_error=self._on_error,
                 starting_position="-1",
-                max_batch_size=_BATCH,
-                prefetch=_BATCH,
+                max_batch_size=ahead,
+                prefetch=ahead,
             )
         )
         try:

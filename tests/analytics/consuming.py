@@ -23,7 +23,7 @@ class ConsumerProcess:
             text=True,
         )
 
-    def wait(self, seconds: float = 60) -> str:
+    def wait(self, seconds: float = 120) -> str:
         """What it said, when it has ended well."""
         _, said = self.process.communicate(timeout=seconds)
         assert self.process.returncode == 0, said

@@ -20,7 +20,7 @@ from tests.analytics.kit import START, call_id, line, rows
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
 from tests.kit.hub import wait_until
 
-pytestmark = CLIENT_LEAVES_SOCKETS
+pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(300)]  # many processes, each slow to start
 
 type Start = Callable[..., ConsumerProcess]
 

@@ -15,7 +15,7 @@ from tests.dev.event_hubs_client import producer_of
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
 from tests.kit.hub import wait_until
 
-pytestmark = CLIENT_LEAVES_SOCKETS
+pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(300)]  # many processes, each slow to start
 
 
 def owners(table: Path) -> list[str]:

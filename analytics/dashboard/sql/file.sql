@@ -1,0 +1,1 @@
+SELECT file FROM calls WHERE id = $id LIMIT 1

@@ -1,0 +1,1 @@
+DELETE FROM calls WHERE list_contains($files, file)

@@ -1,0 +1,5 @@
+SELECT * EXCLUDE (file)
+FROM chosen($since, $before, $region, $deployment, $field, $caller)
+WHERE $last_at IS NULL OR ("timestamp", id) < ($last_at, $last_id)
+ORDER BY "timestamp" DESC, id DESC
+LIMIT $limit
