@@ -1,7 +1,7 @@
 # make run    the proxy on stand-ins for Azure, with one call shown from end to end
 # make test   the tests
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all consume ask check chaos format lock audit sbom licences clean
+.PHONY: help run test test-all bench profile consume ask check chaos format lock audit sbom licences clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -23,6 +23,16 @@ test-all: $(READY) ## what needs Node, a browser or minutes
 
 chaos: $(READY) ## a minute of calls while the broker and the proxy are killed, frozen and throttled
 	$(BIN)/python -m tests.chaos
+
+BENCH_SECONDS ?= 2
+BENCH_ROUNDS ?= 3
+PEERS := .cache/bench/litellm/.ready
+
+bench: $(VENV)/.bench $(if $(BENCH_PEERS),$(PEERS)) ## what it costs beside nginx, in minutes (BENCH_PEERS=1: LiteLLM too; ARGS="--write docs/performance.md")
+	$(BIN)/python -m bench --seconds $(BENCH_SECONDS) --rounds $(BENCH_ROUNDS) $(if $(BENCH_PEERS),--peers) $(ARGS)
+
+profile: $(VENV)/.bench ## where its time goes, as flame graphs (ARGS="streams-1000 --native")
+	$(BIN)/python -m bench.profile $(ARGS)
 
 TABLE ?= records
 
@@ -46,6 +56,7 @@ lock: $(READY) ## pin anew what requirements*.in name
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-analytics.in -o requirements-analytics.txt
+	$(BIN)/uv pip compile -q --upgrade --no-header --no-annotate --python-version 3.13 requirements-bench.in -o requirements-bench.txt
 
 audit: $(READY) ## known weaknesses in what is deployed; asks PyPI
 	$(TOOL) --from pip-audit==2.10.1 pip-audit -r requirements.txt --no-deps --disable-pip --strict
@@ -56,6 +67,16 @@ sbom: $(READY) ## what is deployed, as CycloneDX in sbom.json
 licences: $(READY) ## whose licences it is under; one of the GPL family is a fault
 	$(TOOL) --from pip-licenses==5.5.5 pip-licenses --python $(BIN)/python --format markdown --order license \
 	  --packages $$(sed 's/==.*//' requirements.txt) --partial-match --fail-on GPL
+
+$(VENV)/.bench: requirements-bench.txt $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+# in an environment of its own: its pins are not ours
+$(PEERS): requirements-bench-peers.txt $(READY)
+	$(BIN)/uv venv -q --clear --python $(BIN)/python .cache/bench/litellm
+	$(BIN)/uv pip sync -q --python .cache/bench/litellm/bin/python requirements-bench-peers.txt
+	@touch $@
 
 clean: ## remove what make made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

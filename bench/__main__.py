@@ -1,6 +1,6 @@
 """`make bench`: the proxy with everything on, beside nginx and the bare upstream, in rounds that take turns.
 
-    python -m bench [--seconds 2] [--rounds 3] [--peers] [--only WORKLOAD …] [--no-growth] [--write PAGE]
+    python -m bench [--seconds 2] [--rounds 3] [--peers] [--only WORKLOAD ...] [--no-growth] [--again] [--write PAGE]
 
 Writes bench/results/bench.json and bench.png when everything was run. Exit status 1 if something that must hold does
 not, 2 if a run was not right: calls failed, bytes changed, records or spans missing.
@@ -29,7 +29,7 @@ from bench.process import NotStarted, processors
 from bench.stage import BadRun, Measurement, Stage, stage
 from bench.subjects import Subject, litellm, nginx, proxy
 from bench.tools import Missing
-from bench.workloads import PROMPT_200K, STREAM_LONG, STREAMS_500, STREAMS_1000, WORKLOADS, Workload
+from bench.workloads import PROMPT_200K, STREAM_LONG, STREAMS_500, STREAMS_1000, WORKLOADS
 
 RESULTS: Final = Path(__file__).parent / "results"
 # What is left out: LiteLLM is saturated far below 500 streams, and one stream of 20,000 chunks says no more of it.
@@ -39,30 +39,37 @@ _NOT_FOR: Final = {LITELLM: {STREAMS_500, STREAMS_1000, STREAM_LONG, PROMPT_200K
 def main() -> int:
     options = _options()
     allow_sockets()
-    chosen = [workload for workload in WORKLOADS if workload.name in (options.only or [w.name for w in WORKLOADS])]
-    try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as directory, stage(Path(directory)) as running:
-            figures = Figures(_rounds(running, chosen, options))
-            grown = None if options.no_growth or options.only else growth.measured(running, options.seconds, _say)
-    except (Missing, NotStarted, BadRun, WrongRecords) as fault:
-        print(fault, file=sys.stderr)
-        return 2
-    if options.only:
-        return 0
-    found = report.tables(figures, grown)
+    if not options.again:
+        try:
+            with tempfile.TemporaryDirectory(prefix="bench-") as directory, stage(Path(directory)) as running:
+                figures = Figures(_rounds(running, options))
+                if options.only:
+                    return 0
+                grown = None if options.no_growth else growth.measured(running, options.seconds, _say)
+        except (Missing, NotStarted, BadRun, WrongRecords) as fault:
+            print(fault, file=sys.stderr)
+            return 2
+        about = {"made": time.strftime("%Y-%m-%d"), **_machine(), "seconds": options.seconds}
+        made = {**about, "rounds": figures.as_json(), "growth": asdict(grown) if grown else None}
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "bench.json").write_text(json.dumps(made, indent=1) + "\n")
+    return _show(json.loads((RESULTS / "bench.json").read_text()), options.write)
+
+
+def _show(result: dict[str, Any], page: Path | None) -> int:
+    """The tables, the plot, and whether everything holds that must."""
+    found = report.tables(result)
     print("\n" + "\n\n".join(found.values()))
-    RESULTS.mkdir(exist_ok=True)
-    about = {"made": time.strftime("%Y-%m-%d"), **_machine(), "seconds": options.seconds}
-    result = {**about, "rounds": figures.as_json(), "growth": asdict(grown) if grown else None}
-    (RESULTS / "bench.json").write_text(json.dumps(result, indent=1) + "\n")
+    figures, grown = Figures.from_json(result["rounds"]), result["growth"] and growth.from_json(result["growth"])
     plot.draw(figures, RESULTS / "bench.png")
-    if options.write:
-        report.write(options.write, found | {"machine": _machine_text(result)})
+    if page:
+        report.write(page, found)
     return 0 if all(demand.holds for demand in demands(figures, grown)) else 1
 
 
-def _rounds(running: Stage, chosen: list[Workload], options: argparse.Namespace) -> list[list[Measurement]]:
+def _rounds(running: Stage, options: argparse.Namespace) -> list[list[Measurement]]:
     """Every workload through every subject in turn, so that what changes on the machine meets them all."""
+    chosen = [workload for workload in WORKLOADS if workload.name in (options.only or [w.name for w in WORKLOADS])]
     starts: list[Callable[[], Subject]] = [
         lambda: Subject(DIRECT, running.around.upstream),
         lambda: nginx(running.around),
@@ -103,6 +110,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--peers", action="store_true", help="LiteLLM as well")
     parser.add_argument("--only", action="append", choices=[w.name for w in WORKLOADS], help="print, and write nothing")
     parser.add_argument("--no-growth", action="store_true")
+    parser.add_argument("--again", action="store_true", help="measure nothing: show what bench.json holds")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page")
     return parser.parse_args()
 
@@ -125,15 +133,6 @@ def _machine() -> dict[str, Any]:
         "python_optimised": optimised,
         "load_average": os.getloadavg()[0],
     }
-
-
-def _machine_text(result: dict[str, Any]) -> str:
-    build = "with" if result["python_optimised"] else "without"
-    return (
-        f"Made on {result['made']}, on one core of {result['processors']} ({result['processor']}), "
-        f"Python {result['python']} built {build} profile-guided optimisation; "
-        f"{len(result['rounds'])} rounds of {result['seconds']:g} s."
-    )
 
 
 if __name__ == "__main__":

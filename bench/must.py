@@ -1,13 +1,11 @@
 """What must hold and what is aimed at, beside what was found."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Final
 
-from bench.figures import Figure, Figures
+from bench.figures import Figure, Figures, Measured
 from bench.growth import Growth
-from bench.stage import Measurement
 from bench.workloads import JSON_1K, PROMPT_200K, STREAMS_50, STREAMS_500, STREAMS_1000, Workload
 
 DIRECT: Final = "direct"
@@ -16,8 +14,8 @@ PROXY: Final = "proxy"
 TRACED: Final = "proxy-traced"
 LITELLM: Final = "litellm"
 
-CALL: Final = attrgetter("cpu_call")
-CHUNK: Final = attrgetter("cpu_chunk")
+CALL: Final[Measured] = attrgetter("cpu_call")
+CHUNK: Final[Measured] = attrgetter("cpu_chunk")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +50,10 @@ class Demand:
 def demands(figures: Figures, growth: Growth | None) -> list[Demand]:
     """All that can be judged by what was run."""
 
-    def dearer(what: str, workload: Workload, cost: attrgetter[float], must: float, aim: float) -> Demand:
+    def dearer(what: str, workload: Workload, cost: Measured, must: float, aim: float) -> Demand:
         return Demand(what, figures.ratio(workload.name, PROXY, NGINX, cost), "x", must, aim)
 
-    def cheaper(what: str, workload: Workload, cost: attrgetter[float], must: float, aim: float) -> Demand:
+    def cheaper(what: str, workload: Workload, cost: Measured, must: float, aim: float) -> Demand:
         return Demand(what, figures.ratio(workload.name, LITELLM, PROXY, cost), "x", must, aim, at_least=True)
 
     def added(share: str, must: float, aim: float) -> Demand:
@@ -87,5 +85,5 @@ def demands(figures: Figures, growth: Growth | None) -> list[Demand]:
     return found
 
 
-def _ms(name: str) -> Callable[[Measurement], float]:
+def _ms(name: str) -> Measured:
     return lambda run: getattr(run, name) / 1000

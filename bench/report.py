@@ -3,18 +3,28 @@
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from bench.capacity import CALLS_PER_INSTANCE, CORE_SHARE, RATES, capacity, cost_of_a_call_ms
 from bench.figures import Figures
-from bench.growth import Growth
+from bench.growth import Growth, from_json
 from bench.must import CALL, CHUNK, DIRECT, LITELLM, NGINX, PROXY, TRACED, demands
 from bench.workloads import STREAMS_50, STREAMS_500, STREAMS_1000, WORKLOADS, Workload
 
 _SUBJECTS = (DIRECT, NGINX, PROXY, TRACED, LITELLM)
 
 
-def tables(figures: Figures, growth: Growth | None) -> dict[str, str]:
-    """Each table in Markdown by its name."""
-    found = {"demands": _demands(figures, growth), "costs": _costs(figures), "delays": _delays(figures)}
+def tables(result: dict[str, Any]) -> dict[str, str]:
+    """What bench.json holds, in Markdown, each table by its name."""
+    figures = Figures.from_json(result["rounds"])
+    growth = from_json(result["growth"]) if result["growth"] else None
+    found = {
+        "machine": _machine(result),
+        "demands": _demands(figures, growth),
+        "costs": _costs(figures),
+        "delays": _delays(figures),
+    }
+    found["capacity"] = _capacity(figures)
     if growth:
         found["growth"] = _growth(growth)
     return found
@@ -28,7 +38,7 @@ def write(page: Path, found: dict[str, str]) -> None:
         between = re.compile(re.escape(begin) + ".*" + re.escape(end), re.S)
         if not between.search(text):
             raise ValueError(f"{page} has no place for {name}")
-        text = between.sub(f"{begin}\n{markdown}\n{end}".replace("\\", r"\\"), text)
+        text = between.sub(f"{begin}\n{markdown}\n{end}", text)
     page.write_text(text)
 
 
@@ -42,6 +52,15 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, rows)])
 
 
+def _machine(result: dict[str, Any]) -> str:
+    build = "with" if result["python_optimised"] else "without"
+    return (
+        f"Made on {result['made']}, on one core of {result['processors']} ({result['processor']}), "
+        f"Python {result['python']} built {build} profile-guided optimisation; "
+        f"{len(result['rounds'])} rounds of {result['seconds']:g} s."
+    )
+
+
 def _demands(figures: Figures, growth: Growth | None) -> str:
     rows = [
         (
@@ -49,7 +68,7 @@ def _demands(figures: Figures, growth: Growth | None) -> str:
             f"{demand.found.text(demand.digits)} {demand.unit}",
             demand.bound(demand.must),
             demand.bound(demand.aim),
-            "**no**" if not demand.holds else "aim met" if demand.met else "yes",
+            "**no**" if not demand.holds else "aim met" if demand.met else "yes" if demand.must else "aim missed",
         )
         for demand in demands(figures, growth)
     ]
@@ -89,6 +108,25 @@ def _delays(figures: Figures) -> str:
 
     head = ("", "first byte p50 / p99, ms", "age p99 at 500, ms", "at 1,000, ms", "MB at 1,000", "records delivered")
     return table(head, [row(name) for name in _SUBJECTS if figures.has(STREAMS_50.name, name)])
+
+
+def _capacity(figures: Figures) -> str:
+    rows = [
+        (
+            f"{needed.rate:,}",
+            f"{needed.open_streams:,}",
+            f"{needed.cores:.1f}",
+            f"{needed.instances_by_cpu:,}",
+            f"{needed.instances_by_calls:,}",
+            f"{needed.throughput_units:,}",
+            f"{needed.gateway_units:,}",
+        )
+        for needed in (capacity(figures, rate) for rate in RATES)
+    ]
+    instances = f"instances at {CORE_SHARE:.0%} of a core", f"instances at {CALLS_PER_INSTANCE} open calls"
+    head = ("calls a second", "open streams", "cores", *instances, "throughput units", "x 2,048 gateway connections")
+    cost = f"One such call takes {cost_of_a_call_ms(figures):.1f} ms of CPU."
+    return f"{table(head, rows)}\n\n{cost}"
 
 
 def _growth(growth: Growth) -> str:

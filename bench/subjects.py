@@ -106,7 +106,7 @@ def litellm(around: Around) -> Subject:
     """LiteLLM's proxy with its OpenTelemetry callback. Raises Missing without its environment."""
     program = CACHE / LITELLM / "bin" / LITELLM
     if not program.exists():
-        raise Missing("The benchmark needs LiteLLM for its peers: make bench-peers")
+        raise Missing("The benchmark needs LiteLLM for its peers: make bench BENCH_PEERS=1")
     port, config = free_port(), around.directory / "litellm.json"
     upstream = {"api_base": f"http://127.0.0.1:{around.upstream}", "api_key": "upstream-key"}
     deployments = sorted({workload.deployment for workload in WORKLOADS})

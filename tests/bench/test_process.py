@@ -1,0 +1,35 @@
+"""What a process is said to cost."""
+
+import sys
+import time
+from pathlib import Path
+
+from bench.process import Process, processors
+
+BUSY = "import time\nwhile time.process_time() < 0.2: pass\n"
+
+
+def test_cpu_is_that_of_the_whole_tree(tmp_path: Path) -> None:
+    """Threads that ended and children that live count; a process that only waits costs nothing."""
+    script = f"""
+import subprocess, sys, threading
+def spin():
+    {BUSY.replace(chr(10), chr(10) + "    ")}
+thread = threading.Thread(target=spin)
+thread.start()
+thread.join()
+child = subprocess.Popen([sys.executable, "-c", {BUSY!r} + "print(flush=True); input()"], stdin=-1, stdout=-1)
+child.stdout.readline()
+print("ready", flush=True)
+child.wait()
+"""
+    process = Process([sys.executable, "-c", script], tmp_path / "log", processors()[1])
+    try:
+        assert process.first_line() == "ready\n"
+        spent = process.cpu_us()
+        assert 400_000 <= spent < 2_000_000
+        time.sleep(0.1)
+        assert process.cpu_us() - spent < 50_000
+        assert process.memory_mb() > 10
+    finally:
+        process.stop()
