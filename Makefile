@@ -42,6 +42,9 @@ consume: $(READY) ## the hub's records into the table TABLE=DIR, until Ctrl-C (A
 ask: $(READY) ## a question to the table: Q=calls_over_time TABLE=DIR; without Q the list of questions
 	@$(BIN)/python -m analytics.ask $(if $(Q),$(Q) --table $(TABLE),--list) $(ARGS)
 
+dashboard: $(READY) ## a page to look at the calls of TABLE=DIR, on http://127.0.0.1:7072 (ARGS="--port N")
+	@$(BIN)/python -m analytics.dashboard --table $(TABLE) $(ARGS)
+
 check: $(READY) ## format, lint, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .

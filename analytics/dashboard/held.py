@@ -1,53 +1,31 @@
 """Held: what the page's numbers are counted from, in memory; it follows the table's files.
 
 Invariants:
-- It holds the rows of exactly those files that counted at the last `refresh`, each once: all of the columns in COLUMNS,
-  none of what was written or answered. That stays in the files, and `record` reads it of one call.
+- It holds the rows of exactly those files that counted at the last `refresh`, each once: numbers and names, nothing
+  of what was written or answered. That stays in the files, and `record` reads it of one call.
 - `version` is another whenever the rows are.
 
-A view of a million calls then takes a tenth of what the Parquet files themselves would; they are 40 MB here.
+A million calls are 40 MB here, and a view of them takes a tenth of what it would over the files themselves.
 """
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import duckdb
-import pyarrow as pa
 
 from analytics.columns import SCHEMA
 from analytics.folder import Folder
 from analytics.table import current, parts
 
-COLUMNS: Final = (
-    "timestamp",
-    "id",
-    "model",
-    "deployment",
-    "region",
-    "status",
-    "stream",
-    "http_status",
-    "error_code",
-    "finish_reasons",
-    "attempts",
-    "latency_ms",
-    "time_to_first_chunk_ms",
-    "time_to_first_token_ms",
-    "prompt_tokens",
-    "completion_tokens",
-    "total_tokens",
-    "subscription_id",
-    "product",
-    "user_id",
-    "app_id",
-)
 _SQL: Final = Path(__file__).with_name("sql")
 _ATTEMPTS: Final = 5
 _MEMORY: Final = "600MB"  # beyond it DuckDB goes on in its temporary directory
-_PACK: Final = 50_000  # rows that are worth being compressed
+_REMEMBERED: Final = 64
+_PACK: Final = 10 << 20  # bytes of new files whose rows are worth being compressed
 
 type Row = dict[str, Any]
 
@@ -60,12 +38,17 @@ def sql(name: str) -> str:
 class Held:
     """The calls of a table. May be used by several threads; they wait for each other. Every call blocks."""
 
+    lock: threading.RLock
+    """Whoever holds it sees no change between one question and the next."""
+
     def __init__(self, folder: Folder) -> None:
         self.version = 0
         self._folder = folder
         self._files: dict[str, int] = {}
         """The files whose rows are held, by how DuckDB names them, with their sizes."""
-        self._lock = threading.RLock()
+        self._remembered: dict[object, list[Row]] = {}
+        """What was found in this version: who changes one filter asks for most of it again."""
+        self.lock = threading.RLock()
         self._spill = TemporaryDirectory(prefix="dashboard-")
         self._duckdb = duckdb.connect(config={"temp_directory": self._spill.name, "memory_limit": _MEMORY})
         self._duckdb.execute("SET GLOBAL TimeZone = 'UTC'")
@@ -80,7 +63,7 @@ class Held:
 
     def refresh(self) -> int:
         """Take in what the table has become since, and return the version. Raises duckdb.Error, OSError."""
-        with self._lock:
+        with self.lock:
             for attempt in range(_ATTEMPTS):
                 found = {f"{self._folder.url}/{part.name}": size for part, size in self._counting().items()}
                 if found == self._files:
@@ -112,25 +95,33 @@ class Held:
         self._duckdb.commit()
         self._files = dict(found)
         self.version += 1
+        self._remembered.clear()
         if sum(found[file] for file in new) > _PACK:
             self._duckdb.execute("CHECKPOINT held")
 
     def rows(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
-        """What a statement of ours finds. Raises duckdb.Error."""
-        with self._lock:
-            answer: pa.Table = self._duckdb.sql(sql(name), params=dict(parameters)).to_arrow_table()
-            return answer.to_pylist()
+        """What a statement of ours finds in the calls; not to be changed. Raises duckdb.Error."""
+        key = (name, *parameters.items())
+        with self.lock:
+            if key not in self._remembered:
+                if len(self._remembered) == _REMEMBERED:
+                    del self._remembered[next(iter(self._remembered))]
+                self._remembered[key] = self._ask(name, parameters)
+            return self._remembered[key]
+
+    def _ask(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
+        found: list[Row] = self._duckdb.sql(sql(name), params=dict(parameters)).to_arrow_table().to_pylist()
+        return found
 
     def record(self, id: str) -> Row | None:
         """All columns of one call as its file has them, None if there is no such call. Raises duckdb.Error, OSError."""
-        with self._lock:
+        with self.lock:
             for _ in range(_ATTEMPTS):
                 self.refresh()
-                place = self.rows("file", {"id": id})
+                place = self._ask("file", {"id": id})
                 if not place:
                     return None
-                try:
-                    return self.rows("record", {"files": [place[0]["file"]], "id": id})[0]
-                except (duckdb.IOException, FileNotFoundError):
-                    continue
+                with suppress(duckdb.IOException, FileNotFoundError):  # merged into another in this moment
+                    for row in self._ask("record", {"files": [place[0]["file"]], "id": id}):
+                        return row
         return None

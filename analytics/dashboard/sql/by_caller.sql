@@ -1,5 +1,5 @@
 SELECT
-    CASE coalesce($field, 'subscription_id')
+    CASE $by
         WHEN 'subscription_id' THEN subscription_id
         WHEN 'product' THEN product
         WHEN 'user_id' THEN user_id
@@ -11,4 +11,4 @@ SELECT
 FROM chosen($since, $before, $region, $deployment, $field, $caller)
 GROUP BY ALL
 ORDER BY coalesce(sum(total_tokens), 0) DESC, calls DESC, caller
-LIMIT 12
+LIMIT 10

@@ -7,4 +7,4 @@ SELECT
 FROM chosen($since, $before, $region, $deployment, $field, $caller)
 GROUP BY ALL
 ORDER BY calls DESC, region, deployment
-LIMIT 12
+LIMIT 8
