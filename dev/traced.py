@@ -7,14 +7,14 @@ or answered. The process ends with its stdin, the other end of which `dev.up` ho
 
 import json
 import os
-import signal
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
+
+from dev.tied import tie
 
 
 class SpanFile(SpanExporter):
@@ -39,12 +39,6 @@ def create_app() -> FastAPI:
     from app.main import create_app as create_proxy
     from otel.attributes import CONTENT
 
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    tie()
     spans = SpanFile(Path(os.environ["DEV_SPANS_FILE"]), CONTENT)
     return create_proxy(span_processors=[SimpleSpanProcessor(spans)])
-
-
-def _end_with_stdin() -> None:
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)

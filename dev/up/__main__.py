@@ -2,10 +2,10 @@
 
     python -m dev.up [--port 7071] [--deployment gpt-4o]
 
-A simulator takes the place of Azure OpenAI and a broker that of Event Hubs. Each gives way to the real service where
-the environment names one: AZURE_OPENAI_BASE_URL (with AZURE_OPENAI_DEPLOYMENT or --deployment to say what to call),
-AZURE_EVENTHUB_CONN_STR or AZURE_EVENTHUB_NAMESPACE. Whatever is started ends with this process, and what it keeps on
-disk goes with it.
+A simulator takes the place of Azure OpenAI and a broker that of Event Hubs, whose records a consumer brings to a page
+where they can be looked at. Each gives way to the real service where the environment names one: AZURE_OPENAI_BASE_URL
+(with AZURE_OPENAI_DEPLOYMENT or --deployment to say what to call), AZURE_EVENTHUB_CONN_STR or
+AZURE_EVENTHUB_NAMESPACE. Whatever is started ends with this process, and what it keeps on disk goes with it.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dev.up.children import ChildEnded, Children
+from dev.up.page import Page
 from dev.up.proxy import Refused, start_proxy
 
 
@@ -80,7 +81,7 @@ async def _up(console: Console, children: Children, directory: Path, port: int, 
 
         await proxy.ready()
         tell("proxy", proxy.url, "ready for calls")
-    await Show(console, proxy).run()
+    await Show(console, proxy, Page(children, directory, proxy)).run()
 
 
 if __name__ == "__main__":

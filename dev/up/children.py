@@ -35,12 +35,16 @@ class Child:
 
     async def first_line(self) -> dict[str, Any]:
         """Wait for the JSON object that a stand-in prints when it is ready. Raises ChildEnded."""
+        ready: dict[str, Any] = json.loads(await self.first_words())
+        return ready
+
+    async def first_words(self) -> str:
+        """Wait for the first line that it prints. Raises ChildEnded."""
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
             await self.watch()
-        ready: dict[str, Any] = json.loads(line)
-        return ready
+        return line.decode().rstrip("\n")
 
     async def watch(self) -> NoReturn:
         """Wait for the process to end, which is always too early. Raises ChildEnded."""
@@ -89,6 +93,10 @@ class Children:
         """Start uvicorn with an application factory on 127.0.0.1."""
         arguments = ("-m", "uvicorn", application, "--factory", "--host", "127.0.0.1", "--port", str(port))
         return await self._start(name, DEVNULL, *arguments, "--no-access-log", environ=environ)
+
+    async def program(self, name: str, module: str, *options: str, environ: Mapping[str, str] | None = None) -> Child:
+        """Start `python -m MODULE`, to end when this process does, though the module knows nothing of that."""
+        return await self._start(name, PIPE, "-m", "dev.tied", module, *options, environ=environ)
 
     async def _start(self, name: str, stdout: int, *arguments: str, environ: Mapping[str, str] | None = None) -> Child:
         log = self._logs / f"{name}.log"

@@ -37,6 +37,7 @@ class Proxy:
     settings: Mapping[str, str]
     spans: Path
     """The file to which it writes its spans."""
+    hub_is_stood_in_for: bool
 
     @property
     def url(self) -> str:
@@ -86,7 +87,7 @@ async def start_proxy(
 
     `environ` holds its settings as far as the user has made any; port 0 takes a free one. Raises Refused.
     """
-    port = _free_port(port)
+    port = free_port(port)
     real_upstream = environ.get("AZURE_OPENAI_BASE_URL") or environ.get("AZURE_OPENAI_BACKENDS")
     real_hub = environ.get("AZURE_EVENTHUB_CONN_STR") or environ.get("AZURE_EVENTHUB_NAMESPACE")
     if real_upstream and not deployment:
@@ -128,14 +129,14 @@ async def start_proxy(
             "PROXY_SPOOL_DIR": str(directory / "spool"),
         }
     await children.server("proxy", "dev.traced:create_app", port, settings)
-    return Proxy(port, key, deployment or _DEPLOYMENT, settings, spans)
+    return Proxy(port, key, deployment or _DEPLOYMENT, settings, spans, broker is not None)
 
 
 def _new_key(owner: str) -> str:
     return f"{owner}-{secrets.token_hex(12)}"
 
 
-def _free_port(port: int) -> int:
+def free_port(port: int) -> int:
     """The port itself, or a free one for 0. Raises Refused if a server could not listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from dev.up.call import StreamedCall
+from dev.up.page import Page
 from dev.up.proxy import Proxy
 from dev.up.records import Record, Records, Unreadable
 from dev.up.view import HEADING, Span, record_json, record_line, span_tree, timeline
@@ -23,19 +24,23 @@ _WIDEST: Final = 100
 class Show:
     """What `dev.up` prints once the proxy is ready."""
 
-    def __init__(self, console: Console, proxy: Proxy) -> None:
+    def __init__(self, console: Console, proxy: Proxy, page: Page) -> None:
         self._console = console
         self._proxy = proxy
+        self._page = page
         self._width = min(console.width, _WIDEST) - 2
 
     async def run(self) -> NoReturn:
         """Make the call and show it, then follow the hub."""
         records = Records(self._proxy.settings)
         call = await self._call()
+        # only now, as what follows: two more processes that start would show in the chunks' times
+        await self._page.start()
         # read only now: a consumer that connects stalls the loop, which the chunks' times would show
         async with records:
             await self._show_spans(call)
             record = await self._show_record(call, records)
+            await self._show_page()
             await self._follow(record, records)
 
     async def _call(self) -> StreamedCall:
@@ -83,6 +88,16 @@ class Show:
                 return None
         self._print(record_json(record, self._width))
         return record
+
+    async def _show_page(self) -> None:
+        if self._page.missing:
+            self._title("Page", "none")
+            self._warn(f"It needs {', '.join(self._page.missing)}: pip install -r requirements-analytics.txt")
+        elif self._page.is_there:
+            self._title("Page", "to look at the calls in a browser, a few seconds after they end")
+            with self._console.status("starting …"):
+                address = await self._page.address()
+            self._print(Text(address, "cyan"))
 
     async def _follow(self, first: Record | None, records: Records) -> NoReturn:
         self._title("Serving", "until Ctrl-C; try this from another terminal")
