@@ -1,4 +1,4 @@
-"""The page that `python -m dev.up` starts: what was called is there to be looked at, and it comes and goes with the rest."""
+"""The page that `python -m dev.up` starts: what was called can be looked at there, and it goes with the rest."""
 
 import json
 import signal
@@ -50,7 +50,7 @@ def test_calls_are_on_the_page_within_seconds() -> None:
 
 
 def test_it_ends_with_the_rest(tmp_path: Path) -> None:
-    """Two more processes, a consumer and the page's server; neither outlives a killed `dev.up`, nor their files a good end."""
+    """A consumer and the page's server end with it, also when it is killed; after a good end no file is left."""
     with Up("--port", "0", TMPDIR=str(tmp_path)) as running:
         running.wait_for(SERVING)
         children = running.children()
