@@ -74,17 +74,17 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         "model": facts.get(a.RESPONSE_MODEL) or facts.get(a.DEPLOYMENT) or "unknown",
         "region": facts.get(a.REGION) or "unknown",
         "stream": stream,
-        "prompt": None,
         "content": "",
-        "usage": None,
         "latency_ms": None,
     }
+    # last, since one that is nested too deep to be parsed can be told by what stands before it (`exporters.oversize`)
+    as_json: Json = {"prompt": None, "usage": None}
     caller: Json = {}
     for attribute, value in facts.items():
-        name = _NAMES.get(attribute)
-        if name is not None:
-            # JSON is spliced in as it stands, without being read again
-            fields[name] = orjson.Fragment(str(value)) if name in _AS_JSON else value
+        if (name := _PLAIN.get(attribute)) is not None:
+            fields[name] = value
+        elif (name := _AS_JSON.get(attribute)) is not None:
+            as_json[name] = orjson.Fragment(str(value))  # spliced in as it stands, without being read again
         elif attribute.startswith(a.CALLER):
             caller[attribute.removeprefix(a.CALLER)] = value
     if caller:
@@ -93,7 +93,7 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
     if stream:
         _add_stream_times(fields, facts)
-    return fields
+    return fields | as_json
 
 
 def _facts(span: ReadableSpan) -> Mapping[str, AttributeValue]:
@@ -102,7 +102,7 @@ def _facts(span: ReadableSpan) -> Mapping[str, AttributeValue]:
     return copy() if copy else span.attributes or {}
 
 
-_NAMES: Final = {
+_PLAIN: Final = {
     a.OPERATION_NAME: "operation",
     a.DEPLOYMENT: "deployment",
     a.API_VERSION: "api_version",
@@ -129,6 +129,8 @@ _NAMES: Final = {
     a.CONTENT_CAPTURED: "content_captured",
     a.REQUEST_BYTES: "request_bytes",
     a.RESPONSE_BYTES: "response_bytes",
+}
+_AS_JSON: Final = {
     a.PROMPT: "prompt",
     a.USAGE: "usage",
     a.INSTRUCTIONS: "instructions",
@@ -136,7 +138,6 @@ _NAMES: Final = {
     a.CHOICES: "choices",
     a.CONTENT_FILTER: "content_filter",
 }
-_AS_JSON: Final = frozenset({"prompt", "usage", "instructions", "tool_calls", "choices", "content_filter"})
 
 
 def event_properties(line: bytes) -> dict[str, str | int]:
