@@ -21,12 +21,11 @@ pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(300)]  # many processes
 
 def owners(table: Path) -> list[str]:
     """Who owns the partitions, one entry a partition; nobody as long as nothing was written."""
-    with (
-        contextlib.suppress(sqlite3.OperationalError),
-        sqlite3.connect(table / "_consumer/checkpoints.sqlite") as found,
-    ):
-        return [owner for (owner,) in found.execute("SELECT owner FROM ownership WHERE owner != ''")]
-    return []
+    with contextlib.closing(sqlite3.connect(table / "_consumer/checkpoints.sqlite")) as database:
+        try:
+            return [owner for (owner,) in database.execute("SELECT owner FROM ownership WHERE owner != ''")]
+        except sqlite3.OperationalError:
+            return []
 
 
 def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> None:  # noqa: F811
