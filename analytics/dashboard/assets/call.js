@@ -26,7 +26,7 @@ export class Call {
     dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
     dialog.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (step) this.#go(step);
+      if (step && !event.altKey && !event.ctrlKey && !event.metaKey && !event.shiftKey) this.#go(step);
     });
     addEventListener("hashchange", () => this.openNamed());
   }
@@ -49,6 +49,7 @@ export class Call {
     if (this.id !== id) return; // another was opened meanwhile
     this.dialog.replaceChildren(this.#head(shown.title ?? "A call", shown.under ?? ""), ...(shown.sections ?? shown));
     if (!this.dialog.open) this.dialog.showModal();
+    this.dialog.querySelector("[autofocus]").focus(); // what had the focus before is gone
     this.dialog.scrollTop = 0;
   }
 

@@ -18,11 +18,16 @@ const colour = (entries) => ({
   type: "nominal", title: null, legend: { orient: "top" },
   scale: { domain: entries.map(([, title]) => title), range: entries.map(([, , name]) => ({ css: name })) },
 });
+/** From when to when, in milliseconds: whole bars. */
+const whole = (view) => {
+  const bar = view.bin_seconds * 1000;
+  return [Math.floor(Date.parse(view.since) / bar) * bar, Math.ceil(Date.parse(view.before) / bar) * bar];
+};
 const CLOCK = "utcFormat(datum.value, utchours(datum.value) + utcminutes(datum.value) + utcseconds(datum.value)" +
   " ? (utcseconds(datum.value) ? '%H:%M:%S' : '%H:%M') : '%b %-d')";
 const time = (view) => ({
   type: "temporal", title: null, axis: { labelExpr: CLOCK, tickCount: 8, labelFlush: false, labelSeparation: 8 },
-  scale: { type: "utc", domain: [view.since, view.before].map((text) => ({ expr: `${Date.parse(text)}` })), nice: false },
+  scale: { type: "utc", domain: whole(view).map((ms) => ({ expr: `${ms}` })), nice: false },
 });
 
 /** Each: a title, what it means, its rows, its columns as a table, its specification. */
@@ -198,7 +203,7 @@ export function totals(list, view) {
   const all = view.totals;
   const tokens = all.prompt_tokens === null ? null : all.prompt_tokens + all.completion_tokens;
   const pair = (quantile) => (quantile ? [lasting(quantile[0]), el("small", {}, `95 % within ${lasting(quantile[1])}`)] : ["–"]);
-  const part = (number) => [percent(number, all.calls), el("small", {}, `${count(number)} calls`)];
+  const part = (number) => [percent(number, all.calls), el("small", {}, number === 1 ? "1 call" : `${count(number)} calls`)];
   const entries = [
     ["Calls", "", [count(all.calls), el("small", {}, `${percent(all.completed, all.calls)} completed`)]],
     ["Failed", "failed", part(all.failed)],

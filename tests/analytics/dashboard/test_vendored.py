@@ -1,0 +1,30 @@
+"""The libraries that draw the charts are those that npm has, byte for byte."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.analytics.dashboard.serving import ROOT
+from tests.kit import npm
+
+VENDOR = ROOT / "analytics" / "dashboard" / "assets" / "vendor"
+IMPORT = "import { ascending, isString, DisallowedObjectProperties } from 'vega-util';\n"
+CONSTANT = "const { ascending, isString, DisallowedObjectProperties } = vega;\n"
+SOURCE_MAP = "//# sourceMappingURL=vega-interpreter.js.map\n"
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    with npm.needed_for("Vega"):
+        return npm.installed(Path(__file__).parent) / "node_modules"
+
+
+@pytest.mark.heavy
+def test_they_are_what_npm_has(packages: Path) -> None:
+    """Nothing was changed but the interpreter's import and its reference to a map; the licences are theirs."""
+    for name in ("vega", "vega-lite"):
+        assert (VENDOR / f"{name}.min.js").read_bytes() == (packages / name / "build" / f"{name}.min.js").read_bytes()
+        assert (VENDOR / f"LICENSE.{name}").read_bytes() == (packages / name / "LICENSE").read_bytes()
+    published = (packages / "vega-interpreter" / "build" / "vega-interpreter.js").read_text().rstrip("\n") + "\n"
+    ours = (VENDOR / "vega-interpreter.js").read_text()
+    assert ours.replace(CONSTANT, IMPORT) + SOURCE_MAP == published
