@@ -62,7 +62,7 @@ def arrives(ingestion: Ingestion, trace_id: str) -> None:
 @pytest.mark.parametrize("status", [206, 413, 429, 500])
 def test_calls_do_not_notice_a_refusal(proxy: ProxyProcess, ingestion: Ingestion, hub: HubReader, status: int) -> None:
     """Whatever ingestion answers, even that one should wait for half a minute, calls work, records are delivered, and
-    what comes next is sent at once."""
+    what comes next is sent at once; the log tells what is lost for good."""
     ingestion.status = status
     first, *_ = ask(proxy)
     arrives(ingestion, first)
@@ -70,6 +70,8 @@ def test_calls_do_not_notice_a_refusal(proxy: ProxyProcess, ingestion: Ingestion
     last = ask(proxy, 1)[0]
     ingestion.trace(last)
     assert ANSWER_MARK in hub.record(first)["content"]
+    if status == 413:  # nothing is kept of what is refused for good
+        wait_until(lambda: any("Non-retryable server side error" in line for line in proxy.output))
 
 
 def test_what_could_not_be_sent_waits_on_disk(proxy: Any, ingestion: Ingestion) -> None:
