@@ -16,17 +16,18 @@ _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
-_CHROMIUM = "/usr/bin/chromium"
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """The browser; a skip where there is none, a failure with CI=true."""
-    if not shutil.which(_CHROMIUM):
-        missing = f"{_CHROMIUM} is not there: apt-get install chromium"
+    program = next(filter(None, map(shutil.which, _NAMES)), None)
+    if program is None:
+        missing = f"none of {', '.join(_NAMES)} is there: apt-get install chromium"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS.split())
+        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS.split())
         try:
             yield browser
         finally:
