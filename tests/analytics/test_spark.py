@@ -18,6 +18,7 @@ import pytest
 from analytics.columns import SCHEMA
 from analytics.rows import parse, table_of
 from tests.analytics.kit import line
+from tests.kit.uv import SYSTEM_CERTS
 
 ROOT = Path(__file__).parents[2]
 PINNED = Path(__file__).parent / "spark/requirements.txt"
@@ -35,8 +36,10 @@ def python() -> Path:
         if not used.exists() or used.read_bytes() != PINNED.read_bytes():
             shutil.rmtree(CACHE, ignore_errors=True)
             uv = [sys.executable, "-m", "uv"]
-            subprocess.run([*uv, "venv", "-q", "--python", sys.executable, CACHE], check=True, timeout=60)
-            subprocess.run([*uv, "pip", "install", "-q", "--python", program, "-r", PINNED], check=True, timeout=500)
+            env = os.environ | SYSTEM_CERTS
+            subprocess.run([*uv, "venv", "-q", "--python", sys.executable, CACHE], check=True, timeout=60, env=env)
+            install = [*uv, "pip", "install", "-q", "--python", program, "-r", PINNED]
+            subprocess.run(install, check=True, timeout=500, env=env)
             shutil.copy(PINNED, used)
     except (OSError, subprocess.SubprocessError) as fault:
         missing = f"Spark needs Java 17 and a package index: {fault}"

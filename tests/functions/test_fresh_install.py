@@ -15,12 +15,15 @@ from tests.functions.conftest import REPOSITORY, new_client, records_of
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import Worker
+from tests.kit.uv import SYSTEM_CERTS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
 def run(*command: str | Path) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY, timeout=500).stdout
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, cwd=REPOSITORY, timeout=500, env=os.environ | SYSTEM_CERTS
+    ).stdout
 
 
 def install(into: Path) -> tuple[Path, Path]:
