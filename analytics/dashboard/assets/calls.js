@@ -17,6 +17,8 @@ const COLUMNS = [
   ["out", (call) => count(call.completion_tokens), true],
 ];
 
+const PAGE = 100; // what the server sends at once
+
 /** Newest first, as the server has them. */
 const later = (one, other) => one.timestamp > other.timestamp || (one.timestamp === other.timestamp && one.id > other.id);
 
@@ -45,7 +47,7 @@ export class Calls {
   show(latest, same) {
     const last = latest.at(-1);
     const joined = same && last && this.calls.some((call) => call.id === last.id);
-    if (!joined) this.more.hidden = latest.length === 0;
+    if (!joined) this.more.hidden = latest.length < PAGE;
     this.#draw(joined ? [...latest, ...this.calls.filter((call) => later(last, call))] : latest);
   }
 

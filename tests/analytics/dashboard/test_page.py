@@ -126,6 +126,35 @@ def test_one_call_by_keyboard_alone(read: Open, dashboard: Dashboard) -> None:
     assert page.evaluate("document.activeElement.closest('tr').dataset.id") == chosen
 
 
+def test_attempts_are_told_beside_the_queue(read: Open, tmp_path: Path) -> None:
+    """Of a call that needed three requests upstream the time line says so, where their time went."""
+    add(tmp_path, line(1, attempts=3), line(2, attempts=1), first=0)
+    with Dashboard(tmp_path) as running:
+        reader = read(f"{running.url}?time=all#call={1:032x}")
+        expect(reader.page.locator(".timeline .queue")).to_contain_text(
+            "3 requests were sent upstream within this time"
+        )
+        reader.page.keyboard.press("ArrowLeft")
+        expect(reader.page.get_by_role("dialog").get_by_text("answer 2", exact=True)).to_be_visible()
+        assert "requests were sent" not in reader.page.locator(".timeline").inner_text()
+
+
+def test_older_calls_are_a_button_away(read: Open, tmp_path: Path) -> None:
+    """A hundred at first, the rest on asking; they stay while newer ones come, and then there is nothing to ask for."""
+    add(tmp_path, *(line(number) for number in range(150)), first=0)
+    with Dashboard(tmp_path) as running:
+        reader = read(f"{running.url}?time=all")
+        rows, older = reader.page.locator("#calls tbody tr"), reader.page.get_by_role("button", name="Show older calls")
+        expect(rows).to_have_count(100)
+        older.click()
+        expect(rows).to_have_count(150)
+        add(tmp_path, line(150), first=150)
+        expect(rows).to_have_count(151)
+        older.click()
+        expect(older).to_be_hidden()
+        assert rows.evaluate_all("rows => new Set(rows.map(row => row.dataset.id)).size") == 151
+
+
 def test_a_call_can_be_linked_to(read: Open, dashboard: Dashboard) -> None:
     """An address with #call opens it; one that is not there is said to be missing."""
     reader = read(f"{dashboard.url}?time=all#call={7:032x}")
