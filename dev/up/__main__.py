@@ -81,7 +81,9 @@ async def _up(console: Console, children: Children, directory: Path, port: int, 
 
         await proxy.ready()
         tell("proxy", proxy.url, "ready for calls")
-    await Show(console, proxy, Page(children, directory, proxy)).run()
+    # beside the proxy, so that a bookmark stays good
+    page = Page(children, directory, proxy, port + 1 if port else 0)
+    await Show(console, proxy, page).run()
 
 
 if __name__ == "__main__":
