@@ -22,7 +22,7 @@ class Page:
     """To be started when nothing else is to be measured."""
 
     def __init__(self, children: Children, directory: Path, proxy: Proxy, port: int) -> None:
-        """`directory`, where the table is made, goes when all ends. Port 0, or one that is taken, means any free one."""
+        """`directory`, in which the table is, goes when all ends. Port 0, or one that is taken, becomes a free one."""
         self._children = children
         self._table = directory / "table"
         self._proxy = proxy
