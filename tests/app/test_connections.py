@@ -2,11 +2,13 @@
 
 import asyncio
 import http.client
+import io
 import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -39,11 +41,19 @@ def post(body: bytes, *fields: str, target: str = CHAT) -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
+class Kept(io.BufferedReader):
+    """What one response has read too much of is the next one's."""
+
+    def close(self) -> None:
+        """Left to the connection."""
+
+
 def answers(connection: socket.socket, count: int) -> list[tuple[http.client.HTTPResponse, bytes]]:
-    """That many answers, one behind the other."""
+    """That many answers, one behind the other, also where they come in one piece."""
+    stream = Kept(socket.SocketIO(connection, "r"))
     taken = []
     for _ in range(count):
-        response = http.client.HTTPResponse(connection)
+        response = http.client.HTTPResponse(SimpleNamespace(makefile=lambda mode: stream))  # type: ignore[arg-type]
         response.begin()
         taken.append((response, response.read()))
     return taken
