@@ -11,8 +11,9 @@ Invariants:
 - What begins with `_` beside the days is the consumers' own, and no data.
 """
 
+import contextlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -137,16 +138,12 @@ def query(
 
     A file that a consumer has merged into another since is looked for there: the list is taken anew.
     """
-    import duckdb
 
-    for attempt in range(_ATTEMPTS):
-        use(connection, folder)
-        try:
-            return _whole_numbers(connection.sql(sql, params=dict(parameters or {})).to_arrow_table())
-        except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError):
-            if attempt + 1 == _ATTEMPTS:
-                raise
-    raise AssertionError
+    def ask() -> pa.Table:
+        _view(connection, folder)
+        return _whole_numbers(connection.sql(sql, params=dict(parameters or {})).to_arrow_table())
+
+    return _while_files_move(ask)
 
 
 def _whole_numbers(answer: pa.Table) -> pa.Table:
@@ -159,6 +156,20 @@ def _whole_numbers(answer: pa.Table) -> pa.Table:
 
 def use(connection: "DuckDBPyConnection", folder: Folder) -> None:
     """Make the view `Calls` anew, over the files that are there now."""
+    _while_files_move(lambda: _view(connection, folder))
+
+
+def _while_files_move[T](work: Callable[[], T]) -> T:
+    """Do it again if a file was merged into another between its listing and its reading."""
+    import duckdb
+
+    for _ in range(_ATTEMPTS - 1):
+        with contextlib.suppress(duckdb.IOException, duckdb.HTTPException, FileNotFoundError):
+            return work()
+    return work()
+
+
+def _view(connection: "DuckDBPyConnection", folder: Folder) -> None:
     files = [f"{folder.url}/{part.name}" for part in current(parts(folder))]
     # the empty one gives every column, also one that no file has yet
     sources = ["SELECT * FROM _columns"]

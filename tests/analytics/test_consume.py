@@ -143,6 +143,7 @@ def test_killed_while_it_writes(tmp_path: Path, consume: Start, port: int, name:
     }
 
 
+@pytest.mark.heavy
 def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
     """Killed again and again at moments that nobody chose: every record is in the table once."""
     fill(tmp_path / "hub", bodies(20_000, hours=3))

@@ -52,6 +52,7 @@ def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> N
     assert ids(table) == list(range(2080))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("count", [3])
 def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: int) -> None:  # noqa: F811
     """Consumers that start at once, and take partitions from each other while they read, write each record once."""
@@ -64,6 +65,7 @@ def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: 
     assert ids(table) == list(range(12_000))
 
 
+@pytest.mark.heavy
 def test_a_hub_that_was_away(tmp_path: Path, consume: Start, port: int) -> None:  # noqa: F811
     """When the hub dies and comes back, the consumer goes on where it was, without being started again."""
     table = tmp_path / "table"

@@ -49,6 +49,7 @@ def test_calls_are_on_the_page_within_seconds() -> None:
         assert "cannot be read" not in running.output
 
 
+@pytest.mark.heavy
 def test_it_ends_with_the_rest(tmp_path: Path) -> None:
     """A consumer and the page's server end with it, also when it is killed; after a good end no file is left."""
     with Up("--port", "0", TMPDIR=str(tmp_path)) as running:

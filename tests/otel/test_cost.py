@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.kit.hub import ROOT
 from tests.kit.ingestion import Ingestion
 
@@ -21,6 +23,7 @@ def stalls(ingestion: Ingestion, directory: Path) -> tuple[float, float]:
     return still, busy
 
 
+@pytest.mark.heavy
 def test_an_export_never_stalls_the_loop(ingestion: Ingestion, tmp_path: Path) -> None:
     """While a full queue is exported, as it is after an outage, the loop runs again within 25 ms of the time it wanted
     to. Three attempts, as an unlucky turn of this machine's scheduler looks the same, and a long turn of ours would be
