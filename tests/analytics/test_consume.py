@@ -124,6 +124,7 @@ consumer.Consumer.__init__.__defaults__ = (Killed, 2.0)
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("name", "count"), [("written", 1), ("written", 4), ("taken out", 1)])
 def test_killed_while_it_writes(tmp_path: Path, consume: Start, port: int, name: str, count: int) -> None:
     """Killed between the first file and the checkpoint, and started again: every record once, the finished one kept."""
