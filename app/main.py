@@ -5,16 +5,9 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, Request
-from opentelemetry import context
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.instrumentation.fastapi.version import __version__ as instrumentation_version
-from opentelemetry.metrics import NoOpMeterProvider
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from opentelemetry.sdk.trace import SpanProcessor
 
 from app.attempts import Attempts, UsageRefusals
 from app.auth import Access, ClientKeys, EntraAuth, KeyAuth, UpstreamAuth
@@ -22,15 +15,11 @@ from app.backends import Backend, Backends
 from app.calls import OpenCalls
 from app.door import Door
 from app.entra import EntraTokens
-from app.errors import MethodNotAllowed, NotFound
 from app.estimate import Estimator
-from app.headers import without_secrets
-from app.health import Delivery, Readiness, health_router
 from app.inbound import InboundReader, Sticky
 from app.lifecycle import Lifecycle
 from app.redact import Redactor
-from app.relay import Relay, current_trace_id
-from app.server_spans import ServerSpans
+from app.relay import Relay
 from app.settings import HubSettings, Settings
 from app.settings_backends import BackendSettings
 from app.settings_telemetry import TelemetrySettings
@@ -52,45 +41,21 @@ from otel.provider import make_provider
 from otel.sampling import make_sampler
 from otel.telemetry import Credential, Destinations, Telemetry
 
-
-class ProxyApp(FastAPI):
-    """FastAPI with duties at the very door, before anything else sees a request, and a short way to the calls.
-
-    A key in the query string (`code` of the Functions host, `subscription-key` of API Management) is taken out, so
-    that neither spans nor logs nor upstream can show it. And uvicorn's own `date` and `server` headers are left off:
-    it puts them before those of the answer, where upstream's would then stand a second time.
-
-    Calls go straight to `calls`: FastAPI's own layers and its router would do nothing for them but take their time.
-    """
-
-    calls: ASGIApp
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await super().__call__(scope, receive, send)
-            return
-        scope["query_string"] = without_secrets(scope["query_string"])
-        server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
-        if getattr(server, "default_headers", None):
-            server.default_headers = []  # type: ignore[union-attr]
-        if scope["path"].startswith("/openai/"):
-            await self.calls(scope, receive, send)
-            return
-        # a pipelined request is begun within the one before it, and would become a part of that one's trace
-        token = context.attach(context.Context())
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            context.detach(token)
+if TYPE_CHECKING:
+    from app.proxy_app import ProxyApp
 
 
-def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
+def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> "ProxyApp":
     """The proxy as an ASGI application, set up by `settings` or else by the environment.
 
     In the latter case the process is taken to be the proxy's own, and its log is set up too. `span_processors` see
     every span beside the proxy's own. Raises SettingsError for an environment that cannot be used. Nothing is opened
     before the lifespan starts.
     """
+    # here, since FastAPI with its models takes longer to import than all else together
+    from app.health import Delivery, Readiness, health_router
+    from app.proxy_app import ProxyApp, join_calls
+
     own_process = settings is None
     if settings is None:
         settings = Settings.from_environ(os.environ)
@@ -175,11 +140,9 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
         openapi_url=None,
         redirect_slashes=False,
     )
-    app.calls = ServerSpans(relay, provider.get_tracer(FastAPIInstrumentor.__module__, instrumentation_version))
     app.include_router(health_router(look, settings.ready_max_backlog_s))
-    app.add_exception_handler(HTTPException, _not_served(door))
     app.state.proxy = lifecycle
-    _instrument(app, provider)
+    join_calls(app, relay, door, provider)
     return app
 
 
@@ -246,31 +209,3 @@ def _insights_credential(settings: TelemetrySettings) -> Credential:
 
 def _hub(settings: HubSettings) -> Hub:
     return Hub(settings.name, settings.conn_str, settings.namespace, settings.websocket)
-
-
-def _not_served(door: Door) -> Callable[[Request, Exception], Response]:
-    """Answers what no route takes, in the shape of every other error."""
-
-    def answer(request: Request, fault: Exception) -> Response:
-        status = fault.status_code if isinstance(fault, HTTPException) else 404
-        error = (
-            MethodNotAllowed("This method is not allowed here.")
-            if status == 405
-            else NotFound("There is nothing at this path: calls go to /openai/….")
-        )
-        door.refuse(error)
-        headers = {"x-trace-id": current_trace_id()}
-        return Response(error.body(), error.status, headers, media_type="application/json")
-
-    return answer
-
-
-def _instrument(app: FastAPI, provider: TracerProvider) -> None:
-    """SERVER spans for all but the health probes, none for single sends and receives, no metrics of its own."""
-    FastAPIInstrumentor.instrument_app(
-        app,
-        tracer_provider=provider,
-        meter_provider=NoOpMeterProvider(),
-        excluded_urls=r"^[a-z]+://[^/]+/health/(live|ready)$",
-        exclude_spans=["send", "receive"],
-    )

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 import app.main
-from app.main import ProxyApp
+from app.proxy_app import ProxyApp
 from app.settings import Settings
 
 log = logging.getLogger("prelude")

@@ -13,7 +13,8 @@ import uvicorn
 from aiohttp.test_utils import unused_port
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
-from app.main import ProxyApp, create_app
+from app.main import create_app
+from app.proxy_app import ProxyApp
 from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]

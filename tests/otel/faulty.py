@@ -5,6 +5,7 @@ import logging
 from starlette.types import Receive, Scope, Send
 
 import app.main
+import app.proxy_app
 from app.relay import Relay
 
 log = logging.getLogger("app.faulty")
@@ -19,6 +20,6 @@ async def fail(self: Relay, scope: Scope, receive: Receive, send: Send) -> None:
     raise RuntimeError("the answer")
 
 
-def create_app() -> app.main.ProxyApp:
+def create_app() -> app.proxy_app.ProxyApp:
     Relay.__call__ = fail  # type: ignore[method-assign]
     return app.main.create_app()

@@ -1,0 +1,88 @@
+"""ProxyApp: the FastAPI application, with duties at its very door and a short way to the calls.
+
+Imported when an application is made and not with `app.main`: FastAPI with its models takes longer than all else here.
+"""
+
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from opentelemetry import context
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.instrumentation.fastapi.version import __version__ as instrumentation_version
+from opentelemetry.metrics import NoOpMeterProvider
+from opentelemetry.sdk.trace import TracerProvider
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.door import Door
+from app.errors import MethodNotAllowed, NotFound
+from app.headers import without_secrets
+from app.relay import current_trace_id
+from app.server_spans import ServerSpans
+
+
+class ProxyApp(FastAPI):
+    """FastAPI with duties at the very door, before anything else sees a request, and a short way to the calls.
+
+    A key in the query string (`code` of the Functions host, `subscription-key` of API Management) is taken out, so
+    that neither spans nor logs nor upstream can show it. And uvicorn's own `date` and `server` headers are left off:
+    it puts them before those of the answer, where upstream's would then stand a second time.
+
+    Calls go straight to `calls`: FastAPI's own layers and its router would do nothing for them but take their time.
+    """
+
+    calls: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+            return
+        scope["query_string"] = without_secrets(scope["query_string"])
+        server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
+        if getattr(server, "default_headers", None):
+            server.default_headers = []  # type: ignore[union-attr]
+        if scope["path"].startswith("/openai/"):
+            await self.calls(scope, receive, send)
+            return
+        # a pipelined request is begun within the one before it, and would become a part of that one's trace
+        token = context.attach(context.Context())
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            context.detach(token)
+
+
+def join_calls(app: ProxyApp, relay: ASGIApp, door: Door, provider: TracerProvider) -> None:
+    """Give calls to the relay, answer what nobody serves, and have both traced."""
+    app.calls = ServerSpans(relay, provider.get_tracer(FastAPIInstrumentor.__module__, instrumentation_version))
+    app.add_exception_handler(HTTPException, _not_served(door))
+    _instrument(app, provider)
+
+
+def _not_served(door: Door) -> Callable[[Request, Exception], Response]:
+    """Answers what no route takes, in the shape of every other error."""
+
+    def answer(request: Request, fault: Exception) -> Response:
+        status = fault.status_code if isinstance(fault, HTTPException) else 404
+        error = (
+            MethodNotAllowed("This method is not allowed here.")
+            if status == 405
+            else NotFound("There is nothing at this path: calls go to /openai/….")
+        )
+        door.refuse(error)
+        headers = {"x-trace-id": current_trace_id()}
+        return Response(error.body(), error.status, headers, media_type="application/json")
+
+    return answer
+
+
+def _instrument(app: FastAPI, provider: TracerProvider) -> None:
+    """SERVER spans for all but the health probes, none for single sends and receives, no metrics of its own."""
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=provider,
+        meter_provider=NoOpMeterProvider(),
+        excluded_urls=r"^[a-z]+://[^/]+/health/(live|ready)$",
+        exclude_spans=["send", "receive"],
+    )
