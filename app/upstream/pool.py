@@ -73,6 +73,11 @@ class Pool:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
+    @property
+    def open(self) -> int:
+        """How many connections there are, free or in use."""
+        return len(self._all)
+
     def prepare(self) -> None:
         """Read the certificates that are trusted, which takes a while, before the first call needs them."""
         _ = self._tls

@@ -1,6 +1,7 @@
 """Links: a client publishes into the hub, reads from a partition, or asks a node and gets its answer."""
 
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +36,7 @@ class Link:
         """The link is gone, whoever ended it."""
 
 
-class IncomingLink(Link):
+class IncomingLink(Link, ABC):
     """A link on which the client sends; puts the parts of a message together and hands it to `take`."""
 
     role = True
@@ -78,8 +79,9 @@ class IncomingLink(Link):
             self._renew_credit()
         self.take(first, message)
 
+    @abstractmethod
     def take(self, first: Transfer, message: bytes) -> None:
-        raise NotImplementedError
+        """Take one whole message."""
 
     def settle(self, first: Transfer, state: Described) -> None:
         if not first.settled:
@@ -128,7 +130,7 @@ class RequestLink(IncomingLink):
                 return
 
 
-class OutgoingLink(Link):
+class OutgoingLink(Link, ABC):
     """A link on which the broker sends, never more than the client's credit and the session's window."""
 
     role = False
@@ -158,13 +160,13 @@ class OutgoingLink(Link):
             self.delivery_count += 1
             self.sent()
 
+    @abstractmethod
     def peek(self) -> bytes | None:
         """The next message to send, if there is one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sent(self) -> None:
         """The message of the last `peek` is on its way."""
-        raise NotImplementedError
 
 
 class ReplyLink(OutgoingLink):

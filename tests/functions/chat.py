@@ -44,15 +44,19 @@ class Stream:
         self.exchange = exchange
         self.answer = answer
 
-    async def pass_on(self, event: bytes) -> None:
-        """Let upstream send an event, and wait until the client has it."""
+    async def pass_on(self, event: bytes) -> bytes:
+        """Let upstream send an event, and wait until the client has as many bytes: those are returned."""
         await self.exchange.send(event)
-        assert await self.answer.content.readexactly(len(event)) == event
+        got = await self.answer.content.readexactly(len(event))
+        assert got == event
+        return got
 
-    async def end(self) -> None:
-        """Let upstream end the stream; the client sees the end."""
+    async def end(self) -> bytes:
+        """Let upstream end the stream; what the client gets until its own end, which is nothing."""
         await self.exchange.end()
-        assert await self.answer.content.read() == b""
+        rest = await self.answer.content.read()
+        assert rest == b""
+        return rest
 
 
 @asynccontextmanager

@@ -16,8 +16,8 @@ async def test_each_event_arrives_before_the_next_is_sent(client: aiohttp.Client
     """A client has read every event of a stream before upstream sends the next one: nothing is held back."""
     async with chat.stream(client, upstream) as stream:
         for event in chat.EVENTS:
-            await stream.pass_on(event)
-        await stream.end()
+            assert await stream.pass_on(event) == event
+        assert await stream.end() == b""
 
 
 async def test_each_part_of_an_upload_arrives_before_the_next_is_sent(
@@ -69,7 +69,8 @@ async def test_a_client_that_leaves_cancels_upstream(client: aiohttp.ClientSessi
     """When the client closes its connection in the middle of a stream, the one to upstream is closed too."""
     async with chat.stream(client, upstream) as stream:
         await stream.pass_on(chat.EVENTS[0])
-    await stream.exchange.wait_abandoned()
+        assert not stream.exchange.abandoned.is_set()
+    assert await stream.exchange.wait_abandoned()
 
 
 async def test_no_header_of_an_answer_is_doubled(client: aiohttp.ClientSession, upstream: Upstream) -> None:

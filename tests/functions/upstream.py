@@ -47,10 +47,10 @@ class Exchange:
         await self.send(body)
         await self.end()
 
-    async def wait_abandoned(self) -> None:
-        """Wait until the proxy has closed the connection before the answer was at its end."""
+    async def wait_abandoned(self) -> bool:
+        """Wait until the proxy has closed the connection before the answer was at its end: True, or TimeoutError."""
         async with asyncio.timeout(PATIENCE):
-            await self.abandoned.wait()
+            return await self.abandoned.wait()
 
     async def serve(self) -> web.StreamResponse:
         try:

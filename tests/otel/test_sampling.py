@@ -249,9 +249,9 @@ def test_five_a_second_reach_application_insights(
         assert envelopes[0]
         assert 100 / envelopes[0] == pytest.approx(round(100 / envelopes[0]))
     by_second: dict[int, int] = {}
-    for request in ingestion.envelopes("RequestData"):
+    for request in (one for one in ingestion.envelopes("RequestData") if one.trace_id in traces):
         by_second[int(request.at.timestamp())] = by_second.get(int(request.at.timestamp()), 0) + 1
-    assert max(by_second.values()) <= 10  # the sampler's seconds begin elsewhere than the clock's
+    assert max(by_second.values()) <= 10  # two of the sampler's seconds may share one of the clock's
     for trace_id in traces:
         record = hub.record(trace_id)
         assert PROMPT_MARK in json.dumps(record["prompt"])

@@ -194,18 +194,29 @@ async def test_upstream_waits_for_a_reader_that_is_slow(serve: Serve, ask: Askin
     assert len(first) + len(more) + len(await whole(answer)) == size
 
 
-async def test_who_is_cancelled_leaves_no_connection(serve: Serve, ask: Asking) -> None:
-    """Upstream sees the connection close, before the head as within the body."""
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel"])
+async def test_who_is_cancelled_leaves_no_connection(serve: Serve, ask: Asking, head: bytes) -> None:
+    """Upstream sees the connection close, before the head as within the body; nothing of it is kept."""
     begun, closed = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
 
     async def script(request: Seen, reply: Reply) -> None:
+        await reply.raw(head)
         loop.call_soon_threadsafe(begun.set)
         await reply.hung_up()
         loop.call_soon_threadsafe(closed.set)
 
-    server = serve(script)
-    asking = asyncio.create_task(ask(server.url))
+    async def call(url: str) -> bytes:
+        answer = await ask(url)
+        try:
+            return await whole(answer)
+        finally:
+            answer.close()
+
+    calling = asyncio.create_task(call(serve(script).url))
     await asyncio.wait_for(begun.wait(), 10)
-    asking.cancel()
-    await asyncio.wait_for(closed.wait(), 10)
+    calling.cancel()
+    assert await asyncio.wait_for(closed.wait(), 10)
+    assert await asyncio.gather(calling, return_exceptions=True) != [b"hello"]
+    assert calling.cancelled()
+    assert ask.pool.open == 0

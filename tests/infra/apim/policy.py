@@ -73,7 +73,7 @@ class Policy:
                 case "llm-token-limit":
                     self._limit(element, request)
                 case other:
-                    raise NotImplementedError(other)
+                    raise ValueError(f"the interpreter knows no inbound <{other}>")
 
     def forward(self) -> Forward:
         """What the backend section does: it forwards, once."""
