@@ -1,9 +1,11 @@
 """What the tests run against: a real broker, a scripted upstream, and proxies started for the test."""
 
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.kit.azure import Trace, simulator
 from tests.kit.hub import Broker, HubReader
@@ -12,6 +14,10 @@ from tests.kit.upstream import Script, ScriptedUpstream
 
 type StartProxy = Callable[..., ProxyThread]
 type StartProcess = Callable[..., ProxyProcess]
+
+# how long an example takes is the machine's to say
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")
@@ -46,6 +52,14 @@ def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
         server.__exit__()
     for server in started:
         assert not server.failures, server.failures
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port of 127.0.0.1 on which nobody listens, nor will: it is held."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield held.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

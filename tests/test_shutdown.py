@@ -21,7 +21,6 @@ from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, DONE, STREAM, TEXT, chat_body, client, delta
 
 SHUTDOWN_SECONDS = 3.0
-A_LITTLE = 5.0  # on top of PROXY_SHUTDOWN_SECONDS: 15 s in all at the default of 10
 ENDED = -signal.SIGTERM  # uvicorn ends by the signal; SIGINT, by which people end it, it takes for success
 
 
@@ -77,7 +76,7 @@ def told_to_end(running: ProxyProcess, number: signal.Signals = signal.SIGTERM) 
 
 def in_time(running: ProxyProcess, seconds: float = SHUTDOWN_SECONDS) -> int:
     """The exit status of a process that was told to end."""
-    return running.wait(seconds + A_LITTLE)
+    return running.wait_in_time(seconds)
 
 
 def spooled(directory: Path) -> list[Record]:
@@ -88,7 +87,7 @@ def spooled(directory: Path) -> list[Record]:
 
 def arrive(broker: Broker, count: int) -> list[Record]:
     """The records at the hub, as soon as there are so many, not counting copies."""
-    wait_until(lambda: len({record["id"] for record in broker.records()}) >= count, 30)
+    wait_until(lambda: len({record["id"] for record in broker.records()}) >= count)
     return broker.records()
 
 
@@ -154,7 +153,7 @@ def test_streams_that_never_end_are_cut(upstream: Any, process: Any, own_broker:
             assert DONE not in received.read()
     # a machine that is busy elsewhere may leave too little time for the hub: then the next process sends them
     process(upstream(stream).url, own_broker.conn_str)
-    wait_until(lambda: len({record["id"] for record in own_broker.records()}) == 50, 60)
+    wait_until(lambda: len({record["id"] for record in own_broker.records()}) == 50)
     records = own_broker.records()
     assert {record["status"] for record in records} == {"interrupted"}
     assert {record["content"] for record in records} == {"Why did the"}
@@ -217,7 +216,7 @@ def test_with_workers(upstream: Any, process: Any, own_broker: Broker, tmp_path:
     """With `--workers 2` each worker ends as a single process does; what they leave the next process sends."""
     server = upstream(answering)
     running = process(server.url, own_broker.conn_str, "--workers", "2", PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS))
-    wait_until(lambda: sum("Application startup complete" in line for line in running.output) == 2, 60)
+    wait_until(lambda: sum("Application startup complete" in line for line in running.output) == 2)
     if frozen:
         own_broker.process.send_signal(signal.SIGSTOP)
     ids = calls(running, 20)

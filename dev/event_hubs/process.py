@@ -50,7 +50,7 @@ class BrokerProcess:
 
     def _wait(self) -> int:
         try:
-            return self.process.wait(10)
+            return self.process.wait(60)
         finally:
             cast(IO[str], self.process.stdout).close()
 

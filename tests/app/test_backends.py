@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 from typing import Any
 
 import pytest
@@ -156,10 +155,9 @@ def test_the_next_backend_answers_for_a_busy_one(upstream: Any, proxy: Any, hub:
     ]
 
 
-def test_a_backend_without_connection_is_passed_over(upstream: Any, proxy: Any, hub: HubReader) -> None:
+def test_a_backend_without_connection_is_passed_over(upstream: Any, proxy: Any, hub: HubReader, dead_port: int) -> None:
     """No connection to one backend: the next one answers."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        dead = f"http://127.0.0.1:{unused.getsockname()[1]}"
+    dead = f"http://127.0.0.1:{dead_port}"
     free = upstream(answering)
     with client(proxy("", AZURE_OPENAI_BACKENDS=configured(dead, free.url)).url) as caller:
         answer = caller.chat()

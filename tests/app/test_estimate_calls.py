@@ -1,12 +1,11 @@
 """Usage that upstream did not report, in the records of calls through the proxy."""
 
 import signal
-import time
 from typing import Any
 
 import pytest
 
-from tests.kit.hub import Broker, HubReader, wait_until
+from tests.kit.hub import HubReader
 from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, STREAM, TEXT, USAGE, chat_body, client
@@ -79,13 +78,14 @@ def test_an_error_is_not_estimated(upstream: Any, proxy: Any, hub: HubReader) ->
     assert (record["usage"], record["usage_source"]) == (None, "missing")
 
 
-def test_calls_cut_by_shutdown_are_estimated_in_time(upstream: Any, process: Any, broker: Broker) -> None:
+def test_calls_cut_by_shutdown_are_estimated_in_time(upstream: Any, process: Any, hub: HubReader) -> None:
     """interrupted: twenty streams that are open at SIGTERM have their records, with usage, and the process its time."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await streaming(STREAM[:5], Reply.end if request.header("x-ends") else Reply.hung_up)(request, reply)
 
-    running = process(upstream(script).url, PROXY_SHUTDOWN_SECONDS="4")
+    server = upstream(script)
+    running = process(server.url, PROXY_SHUTDOWN_SECONDS="4")
     with client(running.url) as caller:
         caller.chat(stream=True, x_ends="yes").read()  # has the vocabulary read
     callers = [client(running.url) for _ in range(20)]
@@ -95,18 +95,13 @@ def test_calls_cut_by_shutdown_are_estimated_in_time(upstream: Any, process: Any
         received = b""
         while received != b"".join(STREAM[:5]):
             received += answer.some()
-    start = time.monotonic()
     running.signal(signal.SIGTERM)
-    running.wait(20)
-    assert time.monotonic() - start < 4 + 3
+    running.wait_in_time(4)
     for caller in callers:
         caller.__exit__(None, None, None)
-
-    def records() -> list[dict[str, Any]]:
-        return [record for record in broker.records() if record["trace_id"] in trace_ids]
-
-    wait_until(lambda: len(records()) == 20)
-    assert {record["status"] for record in records()} == {"interrupted"}
-    counts = [record["usage"]["completion_tokens"] for record in records() if record["usage_source"] == "estimated"]
+    process(server.url)  # what a busy machine left no time to send, the next process does
+    records = [hub.record(trace_id) for trace_id in trace_ids]
+    assert {record["status"] for record in records} == {"interrupted"}
+    counts = [record["usage"]["completion_tokens"] for record in records if record["usage_source"] == "estimated"]
     assert set(counts) == {3}
     assert len(counts) >= 10  # all of them, but where the machine has no time

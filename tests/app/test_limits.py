@@ -152,7 +152,7 @@ def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: 
     memory = Memory(stage.proxy.pid)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
-        connection.settimeout(30)
+        connection.settimeout(120)
         connection.connect(("127.0.0.1", stage.proxy.port))
         caller.connection.sock = connection
         answer = caller.send("POST", CHAT, STREAMED)

@@ -113,10 +113,10 @@ def test_patterns_that_take_for_ever_end_and_let_nothing_through(caplog: pytest.
 
 def test_a_call_full_of_such_texts_has_one_limit() -> None:
     """However many texts take too long, the call ends within its time, and none of them is let through."""
-    call = asked([STUCK] * 200)
+    call = asked([STUCK] * 2000)
     start = time.monotonic()
     fit = redacted(call, CATASTROPHE, call_s=0.3)
-    assert time.monotonic() - start < 5  # 200 texts of 50 ms each, if every one had its own time
+    assert time.monotonic() - start < 60  # 2000 texts of 50 ms each, if every one had its own time
     assert not fit or set(prompt_of(call)) == {DROPPED}
 
 

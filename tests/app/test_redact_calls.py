@@ -5,16 +5,17 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from app.redact import CALL_S, REDACTED, Redactor
 from otel.call import Call
 from tests.app.secrets import MARK, PATTERNS
 from tests.kit.hub import HubReader, wait_until
+from tests.kit.proxy import on_disk
 from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, DONE, chat_json, client, delta, event
@@ -35,10 +36,16 @@ BODY = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _unhurried_redactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a second costs no call its content."""
+    monkeypatch.setattr("app.main.Redactor", partial(Redactor, call_s=30.0))
+
+
 def everything(running: Any, trace_id: str, spool: Path) -> str:
     """What the proxy keeps of a trace, anywhere."""
     spans = "".join(span.to_json() for span in running.spans.of_trace(trace_id, 2))
-    return spans + "".join(path.read_text() for path in spool.rglob("*") if path.is_file())
+    return spans + on_disk(spool)
 
 
 def test_a_stream_arrives_untouched_and_is_recorded_redacted(
@@ -130,10 +137,12 @@ def test_the_stream_does_not_wait_for_redaction(
     assert hub.record(answer.trace_id)["status"] == "completed"
 
 
-def test_the_record_is_on_disk_before_the_answer_ends(upstream: Any, proxy: Any, tmp_path: Path) -> None:
+def test_the_record_is_on_disk_before_the_answer_ends(
+    upstream: Any, proxy: Any, tmp_path: Path, dead_port: int
+) -> None:
     """When the client has seen the end of a stream, a process killed now leaves the whole record, redacted."""
     nowhere = (
-        f"Endpoint=sb://localhost:{unused_port()};SharedAccessKeyName=x;SharedAccessKey=x;"
+        f"Endpoint=sb://localhost:{dead_port};SharedAccessKeyName=x;SharedAccessKey=x;"
         "UseDevelopmentEmulator=true;EntityPath=h"
     )
 
@@ -141,7 +150,7 @@ def test_the_record_is_on_disk_before_the_answer_ends(upstream: Any, proxy: Any,
     with client(running.url) as caller:
         answer = caller.send("POST", CHAT, json.dumps(BODY))
         answer.read()
-        lines = [line for path in tmp_path.rglob("*") if path.is_file() for line in path.read_text().splitlines()]
+        lines = on_disk(tmp_path).splitlines()
     (record,) = (json.loads(line) for line in lines)
     assert (record["trace_id"], record["status"]) == (answer.trace_id, "completed")
     assert record["content"] == f"c-{REDACTED}-0"
@@ -159,6 +168,7 @@ def test_what_could_not_be_redacted_is_not_recorded(
         time.sleep(CALL_S + 0.5)
 
     monkeypatch.setattr("app.redact._Search.said", bad)
+    monkeypatch.setattr("app.main.Redactor", Redactor)
     running = proxy(upstream(lambda request, reply: reply.json(chat_json(MARK))).url, PROXY_REDACT=PATTERNS)
     with client(running.url) as caller:
         answer = caller.send("POST", CHAT, json.dumps({**BODY, "stream": False}))

@@ -237,7 +237,7 @@ def test_a_bad_environment_ends_the_process_with_the_message(tmp_path: Path) -> 
         env=environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert ended.returncode != 0

@@ -11,7 +11,7 @@ from azure.eventhub.aio import _client_base_async
 
 from exporters.pace import Pace
 from tests.exporters.sending import FAST, HubInReach, Line
-from tests.kit.azurite import address, azurite, container, silent  # noqa: F401  fixtures
+from tests.kit.azurite import address, azurite, container, silent, unreachable  # noqa: F401  fixtures
 
 type StartLine = Callable[..., Line]
 

@@ -114,6 +114,6 @@ def child(code: str, *arguments: object, prefix: tuple[str, ...] = ()) -> Iterat
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
         process.stdin.close()
         process.stdout.close()

@@ -108,7 +108,7 @@ class HubInReach:
     def events(self) -> list[dict[str, Any]]:
         """What has arrived, in order."""
         url = f"http://127.0.0.1:{self.broker.control_port}/events?from={self._first}"
-        with urllib.request.urlopen(url, timeout=30) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             found: list[dict[str, Any]] = json.load(answer)["events"]
         return found
 
@@ -149,7 +149,7 @@ class Line:
             self.appended += 1
         self.spool.seal()
 
-    def wait_sent(self, seconds: float = 30) -> None:
+    def wait_sent(self, seconds: float = 60) -> None:
         wait_until(lambda: self.spool.backlog().records == 0, seconds)
 
     @property

@@ -105,7 +105,7 @@ sys.stdin.readline()
         assert sum(stored(root).values()) == int(records) > 0
         assert other.adopt() == 0
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(60)
         assert other.adopt() == 1
     assert len(other.drain()) == int(records) + 1
     other.close()

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
@@ -11,8 +12,8 @@ from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceT
 
 from exporters.blob import BlobAddress
 from tests.exporters.conftest import StartLine
-from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, IMPATIENT, HubInReach, number_of, record_line
-from tests.kit.azurite import ACCOUNT, KEY, names, unreachable
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, HubInReach, number_of, record_line
+from tests.kit.azurite import ACCOUNT, KEY, names
 
 pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(600)]  # the first test may have to install Azurite
 
@@ -104,16 +105,16 @@ def test_a_reference_shows_no_signature(
 
 @pytest.mark.parametrize("away", ["refuses connections", "does not answer", "has a key that is none"])
 def test_without_blob_storage_a_record_is_shortened(
-    own_hub: HubInReach, line: StartLine, silent: BlobAddress, away: str
+    own_hub: HubInReach, line: StartLine, silent: BlobAddress, unreachable: BlobAddress, away: str
 ) -> None:
     """Whatever keeps Blob Storage from taking large records, they arrive shortened, and hold nothing else up."""
     where = {
-        "refuses connections": unreachable(),
+        "refuses connections": unreachable,
         "does not answer": silent,
         "has a key that is none": BlobAddress(conn_str="AccountName=x;AccountKey=x;BlobEndpoint=http://127.0.0.1:1/x"),
     }
     own_hub.broker.set_faults(max_message_size=LINK)
-    running = line(IMPATIENT, started=False, open_blobs=where[away].connect)
+    running = line(replace(FAST, store=0.5), started=False, open_blobs=where[away].connect)
     for _ in range(2):
         running.append(1, content="." * 50_000)
         running.append(1)

@@ -19,7 +19,7 @@ from exporters.segment import Segment
 from exporters.spool import Spool
 from tests.exporters.conftest import StartLine
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, IMPATIENT, HubInReach, number_of, record_line
-from tests.kit.azurite import names, unreachable
+from tests.kit.azurite import names
 from tests.kit.hub import wait_until
 
 pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(600)]  # the first test may have to install Azurite
@@ -56,8 +56,8 @@ def test_what_the_hub_has_is_not_parked(
     wait_until(lambda: dying.sender.sent > 0)
     own_hub.broker.set_faults(hold_acks=True)
     wait_until(lambda: dying.failures > 0 or not dying.spool.backlog().records)
-    sent = dying.sender.sent
     assert dying.sender.stop(60)
+    sent = dying.sender.sent
     parked = [container.download_blob(name).readall() for name in names(container)]
     assert sum(len(content.splitlines()) for content in parked) == 900 - sent
 
@@ -76,9 +76,9 @@ def test_the_hub_is_tried_no_more_once_it_fails_a_stopping_instance(
     assert len(names(container)) == 3
 
 
-def test_what_cannot_be_parked_stays(own_hub: HubInReach, line: StartLine) -> None:
+def test_what_cannot_be_parked_stays(own_hub: HubInReach, line: StartLine, unreachable: BlobAddress) -> None:
     """With neither hub nor Blob Storage the records stay on the disk, and the thread ends in its time."""
-    dying = line(open_blobs=unreachable().connect)
+    dying = line(open_blobs=unreachable.connect)
     own_hub.kill()
     dying.append(5)
     wait_until(lambda: dying.failures >= 1)

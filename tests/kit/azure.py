@@ -28,7 +28,7 @@ def simulator() -> Iterator[str]:
     with process.stdout:
         yield json.loads(process.stdout.readline())["base_url"]
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
 
 class Trace:

@@ -49,7 +49,7 @@ class Azurite:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(20)
+        self._process.wait(60)
         cast(IO[str], self._process.stdout).close()
 
 
@@ -82,10 +82,12 @@ def names(container: ContainerClient) -> list[str]:
     return sorted(container.list_blob_names())
 
 
-def unreachable() -> BlobAddress:
+@pytest.fixture
+def unreachable() -> Iterator[BlobAddress]:
     """A container on a port where nothing listens."""
-    with socket.create_server(("127.0.0.1", 0)) as unused:
-        return _at(unused)
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield _at(held)
 
 
 @pytest.fixture

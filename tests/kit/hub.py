@@ -14,6 +14,9 @@ from dev.event_hubs.process import BrokerProcess
 ROOT = Path(__file__).parents[2]
 SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/record.schema.json").read_text()))
 
+PATIENCE_S = 60.0
+"""How long what must come is waited for: a machine that others use as well may stand still for a while."""
+
 type Record = dict[str, Any]
 
 
@@ -62,7 +65,7 @@ class HubReader:
             return list({record["id"]: record for record in self._records if record["trace_id"] == trace_id}.values())
 
         with self._more:
-            assert self._more.wait_for(lambda: self._faults or len(found()) >= count, 20), "no such record"
+            assert self._more.wait_for(lambda: self._faults or len(found()) >= count, PATIENCE_S), "no such record"
         if self._faults:
             raise self._faults[0]
         return found()
@@ -71,7 +74,7 @@ class HubReader:
         with self._more:
             return list(self._records)
 
-    def wait_for_total(self, count: int, seconds: float = 30) -> list[Record]:
+    def wait_for_total(self, count: int, seconds: float = PATIENCE_S) -> list[Record]:
         """All records, as soon as there are `count` with different ids."""
         with self._more:
             self._more.wait_for(lambda: len({record["id"] for record in self._records}) >= count, seconds)
@@ -79,7 +82,7 @@ class HubReader:
 
     def close(self) -> None:
         self._client.close()
-        self._thread.join(10)
+        self._thread.join(30)
 
     def _read(self) -> None:
         # in batches: one event a turn, this client waits on every idle partition before it hands out the next
@@ -112,7 +115,7 @@ def checked(record: Record) -> Record:
     return record
 
 
-def wait_until(condition: Any, seconds: float = 20.0) -> None:
+def wait_until(condition: Any, seconds: float = PATIENCE_S) -> None:
     """Wait for a condition that nothing announces."""
     deadline = time.monotonic() + seconds
     while not condition():

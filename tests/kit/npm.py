@@ -1,5 +1,6 @@
 """What comes from npm: put into a cache once, in the versions that a package-lock.json in the tests pins."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -17,8 +18,15 @@ def installed(pinned: Path) -> Path:
     subprocess.run(["node", "--version"], check=True, capture_output=True)
     cache = ROOT / ".cache" / pinned.name
     pins = [(pinned / name, cache / name) for name in ("package.json", "package-lock.json")]
-    if all(used.exists() and pin.read_bytes() == used.read_bytes() for pin, used in pins):
-        return cache
+    cache.parent.mkdir(exist_ok=True)
+    with cache.with_name(f"{cache.name}.lock").open("w") as lock:  # let go when it is closed
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all(used.exists() and pin.read_bytes() == used.read_bytes() for pin, used in pins):
+            _install(cache, pins)
+    return cache
+
+
+def _install(cache: Path, pins: list[tuple[Path, Path]]) -> None:
     new = cache.with_name(f"{cache.name}-{os.getpid()}")
     new.mkdir(parents=True)
     try:
@@ -30,7 +38,6 @@ def installed(pinned: Path) -> Path:
         new.rename(cache)
     finally:
         shutil.rmtree(new, ignore_errors=True)
-    return cache
 
 
 @contextmanager

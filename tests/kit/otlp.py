@@ -25,13 +25,14 @@ class Collector(Receiver):
             if trace_id is None or span.trace_id.hex() == trace_id
         ]
 
-    def metrics(self, name: str) -> list[Metric]:
-        """All that arrived by that name, in the order of arrival."""
+    def metrics(self, name: str, service: str | None = None) -> list[Metric]:
+        """All that arrived by that name, of that service or any, in the order of arrival."""
         return [
             metric
             for received in list(self.received)
             if received.path == "/v1/metrics"
             for resource in ExportMetricsServiceRequest.FromString(received.body).resource_metrics
+            if service is None or attributes(resource.resource)["service.name"] == service
             for scope in resource.scope_metrics
             for metric in scope.metrics
             if metric.name == name

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
-from aiohttp.test_utils import unused_port
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from app.main import create_app
@@ -19,6 +20,9 @@ from app.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 KEY = "client-key-0"
+RUNNING = re.compile(r"Uvicorn running on http://[\d.]+:(\d+)")
+A_LITTLE_S = 5.0
+"""On top of PROXY_SHUTDOWN_SECONDS: 15 s in all at the default of 10, where a process starts in a second or two."""
 
 
 class SpanList(SpanProcessor):
@@ -40,7 +44,7 @@ class SpanList(SpanProcessor):
             return [span for span in self.ended if f"{span.context.trace_id:032x}" == trace_id]
 
         with self._more:
-            assert self._more.wait_for(lambda: len(found()) >= count, 10), [s.name for s in self.ended]
+            assert self._more.wait_for(lambda: len(found()) >= count, 60), [s.name for s in self.ended]
         return found()
 
 
@@ -62,7 +66,7 @@ class ProxyThread:
 
     def close(self) -> None:
         self._server.should_exit = True
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the proxy did not stop"
 
 
@@ -70,10 +74,9 @@ class ProxyProcess:
     """`uvicorn app.main:create_app --factory`, as an operator starts it."""
 
     def __init__(self, environ: dict[str, str], *arguments: str, app: str = "app.main:create_app") -> None:
-        self.port = unused_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._born = time.monotonic()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "uvicorn", app, "--factory", f"--port={self.port}", *arguments],
+            [sys.executable, "-m", "uvicorn", app, "--factory", "--port=0", *arguments],
             cwd=ROOT,
             env={"PATH": os.environ["PATH"], "TMPDIR": environ["PROXY_SPOOL_DIR"], **environ},
             stdout=subprocess.PIPE,
@@ -90,8 +93,12 @@ class ProxyProcess:
         return self._process.pid
 
     def wait_started(self) -> "ProxyProcess":
-        assert self._started.wait(60), "".join(self.output)
+        assert self._started.wait(120), "".join(self.output)
         assert self._process.poll() is None, "".join(self.output)
+        self.started_in = time.monotonic() - self._born
+        """Seconds, by which one may tell how much time the machine has for us."""
+        (self.port,) = (int(told[1]) for line in self.output if (told := RUNNING.search(line)))
+        self.url = f"http://127.0.0.1:{self.port}"
         return self
 
     def signal(self, number: signal.Signals) -> None:
@@ -99,22 +106,35 @@ class ProxyProcess:
 
     def wait(self, seconds: float) -> int:
         code = self._process.wait(seconds)
-        self._reader.join(5)
+        self._reader.join(60)
         return code
+
+    def wait_in_time(self, shutdown_seconds: float) -> int:
+        """The exit status of a process that was told to end, which is to take its time for it and a little."""
+        return self.wait(shutdown_seconds + max(A_LITTLE_S, 3 * self.started_in))
 
     def close(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
-        self.wait(10)
+        self.wait(60)
 
     def _read(self) -> None:
         assert self._process.stdout
         with self._process.stdout as lines:
             for line in lines:
                 self.output.append(line)
-                if "Uvicorn running on" in line:
+                if RUNNING.search(line):
                     self._started.set()
         self._started.set()
+
+
+def on_disk(spool: Path) -> str:
+    """All that is in the files of a proxy, but for those that go meanwhile: what was sent is removed."""
+    texts = []
+    for path in spool.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            texts += [path.read_text()] if path.is_file() else []
+    return "".join(texts)
 
 
 @contextlib.contextmanager

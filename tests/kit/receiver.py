@@ -71,7 +71,7 @@ class Receiver:
     def bodies(self) -> list[bytes]:
         return [received.body for received in list(self.received)]
 
-    def wait_for[T](self, condition: Callable[[], T], seconds: float = 20.0) -> T:
+    def wait_for[T](self, condition: Callable[[], T], seconds: float = 60.0) -> T:
         """What `condition` gives as soon as that is true of what has arrived."""
         with self._more:
             assert self._more.wait_for(lambda: bool(condition()), seconds), (
@@ -83,7 +83,7 @@ class Receiver:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join(30)
 
     def _serve(self, request: BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("content-length", 0)))

@@ -128,7 +128,7 @@ class Client:
     """One connection to the proxy, kept alive between requests."""
 
     def __init__(self, url: str) -> None:
-        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
 
     def send(self, method: str, target: str, body: Any = None, **headers: str) -> Answer:
         named = {"api-key": KEY, "content-type": "application/json"}

@@ -43,7 +43,7 @@ def examine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     monkeypatch.setenv("NO_PROXY", "*")
 
     def run(url: str, *arguments: str) -> Diagnosis:
-        status = main([url, "--timeout", "20", *arguments])
+        status = main([url, "--timeout", "60", *arguments])
         said = "".join(capsys.readouterr())
         assert KEY not in said
         assert "Traceback" not in said

@@ -20,7 +20,10 @@ from tests.kit.upstream import Seen as Request
 
 def test_a_deployment_that_works(upstream: Any, proxy: Any, broker: Broker, examine: Examine) -> None:
     """Everything is well: exit status 0, and what an operator wants to know of health, keys, calls and records."""
-    found = examine(proxy(upstream(model).url).url, "--hub-conn-str", broker.conn_str)
+    slow = functools.partial(
+        model, seconds=0.05
+    )  # the client may take its time as well, and still sees them one by one
+    found = examine(proxy(upstream(slow).url).url, "--hub-conn-str", broker.conn_str)
     assert {word for word, _, _ in found.lines} == {"ok"}, found.said
     assert [check for _, check, _ in found.lines] == [
         "reachable",
@@ -51,7 +54,7 @@ def holding(url: str) -> Any:
     """A gateway that holds every answer until it is whole."""
 
     def ask(request: Request) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=120)
         headers = {name: value for name, value in request.headers if name.lower() != "host"}
         connection.request(request.method, request.target, request.body, headers)
         answer = connection.getresponse()
@@ -117,7 +120,7 @@ def test_it_is_a_command(upstream: Any, proxy: Any, tmp_path: Any) -> None:
         env={"PATH": "", "AZURE_OPENAI_API_KEY": "not-the-key", "NO_PROXY": "*"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert (ended.returncode, ended.stderr) == (1, "")

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from tests.app.doctor.conftest import Examine
 from tests.app.doctor.patient import model
@@ -51,9 +50,9 @@ def test_another_header_for_the_key(upstream: Any, proxy: Any, examine: Examine)
     assert "not as this proxy does" in found.of("ready")
 
 
-def test_nothing_at_the_address(examine: Examine) -> None:
+def test_nothing_at_the_address(examine: Examine, dead_port: int) -> None:
     """No connection, and no URL at all, end the examination with a reason."""
-    found = examine(f"http://127.0.0.1:{unused_port()}")
+    found = examine(f"http://127.0.0.1:{dead_port}")
     assert [(word, check) for word, check, _ in found.lines] == [("FAIL", "reachable")]
     assert "refused" in found.of("reachable")
     assert found.status == 1
@@ -100,20 +99,20 @@ def test_what_upstream_refuses(
     assert found.status == 1
 
 
-def test_an_upstream_that_is_away(proxy: Any, examine: Examine) -> None:
+def test_an_upstream_that_is_away(proxy: Any, examine: Examine, dead_port: int) -> None:
     """The proxy's own 502 is told from a proxy that is away."""
-    found = examine(proxy(f"http://127.0.0.1:{unused_port()}").url)
+    found = examine(proxy(f"http://127.0.0.1:{dead_port}").url)
     assert "FAIL 502" in found.of("call")
     assert "what is before it, gets no answer" in found.of("call")
 
 
 def test_a_hub_that_cannot_be_read(
-    upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch
+    upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch, dead_port: int
 ) -> None:
     """Records that cannot be looked for are a failure with its reason; the calls were fine all the same."""
     monkeypatch.setattr("app.doctor.checks.RECORD_S", 5.0)
     nowhere = (
-        f"Endpoint=sb://localhost:{unused_port()};SharedAccessKeyName=x;SharedAccessKey=hub-secret;"
+        f"Endpoint=sb://localhost:{dead_port};SharedAccessKeyName=x;SharedAccessKey=hub-secret;"
         "UseDevelopmentEmulator=true;EntityPath=h"
     )
     found = examine(proxy(upstream(model).url).url, "--hub-conn-str", nowhere)
@@ -123,9 +122,9 @@ def test_a_hub_that_cannot_be_read(
     assert "hub-secret" not in found.said
 
 
-def test_a_proxy_that_is_not_ready(upstream: Any, proxy: Any, examine: Examine) -> None:
+def test_a_proxy_that_is_not_ready(upstream: Any, proxy: Any, examine: Examine, dead_port: int) -> None:
     """Records that wait too long show: /health/ready answers 503, and what waits is said."""
-    nowhere = environ("", f"Endpoint=sb://localhost:{unused_port()}", ROOT)["AZURE_EVENTHUB_CONN_STR"]
+    nowhere = environ("", f"Endpoint=sb://localhost:{dead_port}", ROOT)["AZURE_EVENTHUB_CONN_STR"]
     running = proxy(
         upstream(model).url,
         f"{nowhere};SharedAccessKeyName=x;SharedAccessKey=x;UseDevelopmentEmulator=true;EntityPath=h",

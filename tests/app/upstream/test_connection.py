@@ -89,7 +89,7 @@ async def test_an_answer_before_the_request_is_whole(serve: Serve, ask: Asking) 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     answer = await ask(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", body=pieces())
     assert (answer.status, await whole(answer)) == (413, b"no")
-    await asyncio.wait_for(going.wait(), 10)
+    await asyncio.wait_for(going.wait(), 60)
     server.close()
 
 
@@ -214,9 +214,9 @@ async def test_who_is_cancelled_leaves_no_connection(serve: Serve, ask: Asking, 
             answer.close()
 
     calling = asyncio.create_task(call(serve(script).url))
-    await asyncio.wait_for(begun.wait(), 10)
+    await asyncio.wait_for(begun.wait(), 60)
     calling.cancel()
-    assert await asyncio.wait_for(closed.wait(), 10)
+    assert await asyncio.wait_for(closed.wait(), 60)
     assert await asyncio.gather(calling, return_exceptions=True) != [b"hello"]
     assert calling.cancelled()
     assert ask.pool.open == 0
