@@ -112,6 +112,7 @@ def test_both_at_once(monitored: StartMonitored, collector: Collector, ingestion
     """Application Insights and a collector each get the whole trace and all metrics, the last ones at the stop."""
     proxy = monitored(
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_SERVICE_NAME="both",
         APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str,
         OTEL_METRIC_EXPORT_INTERVAL="600000",
     )
@@ -120,7 +121,7 @@ def test_both_at_once(monitored: StartMonitored, collector: Collector, ingestion
     spans(collector, 8)
     ingestion.trace(f"{8:032x}")
     proxy.signal(signal.SIGTERM)
-    proxy.wait(20)
+    proxy.wait(60)
     assert ingestion.metrics("gen_ai.client.token.usage")
-    points = collector.metrics("gen_ai.client.token.usage")[-1].histogram.data_points
+    points = collector.metrics("gen_ai.client.token.usage", service="both")[-1].histogram.data_points
     assert {attributes(point)["gen_ai.token.type"]: point.sum for point in points} == {"input": 12, "output": 7}

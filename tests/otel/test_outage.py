@@ -66,12 +66,10 @@ def test_memory_is_bounded_while_nobody_answers(monitored: StartMonitored, silen
     )
     ask(proxy, QUEUE // 2 + 200)  # two spans each
     full = resident_bytes(proxy)
-    assert ask(proxy, 2000) < 2.0
+    assert ask(proxy, 2000) < 20.0  # were a call to wait, it would be for an answer that never comes
     assert resident_bytes(proxy) - full < 5 * 1024**2  # the prompts are 40 MB, their spans without them 10 MB
-    began = time.monotonic()
     proxy.signal(signal.SIGTERM)
-    proxy.wait(SHUTDOWN_SECONDS + 5)
-    assert time.monotonic() - began < SHUTDOWN_SECONDS + 1.5
+    proxy.wait_in_time(SHUTDOWN_SECONDS)
     assert any("queue_full" in line for line in proxy.output)
 
 
@@ -87,7 +85,7 @@ def test_what_waits_on_disk_is_bounded(ingestion: Ingestion, tmp_path: Path, mon
     for _ in range(batches * 64):
         tracer.start_span("call", kind=SpanKind.CLIENT).end()
     outbox.begin_stop()
-    outbox.end_stop(30)
+    outbox.end_stop(120)
     assert len(ingestion.received) - posted >= batches
     kept = [path.stat().st_size for path in (tmp_path / "storage").iterdir()]
     assert limit < sum(map(len, ingestion.bodies[posted:]))

@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -240,9 +241,11 @@ def test_five_a_second_reach_application_insights(
     """By default at most five traces a second that start here are sent, each whole and with one rate on the request,
     the dependency and every event; the records are all there."""
     ingestion, url = sampling()
+    began = time.monotonic()
     traces = ask(url, 60)
+    seconds = time.monotonic() - began
     rates = seen(ingestion, url)
-    assert 1 <= len(rates) < 60
+    assert 1 <= len(rates) <= 5 * (seconds + 2)  # it began and ended within one of the sampler's
     for envelopes in rates.values():
         assert len(envelopes) == 6
         assert len(set(envelopes)) == 1
@@ -261,9 +264,9 @@ def test_five_a_second_reach_application_insights(
 def test_a_share_reaches_application_insights(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
     """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate; records are kept of all."""
     ingestion, url = sampling(PROXY_TRACE_RATIO="0.25")
-    traces = ask(url, 60)
+    traces = ask(url, 120)
     rates = seen(ingestion, url)
-    assert 3 <= len(rates) <= 30
+    assert 4 <= len(rates) <= 62  # but for one run in a thousand million
     assert {rate for envelopes in rates.values() for rate in envelopes} == {25.0}
     assert {len(envelopes) for envelopes in rates.values()} == {6}
     for trace_id in traces:

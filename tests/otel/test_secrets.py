@@ -18,6 +18,7 @@ from tests.kit.hub import HubReader
 from tests.kit.ingestion import Ingestion
 from tests.kit.otlp import Collector, attributes
 from tests.kit.proxy import ProxyProcess
+from tests.kit.receiver import Receiver
 from tests.kit.wire import CHAT, Client
 from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question, storage
 
@@ -124,7 +125,7 @@ def proxy(monitored: StartMonitored, ingestion: Ingestion, collector: Collector)
         OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE=".*",
         AZURE_OPENAI_KEY="planted-upstream-key",
         PROXY_CLIENT_KEYS=",".join(KEYS),
-        PROXY_SHUTDOWN_SECONDS="5",
+        PROXY_SHUTDOWN_SECONDS="10",
     )
 
 
@@ -174,6 +175,21 @@ def reading(directory: Path) -> Iterator[set[bytes]]:
     look()
 
 
+def once_told(receiver: Receiver, marks: set[bytes]) -> Callable[[], bool]:
+    """Whether each of the marks was in some body so far; each body is looked at once."""
+    looked_at, missing = 0, set(marks)
+
+    def all_told() -> bool:
+        nonlocal looked_at, missing
+        new = receiver.bodies[looked_at:]
+        looked_at += len(new)
+        text = b"\n".join(new)
+        missing = {mark for mark in missing if mark not in text}
+        return not missing
+
+    return all_told
+
+
 def holds_any(text: bytes) -> list[str]:
     """Which secrets are in a text, as they are or in a URL."""
     said = text.decode("utf-8", "replace")
@@ -189,18 +205,19 @@ def test_no_secret_leaves_in_a_thousand_calls(
     ingestion.script = [200, 500, 206, 200, 429, 413] * 10_000
     with reading(storage(proxy)) as waiting:
         call_all(proxy.url)
-        ingestion.wait_for(lambda: any(trace_of(CALLS - 1).encode() in body for body in ingestion.bodies[-100:]))
+        traces = {trace_of(number) for number in range(CALLS)}
+        ingestion.wait_for(once_told(ingestion, {trace.encode() for trace in traces}))
+        collector.wait_for(once_told(collector, {bytes.fromhex(trace) for trace in traces}))
         ingestion.script, ingestion.status = [], 500
         left = Client(proxy.url)
         open_stream = left.send("POST", CHAT, question(True), x_case="endless", **HEADERS)
         open_stream.some()
         proxy.signal(signal.SIGTERM)
-        proxy.wait(15)
+        proxy.wait(60)
         left.close()
 
     # nothing was looked for in vain
     sent, spans = ingestion.everything(), collector.spans()
-    traces = {trace_of(number) for number in range(CALLS)}
     assert {trace for trace in traces if trace not in sent} == set()
     assert traces - {span.trace_id.hex() for span in spans} == set()
     statuses = {attributes(span).get("proxy.status") for span in spans}
