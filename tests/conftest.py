@@ -1,6 +1,5 @@
 """What the tests run against: a real broker, a scripted upstream, and proxies started for the test."""
 
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.kit.azure import Trace, simulator
 from tests.kit.hub import Broker, HubReader
+from tests.kit.ports import held_port
 from tests.kit.proxy import KEY, ProxyProcess, ProxyThread, closing_all
 from tests.kit.upstream import Script, ScriptedUpstream
 
@@ -57,9 +57,8 @@ def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
 @pytest.fixture
 def dead_port() -> Iterator[int]:
     """A port of 127.0.0.1 on which nobody listens, nor will: it is held."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield held.getsockname()[1]
+    with held_port() as port:
+        yield port
 
 
 @pytest.fixture(scope="session")

@@ -128,7 +128,7 @@ def test_importing_opens_nothing() -> None:
             env={"PATH": ""},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")

@@ -23,7 +23,7 @@ class ConsumerProcess:
             text=True,
         )
 
-    def wait(self, seconds: float = 120) -> str:
+    def wait(self, seconds: float = 240) -> str:
         """What it said, when it has ended well."""
         _, said = self.process.communicate(timeout=seconds)
         assert self.process.returncode == 0, said
@@ -32,7 +32,7 @@ class ConsumerProcess:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
-        self.process.communicate(timeout=10)
+        self.process.communicate(timeout=60)
 
 
 def counts(said: str) -> tuple[int, int, int, int]:

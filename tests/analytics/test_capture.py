@@ -50,7 +50,7 @@ def captured(file: Path, bodies: Iterable[bytes | None], first: int = 0) -> Path
 
 def take(table: Path, *files: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "analytics.capture", "--table", str(table), *map(str, files)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_captured_records_are_rows_once(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from analytics.folder import LocalFolder
 from analytics.table import parts
@@ -20,6 +19,7 @@ from tests.analytics.fill import bodies, fill
 from tests.analytics.kit import START, call_id, line, rows
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
 from tests.kit.hub import wait_until
+from tests.kit.ports import held_port
 
 pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(300)]  # many processes, each slow to start
 
@@ -41,9 +41,10 @@ def consume() -> Iterator[Start]:
 
 
 @pytest.fixture
-def port() -> int:
+def port() -> Iterator[int]:
     """One for a hub that is started several times: its address is part of its name."""
-    return unused_port()
+    with held_port() as port:
+        yield port
 
 
 def ids(table: Path) -> list[int]:
@@ -136,7 +137,7 @@ def test_killed_while_it_writes(tmp_path: Path, consume: Start, port: int, name:
     fill(tmp_path / "hub", events, partitions=1)
     with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
         killed = consume(broker, tmp_path / "table", "--once", program=KILL_AT.format(name=name, count=count))
-        assert killed.process.wait(60) == -signal.SIGKILL
+        assert killed.process.wait(120) == -signal.SIGKILL
         consume(broker, tmp_path / "table", "--once").wait()
     assert ids(tmp_path / "table") == list(range(600))
     assert {row["status"] for row in rows(tmp_path / "table", "status, id") if row["id"] == call_id(2)} != {
@@ -147,7 +148,7 @@ def test_killed_while_it_writes(tmp_path: Path, consume: Start, port: int, name:
 @pytest.mark.heavy
 def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
     """Killed again and again at moments that nobody chose: every record is in the table once."""
-    fill(tmp_path / "hub", bodies(20_000, hours=3))
+    fill(tmp_path / "hub", bodies(40_000, hours=3))
     table = tmp_path / "table"
     with BrokerProcess(tmp_path / "hub") as broker:
         for number in range(4):
@@ -156,9 +157,9 @@ def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
             wait_until(lambda before=before: len(parts(LocalFolder(table))) > before)  # type: ignore[misc]
             threading.Event().wait(0.03 * number)
             running.process.kill()
-            running.process.wait(10)
+            running.process.wait(120)
         consume(broker, table, "--once").wait()
-    assert ids(table) == list(range(20_000))
+    assert ids(table) == list(range(40_000))
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
 def test_a_hub_that_is_not_named_is_told(tmp_path: Path, conn_str: str, named: str) -> None:
     """Without a connection string, or with one that is none, it ends at once and says what is missing."""
     refused = ConsumerProcess(conn_str, tmp_path / "table", "--once")
-    _, said = refused.process.communicate(timeout=60)
+    _, said = refused.process.communicate(timeout=120)
     assert refused.process.returncode != 0
     assert named in said
     assert "Traceback" not in said

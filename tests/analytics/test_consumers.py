@@ -33,10 +33,12 @@ def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> N
     fill(tmp_path / "hub", bodies(2000))
     table = tmp_path / "table"
     with BrokerProcess(tmp_path / "hub") as broker:
+        began = time.monotonic()
         first = consume(broker, table)
         wait_until(lambda: (table / "_consumer/checkpoints.sqlite").exists() and len(owners(table)) == 4)
+        started_in = time.monotonic() - began
         second = consume(broker, table)
-        wait_until(lambda: sorted(map(owners(table).count, set(owners(table)))) == [2, 2], 30)
+        wait_until(lambda: sorted(map(owners(table).count, set(owners(table)))) == [2, 2])
         with producer_of(broker) as producer:
             for number in range(2000, 2040):
                 producer.send_batch([EventData(line(number))])
@@ -44,9 +46,9 @@ def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> N
             killed = time.monotonic()
             for number in range(2040, 2080):
                 producer.send_batch([EventData(line(number))])
-        wait_until(lambda: len(set(ids(table))) == 2080, 40)
+        wait_until(lambda: len(set(ids(table))) == 2080, 150)
         assert len(set(owners(table))) == 1
-        assert time.monotonic() - killed < 30
+        assert time.monotonic() - killed < max(30, 4 * started_in)  # of a machine that has little time for it, more
         second.process.terminate()
         second.wait()
     assert ids(table) == list(range(2080))
@@ -61,7 +63,7 @@ def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: 
     with BrokerProcess(tmp_path / "hub") as broker:
         running = [consume(broker, table, "--once", "--flush-seconds", "0.1") for _ in range(count)]
         for each in running:
-            each.wait(90)
+            each.wait()
     assert ids(table) == list(range(12_000))
 
 
@@ -72,12 +74,12 @@ def test_a_hub_that_was_away(tmp_path: Path, consume: Start, port: int) -> None:
     fill(tmp_path / "hub", bodies(100))
     with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker:
         running = consume(broker, table)
-        wait_until(lambda: len(ids(table)) == 100, 60)
+        wait_until(lambda: len(ids(table)) == 100)
         broker.kill()
     with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker, producer_of(broker) as producer:
         for number in range(100, 110):
             producer.send_batch([EventData(line(number))])
-        wait_until(lambda: len(ids(table)) == 110, 60)
+        wait_until(lambda: len(ids(table)) == 110)
         running.process.terminate()
         running.wait()
     assert ids(table) == list(range(110))

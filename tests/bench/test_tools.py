@@ -35,9 +35,12 @@ def upstream(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def load(tmp_path: Path) -> Callable[[int, Workload], tuple[int, Any]]:
     def run(port: int, workload: Workload) -> tuple[int, Any]:
         workload.write_request(tmp_path / "request", traced=True)
-        command = [str(compiled("load")), str(port), str(workload.connections), str(0.1 * workload.share)]
+        command = [str(compiled("load")), str(port), str(workload.connections), str(0.5 * workload.share)]
         done = subprocess.run(
-            [*command, str(workload.spread), str(tmp_path / "request")], stdout=subprocess.PIPE, timeout=30, check=False
+            [*command, str(workload.spread), str(tmp_path / "request")],
+            stdout=subprocess.PIPE,
+            timeout=120,
+            check=False,
         )
         return done.returncode, json.loads(done.stdout)
 
@@ -64,7 +67,7 @@ def test_json_is_of_the_size_asked_for(upstream: int, load: Callable[..., tuple[
 @pytest.mark.parametrize("stream", [{"include_usage": True}, None])
 def test_usage_only_if_asked_for(upstream: int, stream: dict[str, bool] | None) -> None:
     """A stream has a chunk with the usage exactly if the request asks for one, as at Azure OpenAI."""
-    connection = HTTPConnection("127.0.0.1", upstream, timeout=10)
+    connection = HTTPConnection("127.0.0.1", upstream, timeout=60)
     body = json.dumps({"stream": True, "stream_options": stream})
     connection.request("POST", "/openai/deployments/stream-5-0/chat/completions", body)
     events = connection.getresponse().read().decode().split("\n\n")

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, cast
 
-from aiohttp.test_utils import unused_port
-
 from tests.chaos.load import Made
 from tests.chaos.probe import Probe
 from tests.conftest import environ
 from tests.kit.hub import Broker, Record
+from tests.kit.ports import held_port
 
 ROOT = Path(__file__).parents[2]
 CALM_RATE = 50.0
@@ -99,7 +98,8 @@ class Proxy:
     """`uvicorn app.main:create_app --factory`, always on the same port and spool."""
 
     def __init__(self, directory: Path, upstream_url: str, conn_str: str) -> None:
-        self.port = unused_port()
+        self._held = contextlib.ExitStack()
+        self.port = self._held.enter_context(held_port())
         self.url = f"http://127.0.0.1:{self.port}"
         self.spool = directory / "spool"
         self.pid_file = directory / "pid"
@@ -115,7 +115,7 @@ class Proxy:
             command, cwd=ROOT, env=self._environ, stdout=self._log, stderr=subprocess.STDOUT
         )
         self.pid_file.write_text(str(self._process.pid))
-        wait_for("the proxy answers", self._answers, 60)
+        wait_for("the proxy answers", self._answers, 120)
 
     def kill(self) -> None:
         self._process.kill()
@@ -156,6 +156,7 @@ class Proxy:
         if self._process.poll() is None:
             self.kill()
         self._log.close()
+        self._held.close()
 
     def _answers(self) -> bool:
         if self._process.poll() is not None:

@@ -29,7 +29,7 @@ def use(scripts: Path, running: ProxyProcess, trace: Trace) -> Use:
             env={**environ, **more},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr

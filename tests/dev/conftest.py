@@ -12,7 +12,7 @@ def running() -> Iterator[Service]:
     service = start("--key", KEY, "--token-ms", "0", "--first-token-ms", "0", "--region", "West Europe")
     yield service
     service.process.terminate()
-    _, complaints = service.process.communicate(timeout=5)
+    _, complaints = service.process.communicate(timeout=60)
     assert (service.process.returncode, complaints) == (0, "")
 
 

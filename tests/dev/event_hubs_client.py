@@ -28,7 +28,7 @@ def bodies(broker: BrokerProcess) -> list[object]:
 
 def until(condition: Callable[[], bool]) -> None:
     """Poll until the condition holds; the deadline is only there to end a test that hangs."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.005)
@@ -57,7 +57,7 @@ async def receive(broker: BrokerProcess, count: int, **where: Any) -> list[Event
     client = aio.EventHubConsumerClient.from_connection_string(broker.connection_string, "$Default")
     async with client:
         reading = asyncio.create_task(client.receive_batch(on_batch, **where))
-        await asyncio.wait_for(enough.wait(), 30)
+        await asyncio.wait_for(enough.wait(), 60)
         # Left alone it would sleep until the next load balancing, 30 s, before it ends.
         reading.cancel()
     return received
@@ -67,7 +67,7 @@ class Wire:
     """An AMQP connection by hand, with one session on channel 0; SASL PLAIN opens the whole namespace to it."""
 
     def __init__(self, broker: BrokerProcess, *, authorised: bool = True, max_frame_size: int = 65536) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", broker.port), timeout=30)
+        self.socket = socket.create_connection(("127.0.0.1", broker.port), timeout=60)
         self._parser = amqp.FrameParser(65536)
         self._received: list[amqp.Frame | amqp.ProtocolHeader] = []
         if authorised:

@@ -34,12 +34,12 @@ WEATHER: dict[str, Any] = {
 
 @functools.cache
 def azure(url: str, api_version: str = "2024-10-21", key: str = KEY) -> AzureOpenAI:
-    return AzureOpenAI(azure_endpoint=url, api_key=key, api_version=api_version, max_retries=0, timeout=10)
+    return AzureOpenAI(azure_endpoint=url, api_key=key, api_version=api_version, max_retries=0, timeout=60)
 
 
 @functools.cache
 def v1(url: str, key: str = KEY) -> OpenAI:
-    return OpenAI(base_url=f"{url}/openai/v1", api_key=key, max_retries=0, timeout=10)
+    return OpenAI(base_url=f"{url}/openai/v1", api_key=key, max_retries=0, timeout=60)
 
 
 def user(text: str) -> list[dict[str, str]]:
@@ -72,7 +72,7 @@ class Service:
         sent = {"api-key": KEY} | {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.url + path, data, sent, method=method)
         try:
-            answer = urllib.request.urlopen(request, timeout=10)
+            answer = urllib.request.urlopen(request, timeout=60)
         except HTTPError as error:
             answer = error
         with answer:

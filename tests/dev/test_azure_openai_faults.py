@@ -29,7 +29,7 @@ def test_a_cut_is_a_reset(service: Service, word: str, resets: bool) -> None:
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\napi-key: {KEY}\r\nx-simulate: {word}=2\r\n"
     host, _, port = service.url.removeprefix("http://").partition(":")
     received, reset = b"", False
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         try:
             while data := connection.recv(65536):
@@ -49,7 +49,7 @@ def test_a_json_answer_breaks_off(service: Service) -> None:
 def test_a_stalled_answer_keeps_the_connection(service: Service, words: str) -> None:
     """Silence lasts until the client gives up, and the journal tells that it was the client."""
     with pytest.raises(openai.APITimeoutError):
-        list(service.chat("Hi", words, stream=True, timeout=0.3))
+        list(service.chat("Hi", words, stream=True, timeout=2))
     assert service.seen()["requests"][-1]["events"] == (0 if words == "silent" else 3)
     wait_until(lambda: service.seen()["requests"][-1]["outcome"] == "aborted")
 

@@ -205,9 +205,9 @@ def test_a_higher_owner_level_steals_the_partition(single: BrokerProcess) -> Non
         where: dict[str, Any] = {"partition_id": "0", "starting_position": "-1", "owner_level": 1}
         async with client:
             reading = asyncio.create_task(client.receive(on_event, on_error=on_error, **where))
-            await asyncio.wait_for(attached.wait(), 30)
+            await asyncio.wait_for(attached.wait(), 60)
             winner.read(epoch=2)
-            error = await asyncio.wait_for(lost.get(), 30)
+            error = await asyncio.wait_for(lost.get(), 60)
             reading.cancel()
         return error
 
@@ -231,7 +231,7 @@ def test_events_survive_a_kill(tmp_path: Path) -> None:
         until(lambda: first.stats()["acks_held"] == 1)
         before = first.events()
         first.kill()
-        sending.join(30)
+        sending.join(60)
     with BrokerProcess(tmp_path) as second:
         assert second.events() == before
         with producer_of(second) as producer:
@@ -252,5 +252,5 @@ def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with BrokerProcess(tmp_path, "--parent-pid", str(parent.pid)) as broker:
         parent.kill()
-        assert broker.process.wait(30) == 0
+        assert broker.process.wait(60) == 0
     parent.communicate()

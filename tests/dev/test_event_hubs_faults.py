@@ -63,7 +63,7 @@ def test_held_acks_come_when_released(broker: BrokerProcess) -> None:
         assert bodies(broker) == ["held"]
         assert sending.is_alive()
         broker.clear_faults()
-        sending.join(30)
+        sending.join(60)
         assert not sending.is_alive()
     assert broker.stats()["transfers"] == 1
 
@@ -99,7 +99,7 @@ def test_a_silent_open_gets_no_answer(broker: BrokerProcess) -> None:
             with pytest.raises(BlockingIOError):
                 wire.socket.recv(1)
             broker.clear_faults()
-            wire.socket.settimeout(30)
+            wire.socket.settimeout(60)
             wire.next(amqp.Begin)
     assert bodies(broker) == ["before", "during"]
 
@@ -116,7 +116,7 @@ def test_a_frozen_broker_thaws(broker: BrokerProcess) -> None:
             assert broker.stats()["transfers"] == 1
             assert sending.is_alive()
             broker.clear_faults()
-            sending.join(30)
+            sending.join(60)
             assert not sending.is_alive()
             wire.next(amqp.Begin)
     assert bodies(broker) == ["before", "during"]

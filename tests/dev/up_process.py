@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 READY = r"(?m)^proxy .* ready for calls$"
 SERVING = r"(?m)^time +trace_id .*$"
 

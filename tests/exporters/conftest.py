@@ -12,15 +12,17 @@ from azure.eventhub.aio import _client_base_async
 from exporters.pace import Pace
 from tests.exporters.sending import FAST, HubInReach, Line
 from tests.kit.azurite import address, azurite, container, silent, unreachable  # noqa: F401  fixtures
+from tests.kit.ports import held_port
 
 type StartLine = Callable[..., Line]
 
 
 @pytest.fixture(scope="session")
 def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubInReach]:
-    started = HubInReach(tmp_path_factory.mktemp("own-hub"))
-    yield started
-    started.kill()
+    with held_port() as port:  # it is started there again and again
+        started = HubInReach(tmp_path_factory.mktemp("own-hub"), port)
+        yield started
+        started.kill()
 
 
 @pytest.fixture

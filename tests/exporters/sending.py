@@ -77,9 +77,10 @@ class HubInReach:
     """A broker with one partition, so that there is one order; it may be killed and started again in its place."""
 
     directory: Path
+    port: int
 
     def __post_init__(self) -> None:
-        self.broker = Broker(self.directory, "--partitions", "1")
+        self.broker = Broker(self.directory, "--partitions", "1", "--port", str(self.port))
         self._conn_str = self.broker.conn_str
         self._options: tuple[str, ...] = ()
         self._first = 0
@@ -94,7 +95,7 @@ class HubInReach:
     def restart(self, *options: str) -> None:
         """Kill it if it lives, and start it again on the same port and events."""
         self.kill()
-        self.broker = Broker(self.directory, "--partitions", "1", "--port", str(self.broker.port), *options)
+        self.broker = Broker(self.directory, "--partitions", "1", "--port", str(self.port), *options)
         self._options = options
 
     def mend(self) -> None:

@@ -80,4 +80,5 @@ async def records_of(hub: BrokerProcess, trace_id: str) -> list[dict[str, Any]]:
     """The records of one trace that the hub has taken."""
     events = await asyncio.to_thread(hub.events)
     records = [json.loads(str(event["body"])) for event in events]
-    return [record for record in records if record["trace_id"] == trace_id]
+    # delivery is at least once: a consumer drops repeats by id
+    return list({record["id"]: record for record in records if record["trace_id"] == trace_id}.values())

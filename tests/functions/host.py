@@ -9,6 +9,7 @@ connections. Its lines of JSON for gRPC are those of proxy_worker.py.
 import asyncio
 import json
 import re
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
@@ -65,9 +66,12 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
         """Opened to the worker so far."""
 
     async def __aenter__(self) -> Self:
+        began = time.monotonic()
         await self._stack.enter_async_context(self.worker)
         init = {"function_app_directory": str(self._app_directory), "capabilities": {}}
         await self._begin(await self.worker.ask("worker_init_request", **init))
+        self.started_in = time.monotonic() - began
+        """Seconds, by which one may tell how much time the machine has for us."""
         return self
 
     async def __aexit__(self, *error: Any) -> None:

@@ -15,10 +15,10 @@ from tests.functions.conftest import SHUTDOWN_SECONDS, StartHost, new_client, re
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE
+from tests.kit.proxy import A_LITTLE_S
 
 pytestmark = pytest.mark.anyio
 
-A_LITTLE = 5.0  # seconds on top of PROXY_SHUTDOWN_SECONDS: 15 in all at the default of 10
 NO_HUB = (
     "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=send;SharedAccessKey=aHVi;UseDevelopmentEmulator=true;EntityPath=x"
 )
@@ -26,7 +26,7 @@ NO_HUB = (
 
 async def end(host: FunctionsHost) -> int:
     """The exit code of a worker that has been told to end, within the limit."""
-    async with asyncio.timeout(SHUTDOWN_SECONDS + A_LITTLE):
+    async with asyncio.timeout(SHUTDOWN_SECONDS + max(A_LITTLE_S, 3 * host.started_in)):
         return await host.worker.exit_code()
 
 

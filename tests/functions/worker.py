@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 SCRIPT = Path(__file__).with_name("proxy_worker.py")
-PATIENCE = 30.0  # seconds until a wait for the worker counts as failed; no promise is measured by it
+PATIENCE = 120.0  # seconds until a wait for the worker counts as failed; no promise is measured by it
 
 
 class Worker(AbstractAsyncContextManager["Worker"]):

@@ -16,6 +16,7 @@ from azure.storage.blob import ContainerClient
 
 from exporters.blob import BlobAddress
 from tests.kit import npm
+from tests.kit.ports import held_port
 
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "devstoreaccount1"
@@ -85,18 +86,17 @@ def names(container: ContainerClient) -> list[str]:
 @pytest.fixture
 def unreachable() -> Iterator[BlobAddress]:
     """A container on a port where nothing listens."""
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        yield _at(held)
+    with held_port() as port:
+        yield _at(port)
 
 
 @pytest.fixture
 def silent() -> Iterator[BlobAddress]:
     """A container on a server that takes connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
-        yield _at(server)
+        yield _at(server.getsockname()[1])
 
 
-def _at(server: socket.socket) -> BlobAddress:
-    url = f"http://127.0.0.1:{server.getsockname()[1]}/{ACCOUNT}"
+def _at(port: int) -> BlobAddress:
+    url = f"http://127.0.0.1:{port}/{ACCOUNT}"
     return BlobAddress(f"{url}/records", f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={url}")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.analytics.dashboard.serving import ROOT
 
@@ -16,6 +16,7 @@ _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
+expect.set_options(timeout=60_000)  # a busy machine draws late
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 

