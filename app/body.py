@@ -19,7 +19,8 @@ class RequestBody:
         """`declared` is the content-length. Raises BodyTooLarge when that alone is past `max_bytes`."""
         self._receive = receive
         self._max_bytes = max_bytes
-        self._ended = asyncio.Event()
+        self._ended = False
+        self._end: asyncio.Future[None] | None = None
         self.size = 0
         self.fault: ProxyError | ClientGone | None = None
         """Why `pieces` stopped early; the HTTP client that read them reports only that they did."""
@@ -46,11 +47,15 @@ class RequestBody:
                 raise self.fault
             if piece:
                 yield piece
-        self._ended.set()
+        self._ended = True
+        if self._end is not None and not self._end.done():
+            self._end.set_result(None)
 
     async def gone(self) -> None:
         """Return when the client has left, or its answer is complete."""
-        await self._ended.wait()
+        if not self._ended:
+            self._end = asyncio.get_running_loop().create_future()
+            await self._end
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
