@@ -1,5 +1,6 @@
 """A proxy as a process of its own that sends telemetry to receivers on loopback, and an upstream that misbehaves."""
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -135,3 +136,12 @@ def storage(process: Any) -> Path:
     """Where a process keeps what Application Insights could not take."""
     spool: Path = process.spool
     return spool / "application-insights"
+
+
+def waiting(process: Any) -> str:
+    """All that waits there."""
+    texts = []
+    for path in storage(process).glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # it was just renamed, or sent
+            texts.append(path.read_text())
+    return "\n".join(texts)

@@ -6,7 +6,6 @@ import stat
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +20,7 @@ from tests.kit.hub import HubReader, wait_until
 from tests.kit.ingestion import KEY, Ingestion
 from tests.kit.proxy import ProxyProcess
 from tests.kit.wire import CHAT, client
-from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question, storage
+from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question, storage, waiting
 
 SHUTDOWN_SECONDS = 3
 
@@ -78,29 +77,18 @@ def test_what_could_not_be_sent_waits_on_disk(proxy: Any, ingestion: Ingestion) 
     """After a 500 a trace waits in a file of mode 0600, without what was said, and is sent when ingestion is well."""
     ingestion.status = 500
     (trace_id,) = ask(proxy, 1)
-    wait_until(lambda: trace_id in waiting(storage(proxy)))
+    wait_until(lambda: trace_id in waiting(proxy))
     for path in storage(proxy).iterdir():
         with contextlib.suppress(FileNotFoundError):  # it was just renamed
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert PROMPT_MARK not in waiting(storage(proxy))
-    assert ANSWER_MARK not in waiting(storage(proxy))
+    assert PROMPT_MARK not in waiting(proxy)
+    assert ANSWER_MARK not in waiting(proxy)
     ingestion.status = 200
     for path in storage(proxy).glob("*.lock"):  # leased for a minute: let that be over
         with contextlib.suppress(FileNotFoundError):  # it was just sent
             path.rename(path.with_name(path.name.partition("@")[0]))
     ask(proxy, 1)
     ingestion.trace(trace_id)
-
-
-def waiting(directory: Path) -> str:
-    """Everything that waits on disk."""
-    texts = []
-    for path in directory.iterdir():
-        try:
-            texts.append(path.read_text())
-        except FileNotFoundError:  # it was just renamed
-            continue
-    return "\n".join(texts)
 
 
 def test_complaints_are_few_and_hold_no_telemetry(proxy: ProxyProcess, ingestion: Ingestion) -> None:
@@ -155,7 +143,7 @@ def test_a_refused_connection_is_no_trouble(monitored: StartMonitored, dead_port
         APPLICATIONINSIGHTS_CONNECTION_STRING=nobody, PROXY_TRACE_RATIO="1", PROXY_SHUTDOWN_SECONDS="60"
     )
     traces = ask(proxy)
-    wait_until(lambda: all(trace_id in waiting(storage(proxy)) for trace_id in traces))
+    wait_until(lambda: all(trace_id in waiting(proxy) for trace_id in traces))
     proxy.signal(signal.SIGTERM)
     proxy.wait_in_time(8)  # it has 60, and needs none of them
 

@@ -14,7 +14,7 @@ from tests.kit.hub import wait_until
 from tests.kit.ingestion import Ingestion
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 from tests.kit.wire import CHAT, client
-from tests.otel.conftest import StartMonitored, question, storage
+from tests.otel.conftest import StartMonitored, question, waiting
 
 TOKEN = "planted-entra-token"
 
@@ -102,8 +102,5 @@ def test_an_identity_without_the_role_hurts_no_call(
         answer = caller.send("POST", CHAT, question())
         assert (answer.status, bool(answer.read())) == (200, True)
 
-    def waiting() -> str:
-        return "".join(path.read_text() for path in storage(proxy).glob("*.lock"))
-
-    wait_until(lambda: answer.trace_id in waiting())
-    assert TOKEN not in waiting() + "".join(proxy.output)
+    wait_until(lambda: answer.trace_id in waiting(proxy))
+    assert TOKEN not in waiting(proxy) + "".join(proxy.output)
