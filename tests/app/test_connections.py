@@ -1,9 +1,9 @@
 """Connections, on both sides: kept, pooled, closed at the wrong moment, and used in ways that few use them."""
 
 import asyncio
+import contextlib
 import http.client
 import io
-import contextlib
 import json
 import os
 import socket
