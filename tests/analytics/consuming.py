@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -41,3 +42,16 @@ def counts(said: str) -> tuple[int, int, int, int]:
     found = re.findall(pattern, said)[-1]
     records, repeats, aside, lag = (int(number.replace(",", "")) for number in found)
     return records, repeats, aside, lag
+
+
+def peak_memory(process: subprocess.Popen[str]) -> int:
+    """The most memory that a process has had, in KiB, once it has ended; its status is left for others to read.
+
+    Of the program alone: what wait4 tells counts the process that it was forked from.
+    """
+    peak = 0
+    while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+        peak = max(peak, int(found[1]) if found else 0)
+        threading.Event().wait(0.1)
+    return peak

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -151,20 +150,6 @@ def test_wrong_prices_are_told(tmp_path: Path, table: Path) -> None:
     own.write_text("model,input\na,1\nb,dear\n")
     found = ask("tokens_by_caller", "--table", str(table), "--prices", str(own))
     assert (found.returncode, "own.csv, line 3" in found.stderr) == (1, True)
-
-
-# At size
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(300)
-def test_a_million_records_are_asked_within_a_second(tmp_path: Path) -> None:
-    """In files such as the consumer leaves, by two cores: by their time, as others may use them too; start aside."""
-    fixture.write_many(tmp_path, 1_000_000)
-    for name in NAMES:
-        began = time.process_time()
-        answer(Question(name), str(tmp_path))
-        assert time.process_time() - began < 2, name
 
 
 @pytest.fixture(scope="module")
