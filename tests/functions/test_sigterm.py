@@ -39,9 +39,10 @@ async def test_a_worker_that_has_served_nothing(new_host: StartHost) -> None:
 
 async def test_sigterm_in_the_middle_of_the_start(new_host: StartHost, upstream: Upstream) -> None:
     """SIGTERM while the first request still waits for the start ends the worker when that request is served."""
-    async with new_host(OPENING="SIGTERM") as host, new_client(host) as client:
+    settings = {"OPENING": "SIGTERM", "PROXY_SHUTDOWN_SECONDS": str(PATIENCE)}
+    async with new_host(**settings) as host, new_client(host) as client:
         await chat.ask(client, upstream)
-        assert await end(host) == 0
+        assert await host.worker.exit_code() == 0
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
