@@ -67,6 +67,8 @@ class Backends:
         """
         now, turn = self._clock(), next(self._turn)
         serving = self.serving(deployment)
+        if len(serving) == 1:  # which is never left alone
+            return serving
         warm = [b for b in serving if self._cold_until.get((b.name, deployment), 0.0) <= now]
         cold = [b for b in serving if b not in warm]
         ordered: list[Backend] = []

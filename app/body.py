@@ -29,27 +29,32 @@ class RequestBody:
 
     async def whole(self) -> bytes:
         """All of the body; raises BodyTooLarge or ClientGone."""
-        pieces = [piece async for piece in self.pieces()]
+        pieces = []
+        while not self._ended:
+            pieces.append(await self._next())
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """The body as it comes; raises BodyTooLarge or ClientGone."""
-        more = True
-        while more:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.fault = ClientGone()
-                raise self.fault
-            piece, more = message.get("body", b""), message.get("more_body", False)
-            self.size += len(piece)
-            if self.size > self._max_bytes:
-                self.fault = self._too_large()
-                raise self.fault
-            if piece:
+        while not self._ended:
+            if piece := await self._next():
                 yield piece
-        self._ended = True
-        if self._end is not None and not self._end.done():
-            self._end.set_result(None)
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self.fault = ClientGone()
+            raise self.fault
+        piece: bytes = message.get("body", b"")
+        self.size += len(piece)
+        if self.size > self._max_bytes:
+            self.fault = self._too_large()
+            raise self.fault
+        if not message.get("more_body", False):
+            self._ended = True
+            if self._end is not None and not self._end.done():
+                self._end.set_result(None)
+        return piece
 
     async def gone(self) -> None:
         """Return when the client has left, or its answer is complete."""

@@ -55,7 +55,8 @@ class Exchange:
     async def run(self, ask: Ask, body: RequestBody, max_seconds: float, send: Send) -> None:
         """Ask upstream and relay what it says. A response that cannot be completed is left incomplete, on purpose:
         the server then breaks the connection, and the client sees a broken answer as the broken answer it is."""
-        watcher = asyncio.create_task(body.gone())
+        # begun at once, since nearly always all it does is to wait
+        watcher = asyncio.Task(body.gone(), loop=asyncio.get_running_loop(), eager_start=True)
         watcher.add_done_callback(self._on_gone)
         deadline = asyncio.get_running_loop().call_later(max_seconds, self._cutoff.cut, Reason.TIME_OVER)
         error: ProxyError | None = None

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OVERHEAD: Final = 2048  # more than the AMQP encoding of one event and its properties adds
-BATCH_BYTES: Final = 256 * 1024  # a larger one is built in a stall that the loop of the calls would feel
+BATCH: Final = 100  # records; building more in one go would be felt by the calls, who share the interpreter
 
 # What the hub says of a message rather than of itself: sent again it would be refused again.
 TOO_LARGE: Final = "link:message-size-exceeded"
@@ -99,7 +99,7 @@ class Delivery:
 
     def _add(self, batch: "EventDataBatch", line: bytes) -> bool:
         """Put a record in the batch; False if there is no room left."""
-        if (len(batch) and batch.size_in_bytes + len(line) > BATCH_BYTES) or len(line) > batch.max_size_in_bytes:
+        if len(batch) >= BATCH or batch.size_in_bytes + len(line) > batch.max_size_in_bytes:
             return False
         try:
             batch.add(event_of(line))

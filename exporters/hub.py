@@ -4,13 +4,14 @@ The client is imported when it is first needed: that takes a tenth of a second, 
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from exporters.record import event_properties
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import EventHubProducerClient
-    from azure.eventhub.amqp import AmqpAnnotatedMessage
+    from azure.eventhub.amqp import AmqpAnnotatedMessage, AmqpMessageProperties
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,19 @@ class Hub:
 def event_of(line: bytes) -> "AmqpAnnotatedMessage":
     """The event that carries one record; raises ValueError for a line that is none.
 
-    As the message that an EventData is made into in any case: made at once it costs a third less.
+    As the message that an EventData is made into in any case: made at once, and with its properties shared, it costs a
+    third less.
     """
     from azure.eventhub.amqp import AmqpAnnotatedMessage
 
     properties = dict[str | bytes, object](event_properties(line).items())
-    return AmqpAnnotatedMessage(
-        data_body=line, application_properties=properties, properties={"content_type": "application/json"}
-    )
+    message = AmqpAnnotatedMessage(data_body=line, application_properties=properties)
+    message.properties = _is_json()
+    return message
+
+
+@cache
+def _is_json() -> "AmqpMessageProperties":
+    from azure.eventhub.amqp import AmqpMessageProperties
+
+    return AmqpMessageProperties(content_type="application/json")  # type: ignore[no-untyped-call]

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from exporters.delivery import BATCH_BYTES
 from exporters.hub import Hub
 from exporters.sender import TURN_S, again_and_again
+from exporters.spool import SEGMENT_BYTES
 from tests.exporters.conftest import StartLine
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, HubInReach, record_line
 from tests.kit.hub import wait_until
@@ -57,14 +57,14 @@ def test_the_calls_get_their_turn(line: StartLine) -> None:
 
 
 def test_batches_are_small(own_hub: HubInReach, line: StartLine) -> None:
-    """A backlog goes out in batches of 256 KB, since a larger one is built in a stall that calls would feel."""
+    """A backlog goes out in batches of at most a hundred records: building a larger one would be felt by calls."""
     running = line(started=False)
     before = int(str(own_hub.broker.stats()["transfers"]))
-    running.append(500, content="." * 2000)
-    size = running.spool.backlog().bytes
+    running.append(500, content="." * 500)
+    assert running.spool.backlog().bytes < SEGMENT_BYTES  # would fit in one
     running.sender.start()
     running.wait_sent()
-    assert int(str(own_hub.broker.stats()["transfers"])) - before >= size / BATCH_BYTES
+    assert int(str(own_hub.broker.stats()["transfers"])) - before >= 500 / 100
 
 
 def test_what_is_no_record_does_not_stop_the_rest(own_hub: HubInReach, line: StartLine) -> None:
