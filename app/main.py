@@ -68,7 +68,11 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
     telemetry = Telemetry(_destinations(settings))
-    provider = make_provider([records, *telemetry.processors, *span_processors], make_sampler(settings.trace_ratio))
+    provider = make_provider(
+        [records, *telemetry.processors, *span_processors],
+        make_sampler(settings.trace_ratio),
+        record_requests=bool(span_processors),
+    )
 
     def start() -> None:
         if own_process:

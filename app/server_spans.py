@@ -40,8 +40,9 @@ class ServerSpans:
             f"{'HTTP' if method == '_OTHER' else method} {ROUTE}",
             parent,
             SpanKind.SERVER,
-            attributes=_attributes(scope, found, method),
         )
+        if span.is_recording():  # one that is not sampled is seen by nobody
+            span.set_attributes(_attributes(scope, found, method))
 
         status: int | None = None
 

@@ -12,14 +12,19 @@ from opentelemetry.util.types import Attributes
 SERVICE = "azure-openai-telemetry-proxy"
 
 
-def make_provider(processors: Sequence[SpanProcessor], sampler: Sampler) -> TracerProvider:
+def make_provider(
+    processors: Sequence[SpanProcessor], sampler: Sampler, record_requests: bool = True
+) -> TracerProvider:
     """A provider whose spans are all recorded, and sampled as `sampler` says.
+
+    Without `record_requests` the SERVER spans are recorded only if they are sampled: of the others no record needs
+    anything, and none of `processors` looks at them.
 
     A limit on attribute lengths from the environment would cut prompts in the records: none applies here. What goes
     to Application Insights is limited on its own way out.
     """
     provider = TracerProvider(
-        sampler=RecordAll(sampler),
+        sampler=RecordAll(sampler, record_requests),
         resource=_resource(),
         span_limits=SpanLimits(
             max_span_attributes=SpanLimits.UNSET,
@@ -42,14 +47,15 @@ def _resource() -> Resource:
 
 
 class RecordAll(Sampler):
-    """Records every span and samples those that `root` samples.
+    """Records every span, but for requests perhaps, and samples those that `root` samples.
 
     The SDK's AlwaysRecordSampler does that too, but an unsampled span then starts without the attributes it was
     given, since a result that drops a span carries none.
     """
 
-    def __init__(self, root: Sampler) -> None:
+    def __init__(self, root: Sampler, record_requests: bool = True) -> None:
         self._root = root
+        self._record_requests = record_requests
 
     def should_sample(
         self,
@@ -63,6 +69,10 @@ class RecordAll(Sampler):
     ) -> SamplingResult:
         """The root's decision, with recording in place of dropping, and all attributes."""
         result = self._root.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
+        if result.decision is Decision.RECORD_AND_SAMPLE:
+            return result
+        if kind is SpanKind.SERVER and not self._record_requests:
+            return SamplingResult(Decision.DROP, None, result.trace_state)
         if result.decision is not Decision.DROP:
             return result
         return SamplingResult(Decision.RECORD_ONLY, {**(attributes or {}), **result.attributes}, result.trace_state)

@@ -28,7 +28,7 @@ class CallSpan:
         With `withhold` nothing that was said is on it until `finish`, and then only if `withhold` was taken back.
         """
         self.call = call
-        self.withhold = withhold
+        self.withhold = self._withheld = withhold
         self._named = call.model
         name = f"{call.operation} {call.model}" if call.model else call.operation
         self._span: Span = tracer.start_span(
@@ -63,9 +63,10 @@ class CallSpan:
         span = self._span
         if call.model != self._named:
             span.update_name(f"{call.operation} {call.model}")
-        span.set_attributes(_facts(call))
+        facts = _facts(call)
         if call.capture_content and not self.withhold:
-            span.set_attributes(_asked(call) | _content(call))
+            facts |= (_asked(call) if self._withheld else {}) | _content(call)
+        span.set_attributes(facts)
         if call.error_code is not None:
             span.set_status(StatusCode.ERROR, call.error_code)
         self._add_events()

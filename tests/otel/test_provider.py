@@ -7,7 +7,7 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, TraceState, set_span_in_context
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState, set_span_in_context
 
 from otel.attributes import SCOPE
 from otel.processor import RecordProcessor
@@ -77,6 +77,21 @@ def test_every_span_is_recorded_sampled_or_not(sampler: Sampler, flags: int | No
     assert spans.started == [{"proxy.call.id": "1", "proxy.prompt": "p"}]
     assert dict(span.attributes or {}) == spans.started[0]
     assert span.context.trace_state == (STATE if flags is not None else TraceState())
+
+
+@pytest.mark.parametrize(("sampler", "names"), [(ALWAYS_OFF, ["call"]), (ALWAYS_ON, ["call", "request"])])
+def test_requests_may_be_recorded_only_if_sampled(sampler: Sampler, names: list[str]) -> None:
+    """A request that is not sampled costs no span then; the call within it has one all the same, of its trace."""
+    spans = _Spans()
+    tracer = make_provider([spans], ParentBased(sampler), record_requests=False).get_tracer(SCOPE)
+    with tracer.start_as_current_span("request", kind=SpanKind.SERVER) as request:
+        tracer.start_span("call", kind=SpanKind.CLIENT, attributes={"proxy.call.id": "1"}).end()
+    assert [span.name for span in spans.ended] == names
+    call = spans.ended[0]
+    assert call.context.trace_id == request.get_span_context().trace_id
+    assert call.parent is not None
+    assert call.parent.span_id == request.get_span_context().span_id
+    assert dict(call.attributes or {}) == {"proxy.call.id": "1"}
 
 
 def test_the_description_names_both_samplers() -> None:
