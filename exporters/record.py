@@ -93,6 +93,8 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
     if stream:
         _add_stream_times(fields, facts)
+    if isinstance(attempts := facts.get(a.ATTEMPTS), int) and attempts > 1:
+        fields["attempts_made"] = _attempts_made(span)
     return fields | as_json
 
 
@@ -170,6 +172,19 @@ def _add_stream_times(fields: Json, facts: Mapping[str, AttributeValue]) -> None
     if isinstance(latency, int):
         first = first if isinstance(first, int) else latency
         fields["time_to_first_chunk_ms"], fields["streaming_duration_ms"] = first, latency - first
+
+
+def _attempts_made(span: ReadableSpan) -> list[Json]:
+    """Each request sent upstream: to which backend, how long after the call's arrival, answered with what."""
+    return [
+        {
+            "backend": made.get(a.BACKEND),
+            "after_ms": (event.timestamp - (span.start_time or 0)) // 1_000_000,
+            **({"http_status": made[a.HTTP_STATUS]} if a.HTTP_STATUS in made else {}),
+        }
+        for event in span.events
+        if event.name == a.ATTEMPT and (made := event.attributes or {})
+    ]
 
 
 def _encodable(value: object) -> object:

@@ -99,6 +99,7 @@ def test_every_field_of_a_stream() -> None:
         "chunks": 11,
         "backend": "east",
         "attempts": 2,
+        "attempts_made": [{"backend": "west", "after_ms": 0}, {"backend": "east", "after_ms": 0, "http_status": 200}],
         "response_id": "chatcmpl-1",
         "system_fingerprint": "fp_1",
         "service_tier": "default",
@@ -155,6 +156,17 @@ def test_the_times_of_a_stream_add_up(times: list[int]) -> None:
     assert record["time_to_first_chunk_ms"] == first // MS
     assert record["time_to_first_chunk_ms"] + record["streaming_duration_ms"] == record["latency_ms"]
     assert record["time_to_first_chunk_ms"] <= record["time_to_first_token_ms"] <= record["latency_ms"]
+
+
+def test_each_of_several_attempts_is_told() -> None:
+    """Where, when and with what answer, if any; of a call with one attempt the count and the backend say it all."""
+    attempts = [Attempt("eu", 0, 429), Attempt("us", 20_999_999), Attempt("asia", 50 * MS, 200)]
+    assert record_of(a_call(attempts=attempts))["attempts_made"] == [
+        {"backend": "eu", "after_ms": 0, "http_status": 429},
+        {"backend": "us", "after_ms": 20},
+        {"backend": "asia", "after_ms": 50, "http_status": 200},
+    ]
+    assert "attempts_made" not in record_of(a_call(attempts=attempts[:1]))
 
 
 @settings(deadline=None)

@@ -1,7 +1,7 @@
 // One call: its time line and its record, in a dialog.
 
 import { count, el, lasting, moment, named } from "./words.js";
-import { texts } from "./content.js";
+import { parsed, texts } from "./content.js";
 
 const FACTS = [
   ["Outcome", ["status", "http_status", "error_code", "error_message", "finish_reasons", "truncated", "content_bytes", "content_ref"]],
@@ -97,8 +97,11 @@ function timeline(record) {
   const { latency_ms: end, time_to_first_chunk_ms: chunk, time_to_first_token_ms: token, attempts } = record;
   if (end === null) return el("p", { className: "hint" }, "It was interrupted: when it ended is not known.");
   const known = (value) => value !== null && value !== undefined;
-  const tries = attempts > 1 ? `${attempts} requests were sent upstream within this time; the last one was answered` : "";
-  const phases = [];
+  const made = attemptsMade(record);
+  const tries = attempts > 1 && !made.length
+    ? `${attempts} requests were sent upstream within this time; the last one was answered` : "";
+  const phases = made.map(({ backend, after_ms: after, http_status: status }, index) =>
+    ["attempt", `${index + 1}. ${backend}`, after, made[index + 1]?.after_ms ?? chunk ?? end, status ? `HTTP ${status}` : "no answer"]);
   if (known(chunk)) {
     phases.push(["queue", "Queue, to first chunk", 0, chunk, tries]);
     if (known(token)) phases.push(["wait", "To first token", chunk, token, ""]);
@@ -110,6 +113,12 @@ function timeline(record) {
   }
   phases.push(["whole", { client_aborted: "Client went away" }[record.status] ?? "Whole call", 0, end, known(chunk) ? "" : tries]);
   return el("ol", { className: "timeline" }, ...phases.map((phase) => bar(phase, Math.max(end, 1))));
+}
+
+/** What the record says of each request upstream, which it does of calls with more than one. */
+function attemptsMade(record) {
+  const made = parsed(record.more)?.attempts_made;
+  return Array.isArray(made) ? made : [];
 }
 
 function bar([kind, title, from, to, note], whole) {

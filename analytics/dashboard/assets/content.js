@@ -40,7 +40,7 @@ function plain(title, value) {
 }
 
 /** JSON of a column, as text where it is none. */
-function parsed(text) {
+export function parsed(text) {
   if (!text) return null;
   try {
     return JSON.parse(text);

@@ -139,6 +139,24 @@ def test_attempts_are_told_beside_the_queue(read: Open, tmp_path: Path) -> None:
         assert "requests were sent" not in reader.page.locator(".timeline").inner_text()
 
 
+def test_attempts_are_drawn_where_they_were_made(read: Open, tmp_path: Path) -> None:
+    """A record that tells of each request upstream has a bar for each, up to the next one or the first chunk."""
+    made = [
+        {"backend": "eu", "after_ms": 0, "http_status": 429},
+        {"backend": "us", "after_ms": 20},
+        {"backend": "asia", "after_ms": 50, "http_status": 200},
+    ]
+    add(tmp_path, line(1, attempts=3, attempts_made=made), first=0)
+    with Dashboard(tmp_path) as running:
+        reader = read(f"{running.url}?time=all#call={1:032x}")
+        tries = reader.page.locator(".timeline .attempt")
+        expect(tries).to_have_count(3)
+        assert tries.locator("span:first-child").all_text_contents() == ["1. eu", "2. us", "3. asia"]
+        assert tries.locator(".span").all_text_contents() == ["20 ms", "30 ms", "50 ms"]
+        assert tries.locator(".note").all_text_contents() == ["HTTP 429", "no answer", "HTTP 200"]
+        reader.picture("attempts")
+
+
 def test_older_calls_are_a_button_away(read: Open, tmp_path: Path) -> None:
     """A hundred at first, the rest on asking; they stay while newer ones come, and then there is nothing to ask for."""
     add(tmp_path, *(line(number) for number in range(150)), first=0)
