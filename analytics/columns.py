@@ -83,6 +83,7 @@ COLUMNS: Final = (
     _of("region", _TEXT, "x-ms-region, else unknown"),
     _of("backend", _TEXT, "the one that answered"),
     _of("attempts", _COUNT, "requests sent upstream"),
+    _of("attempts_made", Kind.JSON, "[{backend, after_ms, http_status}] of each, where there were several"),
     _of("spilled_over", _FLAG, "another deployment took the call", absent=False),
     _of("stream", _FLAG, "the client asked for a stream", absent=False),
     _of("status", _TEXT, "completed, client_aborted, upstream_error, upstream_cut or interrupted"),

@@ -19,6 +19,7 @@ WITH records AS (
     COALESCE(TRY_CAST(e.[region] AS nvarchar(max)), '') AS [region],
     COALESCE(TRY_CAST(e.[backend] AS nvarchar(max)), '') AS [backend],
     TRY_CAST(e.[attempts] AS bigint) AS [attempts],
+    COALESCE(udf.text(e.[attempts_made]), '') AS [attempts_made],
     COALESCE(TRY_CAST(e.[spilled_over] AS bit), 0) AS [spilled_over],
     COALESCE(TRY_CAST(e.[stream] AS bit), 0) AS [stream],
     COALESCE(TRY_CAST(e.[status] AS nvarchar(max)), '') AS [status],
@@ -69,7 +70,7 @@ WITH records AS (
   FROM hub AS e TIMESTAMP BY e.EventEnqueuedUtcTime
 )
 
-SELECT [timestamp], [started_at], [id], [trace_id], [span_id], [type], [schema_version], [operation], [model], [deployment], [api_version], [region], [backend], [attempts], [spilled_over], [stream], [status], [http_status], [error_code], [finish_reasons], [latency_ms], [time_to_first_chunk_ms], [time_to_first_token_ms], [streaming_duration_ms], [chunks], [prompt_tokens], [completion_tokens], [total_tokens], [cached_tokens], [audio_prompt_tokens], [reasoning_tokens], [audio_completion_tokens], [usage_source], [subscription_id], [product], [user_id], [app_id], [object_id], [session_id], [service_tier], [system_fingerprint], [response_id], [apim_request_id], [client_request_id], [audio_id], [request_bytes], [response_bytes], [content_captured], [truncated], [content_bytes], [content_ref], [content_filter], [error_message], [instructions], [prompt], [content], [refusal], [reasoning], [tool_calls], [choices]
+SELECT [timestamp], [started_at], [id], [trace_id], [span_id], [type], [schema_version], [operation], [model], [deployment], [api_version], [region], [backend], [attempts], [attempts_made], [spilled_over], [stream], [status], [http_status], [error_code], [finish_reasons], [latency_ms], [time_to_first_chunk_ms], [time_to_first_token_ms], [streaming_duration_ms], [chunks], [prompt_tokens], [completion_tokens], [total_tokens], [cached_tokens], [audio_prompt_tokens], [reasoning_tokens], [audio_completion_tokens], [usage_source], [subscription_id], [product], [user_id], [app_id], [object_id], [session_id], [service_tier], [system_fingerprint], [response_id], [apim_request_id], [client_request_id], [audio_id], [request_bytes], [response_bytes], [content_captured], [truncated], [content_bytes], [content_ref], [content_filter], [error_message], [instructions], [prompt], [content], [refusal], [reasoning], [tool_calls], [choices]
 INTO [table]
 FROM records
 WHERE is_first = 1 AND [timestamp] IS NOT NULL AND [type] <> ''

@@ -117,7 +117,7 @@ function timeline(record) {
 
 /** What the record says of each request upstream, which it does of calls with more than one. */
 function attemptsMade(record) {
-  const made = parsed(record.more)?.attempts_made;
+  const made = parsed(record.attempts_made);
   return Array.isArray(made) ? made : [];
 }
 
