@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import brotli
 import pytest
@@ -15,7 +16,7 @@ from app.decoding import FAULTS, MAX_DECODED, DecodedTooLarge, decoder
 SQUEEZE: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "deflate": zlib.compress,
-    "br": brotli.compress,
+    "br": partial(brotli.compress, quality=4),
     "zstd": zstd.compress,
 }
 READ = 64 * 1024

@@ -66,7 +66,7 @@ def test_what_was_sent_shows(upstream: Any, proxy: Any) -> None:
 
 def test_a_hub_that_is_away_shows_and_refuses_nothing(upstream: Any, proxy: Any, away: str) -> None:
     """What waits is told in records, bytes and the age of the oldest; the proxy stays ready."""
-    running = proxy(upstream(answering).url, away)
+    running = proxy(upstream(answering).url, away, PROXY_SHUTDOWN_SECONDS="1")
     for _ in range(3):
         call(running.url)
     wait_until(lambda: (told := records(running.url))["oldest_seconds"] > 0.5 and told["backlog"] == 3)
@@ -78,7 +78,7 @@ def test_a_hub_that_is_away_shows_and_refuses_nothing(upstream: Any, proxy: Any,
 
 def test_past_the_operators_limit_it_is_not_ready(upstream: Any, proxy: Any, away: str) -> None:
     """Once the oldest record is older than PROXY_READY_MAX_BACKLOG_SECONDS the answer is 503, and calls are taken."""
-    running = proxy(upstream(answering).url, away, PROXY_READY_MAX_BACKLOG_SECONDS="0.5")
+    running = proxy(upstream(answering).url, away, PROXY_READY_MAX_BACKLOG_SECONDS="0.5", PROXY_SHUTDOWN_SECONDS="1")
     assert ready(running.url)[0] == 200
     call(running.url)
     wait_until(lambda: ready(running.url)[0] == 503)
@@ -89,7 +89,7 @@ def test_past_the_operators_limit_it_is_not_ready(upstream: Any, proxy: Any, awa
 
 def test_what_is_lost_is_told_by_reason(upstream: Any, proxy: Any, away: str) -> None:
     """A record that finds the spool full is counted under that name; the call does not notice."""
-    running = proxy(upstream(answering).url, away, PROXY_SPOOL_MAX_BYTES="5000")
+    running = proxy(upstream(answering).url, away, PROXY_SPOOL_MAX_BYTES="5000", PROXY_SHUTDOWN_SECONDS="1")
     calls = 0
     with client(running.url) as caller:
         while not records(running.url)["lost"]:
