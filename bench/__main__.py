@@ -121,16 +121,23 @@ def allow_sockets() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _python_of() -> str:
+    """Who built this Python, and so how: it makes half of the difference between two machines."""
+    if "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS")):
+        return "built with profile-guided optimisation"
+    # Debian optimises its interpreter, but not the library whose configuration is told
+    of_debian = Path(sys.executable).resolve().parent == Path("/usr/bin") and Path("/etc/debian_version").exists()
+    return "Debian's" if of_debian else "built without profile-guided optimisation"
+
+
 def _machine() -> dict[str, Any]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
-    optimised = "--enable-optimizations" in str(sysconfig.get_config_var("CONFIG_ARGS"))
     return {
         "processor": model,
         "processors": os.cpu_count(),
         "measured_on": processors()[0],
-        "python": platform.python_version(),
-        "python_optimised": optimised,
+        "python": f"{platform.python_version()} ({_python_of()})",
         "load_average": os.getloadavg()[0],
     }
 

@@ -53,10 +53,9 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _machine(result: dict[str, Any]) -> str:
-    build = "with" if result["python_optimised"] else "without"
     return (
         f"Made on {result['made']}, on one core of {result['processors']} ({result['processor']}), "
-        f"Python {result['python']} built {build} profile-guided optimisation; "
+        f"Python {result['python']}; "
         f"{len(result['rounds'])} rounds of {result['seconds']:g} s."
     )
 
