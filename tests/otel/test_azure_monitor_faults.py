@@ -145,7 +145,8 @@ def test_a_refused_connection_is_no_trouble(monitored: StartMonitored, dead_port
     traces = ask(proxy)
     wait_until(lambda: all(trace_id in waiting(proxy) for trace_id in traces))
     proxy.signal(signal.SIGTERM)
-    proxy.wait_in_time(8)  # it has 60, and needs none of them
+    assert proxy.wait_in_time(8) == -signal.SIGTERM  # it has 60, and needs none of them
+    assert [trace_id for trace_id in traces if trace_id not in waiting(proxy)] == []
 
 
 class Stuck(SpanExporter):
