@@ -172,6 +172,17 @@ def test_requests_that_do_not_wait_for_their_turn(stage: Stage, hub: HubReader) 
     assert [span.parent for span in servers] == [None] * len(words)
 
 
+def test_processors_of_others_see_what_is_not_sampled(stage: Stage) -> None:
+    """Who gave `create_app` a processor sees the request of an unsampled trace as well as the call."""
+    stage.play(answering)
+    trace_id = f"{0xDECAF:032x}"
+    with client(stage.url) as caller:
+        caller.send("POST", CHAT, chat_body(), traceparent=f"00-{trace_id}-b7ad6b7169203331-00").read()
+    spans = stage.proxy.spans.of_trace(trace_id, 2)
+    assert sorted(span.kind.name for span in spans) == ["CLIENT", "SERVER"]
+    assert not any(span.context.trace_flags.sampled for span in spans)
+
+
 def test_a_client_that_hangs_up_its_sending_half(stage: Stage, hub: HubReader) -> None:
     """A client that will send no more is one that has left: upstream is closed, and the call ends once."""
     closed, asked = asyncio.Event(), asyncio.Event()

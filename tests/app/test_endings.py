@@ -167,6 +167,23 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, trace:
         assert record["time_to_first_chunk_ms"] == record["latency_ms"]
 
 
+def test_a_client_that_leaves_after_its_upload(upstream: Any, proxy: Any, trace: Trace) -> None:
+    """Also of a body that goes up piece by piece: once it is all there, the client is watched, and upstream closed."""
+    closed, asked = asyncio.Event(), asyncio.Event()
+
+    async def script(request: Seen, reply: Reply) -> None:
+        asked.set()
+        await reply.hung_up()
+        closed.set()
+
+    with client(proxy(upstream(script).url).url) as caller:
+        headers = {"api-key": KEY, **trace.headers}
+        caller.connection.request("POST", "/openai/files?api-version=2024-10-21", b"x" * 1000, headers)
+        wait_until(asked.is_set)
+    wait_until(closed.is_set)
+    assert trace.record()["status"] == "client_aborted"
+
+
 def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any, proxy: Any, trace: Trace) -> None:
     """A call whose send is blocked by a client that reads nothing ends once, when that client is gone."""
     closed = asyncio.Event()
