@@ -6,9 +6,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
+from exporters.batch import add
 from exporters.blob import BlobStore
 from exporters.data_uris import without_data_uris
-from exporters.hub import event_of
 from exporters.losses import Losses
 from exporters.oversize import shortened
 from exporters.pace import Pace
@@ -99,13 +99,10 @@ class Delivery:
 
     def _add(self, batch: "EventDataBatch", line: bytes) -> bool:
         """Put a record in the batch; False if there is no room left."""
-        if len(batch) >= BATCH or batch.size_in_bytes + len(line) > batch.max_size_in_bytes:
-            return False
         try:
-            batch.add(event_of(line))
+            return len(batch) < BATCH and add(batch, line)
         except ValueError:
             return False
-        return True
 
     async def _send_batch(self, batch: "EventDataBatch", count: int, sent: Callable[[int], None]) -> None:
         if count:

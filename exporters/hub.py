@@ -1,17 +1,13 @@
-"""Hub: how to reach Event Hubs, and how an event is made of a record.
+"""Hub: how to reach Event Hubs.
 
 The client is imported when it is first needed: that takes a tenth of a second, in which nothing could be served.
 """
 
 from dataclasses import dataclass, field
-from functools import cache
 from typing import TYPE_CHECKING, Any
-
-from exporters.record import event_properties
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import EventHubProducerClient
-    from azure.eventhub.amqp import AmqpAnnotatedMessage, AmqpMessageProperties
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +39,3 @@ class Hub:
         from exporters.identity_client import IdentityClient
 
         return IdentityClient(self.namespace or "", **options)
-
-
-def event_of(line: bytes) -> "AmqpAnnotatedMessage":
-    """The event that carries one record; raises ValueError for a line that is none.
-
-    As the message that an EventData is made into in any case: made at once, and with its properties shared, it costs a
-    third less.
-    """
-    from azure.eventhub.amqp import AmqpAnnotatedMessage
-
-    properties = dict[str | bytes, object](event_properties(line).items())
-    message = AmqpAnnotatedMessage(data_body=line, application_properties=properties)
-    message.properties = _is_json()
-    return message
-
-
-@cache
-def _is_json() -> "AmqpMessageProperties":
-    from azure.eventhub.amqp import AmqpMessageProperties
-
-    return AmqpMessageProperties(content_type="application/json")  # type: ignore[no-untyped-call]
