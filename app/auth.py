@@ -34,7 +34,6 @@ class ClientKeys:
         """Raises Unauthorized unless a known key is among the headers."""
         if not self._digests:
             return
-        headers = list(headers)
         presented = [first(headers, b"api-key"), _bearer(headers)]
         for key in filter(None, presented):
             digest = _digest(key)
@@ -66,7 +65,6 @@ class Access:
 
     async def check(self, headers: RawHeaders) -> Mapping[str, str]:
         """The fields of the caller that can be trusted; raises Unauthorized, or why a token could not be checked."""
-        headers = list(headers)
         fault: ProxyError | None = None
         if self._tokens is not None and (token := _bearer(headers)) and token.count(".") == 2:
             try:

@@ -1,11 +1,11 @@
 """Which headers pass through, in each direction; everything not named here does."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote_plus
 
-type RawHeaders = Iterable[tuple[bytes, bytes]]
+type RawHeaders = Sequence[tuple[bytes, bytes]]
 
 # RFC 9110 §7.6.1 and RFC 9112: about one connection, not about the message
 HOP_BY_HOP: Final = frozenset(
@@ -60,32 +60,24 @@ def decoded(value: bytes) -> str:
 
 def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """The client's headers as upstream gets them, before credentials and trace context are added."""
-    headers = list(headers)
-    named = _named_by_connection(headers)
+    kept = _NOT_UPSTREAM | caller_headers | _named_by_connection(headers)
+    return [(name, value) for name, value in headers if name not in kept and not name.startswith(CREDENTIAL_PREFIXES)]
+
+
+def to_client(headers: RawHeaders, without: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
+    """Upstream's headers, their names in lower case, as the client gets them; `without` are kept back as well."""
+    kept = _NOT_CLIENT | without | _named_by_connection(headers)
     return [
         (name, value)
         for name, value in headers
-        if name not in _NOT_UPSTREAM
-        and name not in caller_headers
-        and name not in named
-        and not name.startswith(CREDENTIAL_PREFIXES)
-    ]
-
-
-def to_client(headers: RawHeaders) -> list[tuple[bytes, bytes]]:
-    """Upstream's headers, their names in lower case, as the client gets them."""
-    headers = list(headers)
-    named = _named_by_connection(headers)
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in _NOT_CLIENT and name not in named and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
+        if name not in kept and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
     ]
 
 
 def first(headers: RawHeaders, wanted: bytes) -> str | None:
     """The first value of a header (`wanted` in lower case), None when it is absent."""
-    return next((decoded(value) for name, value in headers if name == wanted), None)
+    value = dict(reversed(headers)).get(wanted)  # a loop over all of them takes longer than making a dict
+    return None if value is None else decoded(value)
 
 
 def without_secrets(query: bytes) -> bytes:
@@ -103,6 +95,8 @@ def _parameter_name(pair: bytes) -> str:
 
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
     """Headers that `connection` declares to be about this hop."""
+    if b"connection" not in dict(headers):  # as nearly always
+        return frozenset()
     return frozenset(
         token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")
     )

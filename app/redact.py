@@ -125,7 +125,7 @@ class _Said:
         return cls(
             call.request.prompt,
             call.request.instructions,
-            stops if isinstance(stops, list) else (),
+            stops if isinstance(stops, tuple) else (),
             call.answer.choices,
             call.error_message,
         )
@@ -140,7 +140,7 @@ class _Said:
     def put_into(self, call: Call) -> None:
         parameters = dict(call.request.parameters)
         if self.stops:
-            parameters[a.REQUEST_STOP_SEQUENCES] = list(self.stops)
+            parameters[a.REQUEST_STOP_SEQUENCES] = tuple(self.stops)
         call.request = replace(call.request, prompt=self.prompt, instructions=self.instructions, parameters=parameters)
         call.answer.choices = list(self.choices)
         call.error_message = self.error_message

@@ -19,6 +19,8 @@ from otel.call import Call
 log = logging.getLogger(__name__)
 
 TRACE_HEADER = b"x-trace-id"
+REMADE = frozenset({TRACE_HEADER})
+REMADE_UNMEASURED = REMADE | {b"content-length"}
 NO_BODY = frozenset({204, 304})
 
 
@@ -35,13 +37,10 @@ class RelayedResponse:
         self._filter = UsageEventFilter() if asked.filters_usage and _is_event_stream(upstream) else None
         self._call = call
         self._reader: AnswerReader | None = reader
-        dropped = {TRACE_HEADER}
-        if self._filter is not None or upstream.status in NO_BODY:
-            dropped.add(b"content-length")  # true no more; or of a body that the server would then insist on
-        self._headers = [
-            *((name, value) for name, value in to_client(upstream.headers) if name not in dropped),
-            (TRACE_HEADER, trace_id.encode()),
-        ]
+        # the length is not true where something is taken out, and where there is no body the server would insist on it
+        unmeasured = self._filter is not None or upstream.status in NO_BODY
+        self._headers = to_client(upstream.headers, REMADE_UNMEASURED if unmeasured else REMADE)
+        self._headers.append((TRACE_HEADER, trace_id.encode()))
         self.client_gone = False
         """Set to go on reading without sending, when upstream is to be drained."""
         self.delivered = False

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 import orjson
@@ -25,6 +26,7 @@ FIXED: Final = ("type", "content", "usage", "model", "prompt", "region", "latenc
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _HEAD: Final = re.compile(rb'\{"type":"(\w+)","schema_version":(\d+),"id":"(\w+)"')
+_OF_CALLER: Final = re.compile(re.escape(a.CALLER)).match
 _UNDATED: Final = "0000-00-00T00:00:00.000000"
 
 
@@ -59,8 +61,8 @@ class Record:
 
 
 def _fields(span: ReadableSpan, timestamp: str) -> Json:
-    """Runs twice a call: each attribute is looked at once, rather than each field looked for."""
-    facts = _facts(span)
+    """Runs twice a call."""
+    facts = a.facts_of(span)
     context = span.get_span_context()
     stream = bool(facts.get(a.REQUEST_STREAM))
     fields: Json = {
@@ -76,18 +78,14 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         "stream": stream,
         "content": "",
         "latency_ms": None,
+        **a.known(dict(zip(_PLAIN.values(), map(facts.get, _PLAIN), strict=True))),
     }
     # last, since one that is nested too deep to be parsed can be told by what stands before it (`exporters.oversize`)
     as_json: Json = {"prompt": None, "usage": None}
-    caller: Json = {}
-    for attribute, value in facts.items():
-        if (name := _PLAIN.get(attribute)) is not None:
-            fields[name] = value
-        elif (name := _AS_JSON.get(attribute)) is not None:
-            as_json[name] = orjson.Fragment(str(value))  # spliced in as it stands, without being read again
-        elif attribute.startswith(a.CALLER):
-            caller[attribute.removeprefix(a.CALLER)] = value
-    if caller:
+    for attribute, name in _AS_JSON.items():
+        if (text := facts.get(attribute)) is not None:
+            as_json[name] = orjson.Fragment(str(text))  # spliced in as it stands, without being read again
+    if caller := {name.removeprefix(a.CALLER): facts[name] for name in filter(_OF_CALLER, facts)}:
         fields["caller"] = caller
     if (code := facts.get(a.ERROR_CODE)) is not None:
         fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
@@ -96,12 +94,6 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
     if isinstance(attempts := facts.get(a.ATTEMPTS), int) and attempts > 1:
         fields["attempts_made"] = _attempts_made(span)
     return fields | as_json
-
-
-def _facts(span: ReadableSpan) -> Mapping[str, AttributeValue]:
-    """The span's attributes as a plain dict: each look into the SDK's own mapping takes a lock."""
-    copy = getattr(span.attributes, "copy", None)
-    return copy() if copy else span.attributes or {}
 
 
 _PLAIN: Final = {
@@ -200,7 +192,13 @@ def _encodable(value: object) -> object:
 
 def _iso(epoch_ns: int) -> str:
     """A moment in UTC as the record writes it: without an offset, to the microsecond."""
-    return (_EPOCH + timedelta(microseconds=epoch_ns // 1000)).isoformat(timespec="microseconds")
+    return f"{_second(epoch_ns // 1_000_000_000)}.{epoch_ns // 1000 % 1_000_000:06d}"
+
+
+@lru_cache(maxsize=64)
+def _second(epoch: int) -> str:
+    """Calls come and go in the same few seconds."""
+    return (_EPOCH + timedelta(seconds=epoch)).isoformat(timespec="seconds")
 
 
 def parse(line: bytes) -> Json:

@@ -4,7 +4,13 @@ The `gen_ai.*`, `openai.*`, `server.*` and `error.*` names are OpenTelemetry's G
 Development); those under `proxy.*` are ours. Names in `CONTENT` may hold what people wrote or models answered.
 """
 
+from collections.abc import Mapping
+from itertools import compress, repeat
+from operator import is_not
 from typing import Final
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.util.types import AttributeValue
 
 SCOPE: Final = "azure_openai_proxy"
 """Instrumentation scope of the call spans: how a processor tells them from any other span."""
@@ -92,3 +98,14 @@ REFUSAL: Final = "proxy.answer.refusal"
 REASONING: Final = "proxy.answer.reasoning"
 
 CONTENT: Final = frozenset({PROMPT, INSTRUCTIONS, ANSWER, TOOL_CALLS, CHOICES, REFUSAL, REASONING, ERROR_MESSAGE})
+
+
+def facts_of(span: ReadableSpan) -> Mapping[str, AttributeValue]:
+    """A span's attributes as a plain dict: each look into the SDK's own mapping goes through Python."""
+    copy = getattr(span.attributes, "copy", None)
+    return copy() if copy else span.attributes or {}
+
+
+def known(facts: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
+    """Those that are not None. Without a loop in Python, since each call has a hundred of them looked at."""
+    return dict(compress(facts.items(), map(is_not, facts.values(), repeat(None))))

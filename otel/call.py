@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+type Parameter = str | int | float | tuple[str, ...]
+
 
 class Status(StrEnum):
     """How a call ended."""
@@ -81,7 +83,7 @@ class Request:
     prompt: str | None = None
     instructions: str | None = None
     """JSON: what was sent beside the prompt for the model to follow."""
-    parameters: Mapping[str, str | int | float | list[str]] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""
 
 

@@ -128,7 +128,7 @@ class Telemetry:
     def _measure(self, meters: "MeterProvider", look: Callable[[], ProxyCounts]) -> None:
         self._closing.append(meters.shutdown)
         meter = meters.get_meter(SCOPE)
-        observe_proxy(meter, look, lambda: self._calls.open_streams, lambda: self.lost)
+        observe_proxy(meter, look, lambda: self.lost)
         self._calls.use(meter)
 
     def _lose(self, reason: str, spans: int) -> None:

@@ -19,7 +19,7 @@ class Embeddings(Operation):
         """Model, input, and in which form and size the vectors are wanted."""
         wanted = parameters(body)
         if encoding := as_text(body.get("encoding_format")):
-            wanted[a.REQUEST_ENCODING_FORMATS] = [encoding]
+            wanted[a.REQUEST_ENCODING_FORMATS] = (encoding,)
         if dimensions := as_count(body.get("dimensions")):
             wanted[a.EMBEDDINGS_DIMENSION_COUNT] = dimensions
         return Request(model=as_text(body.get("model")), prompt=json_of(body, "input"), parameters=wanted)

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.operations.json_text import dump
 from otel import attributes as a
-from otel.call import Usage
+from otel.call import Parameter, Usage
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
@@ -41,7 +41,7 @@ def as_list(value: object) -> Sequence[object]:
 
 def as_whole(value: object) -> int | None:
     """The value if it is a whole number of 64 bits: more a span's attribute cannot hold."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63 else None
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None  # a bool is no number
 
 
 def as_count(value: object) -> int | None:
@@ -55,12 +55,12 @@ def json_of(body: Mapping[str, object], name: str) -> str | None:
     return dump(body[name]) if name in body else None
 
 
-def parameters(body: Mapping[str, object], text_format: object = None) -> dict[str, str | int | float | list[str]]:
+def parameters(body: Mapping[str, object], text_format: object = None) -> dict[str, Parameter]:
     """Sampling parameters of a request by their attribute names (GenAI semantic conventions).
 
     `text_format` is where the API at hand asks for JSON in place of text.
     """
-    found: dict[str, str | int | float | list[str]] = {}
+    found: dict[str, Parameter] = {}
     if (kind := as_text(as_object(text_format).get("type"))) is not None:
         found[a.OUTPUT_TYPE] = "json" if kind.startswith("json") else kind
     for name, value in body.items():
@@ -73,7 +73,7 @@ def parameters(body: Mapping[str, object], text_format: object = None) -> dict[s
     stop = body.get("stop")
     stops = [stop] if isinstance(stop, str) else [text for text in as_list(stop) if isinstance(text, str)]
     if stops:
-        found[a.REQUEST_STOP_SEQUENCES] = stops
+        found[a.REQUEST_STOP_SEQUENCES] = tuple(stops)
     if tier := as_text(body.get("service_tier")):
         found[a.REQUEST_SERVICE_TIER] = tier
     return found

@@ -43,7 +43,7 @@ def test_everything_that_was_said_is_redacted() -> None:
     call = asked(
         [{"role": "user", "content": [{"type": "text", "text": f"my {MARK} is 4111 1111-1111 1111."}]}],
         instructions=json.dumps(f"keep {MARK}"),
-        parameters={a.REQUEST_STOP_SEQUENCES: [MARK, "end"], a.REQUEST_SEED: 7},
+        parameters={a.REQUEST_STOP_SEQUENCES: (MARK, "end"), a.REQUEST_SEED: 7},
     )
     tool = ToolCall("call-1", f"look_{MARK}", json.dumps({"who": MARK}))
     call.answer.choices = [Choice(0, MARK, MARK, f"think {MARK}", [tool], "stop"), Choice(1, f"x{MARK}")]
@@ -51,7 +51,7 @@ def test_everything_that_was_said_is_redacted() -> None:
     assert redacted(call, *json.loads(PATTERNS))
     assert prompt_of(call) == [{"role": "user", "content": [{"type": "text", "text": f"my {REDACTED} is {REDACTED}."}]}]
     assert call.request.instructions == json.dumps(f"keep {REDACTED}")
-    assert call.request.parameters == {a.REQUEST_STOP_SEQUENCES: [REDACTED, "end"], a.REQUEST_SEED: 7}
+    assert call.request.parameters == {a.REQUEST_STOP_SEQUENCES: (REDACTED, "end"), a.REQUEST_SEED: 7}
     clean = ToolCall("call-1", f"look_{REDACTED}", json.dumps({"who": REDACTED}))
     assert call.answer.choices == [
         Choice(0, REDACTED, REDACTED, f"think {REDACTED}", [clean], "stop"),

@@ -227,7 +227,7 @@ def test_a_lone_surrogate_costs_no_record() -> None:
     tool = ToolCall(half, half, half)
     choices = [Choice(index, half, half, half, [tool], half) for index in range(2)]
     call = a_call(
-        request=Request(half, False, dump([{"content": half}]), dump(half), {"gen_ai.request.stop_sequences": [half]}),
+        request=Request(half, False, dump([{"content": half}]), dump(half), {"gen_ai.request.stop_sequences": (half,)}),
         caller={"user_id": half},
         answer=Answer(half, half, choices, content_filter={"prompt": {half: half}}),
         status=Status.UPSTREAM_ERROR,

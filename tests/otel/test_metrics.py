@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import Tracer
 
 from otel import attributes as a
 from otel.call import Attempt, Call, Choice, Request, Status, Usage
-from otel.metrics import NAMES, OTHER, CallMetrics, ProxyCounts, observe_proxy
+from otel.metrics import AT_ONCE, NAMES, OTHER, CallMetrics, ProxyCounts, observe_proxy
 from otel.provider import make_provider
 from otel.sampling import make_sampler
 from otel.span import CallSpan
@@ -52,6 +52,15 @@ def streamed(model: str = "gpt-4o", http_status: int = 200, **more: Any) -> Call
     call.answer.choices = [Choice(content="x")]
     call.answer.usage = Usage(100, 20, 120)
     return call
+
+
+@pytest.mark.parametrize("calls", [1, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 1])
+def test_all_calls_that_have_ended_are_measured(calls: int) -> None:
+    """They are recorded a few at a time, and all of them whenever metrics are sent."""
+    measured = Measured()
+    for _ in range(calls):
+        measured.end(streamed())
+    assert [point.count for point in measured.points("gen_ai.client.operation.duration")] == [calls]
 
 
 def test_a_call_is_measured_though_unsampled() -> None:
@@ -152,8 +161,10 @@ def test_open_streams_are_counted() -> None:
 def test_the_proxys_own_numbers() -> None:
     """Open calls and streams, what waits, was sent, was lost by reason and refused by code are read when asked for."""
     measured = Measured()
+    for _ in range(3):
+        CallSpan(measured.tracer, streamed())
     counts = ProxyCounts(4, 30, 2000, 1.5, 70, {"spool_full": 2}, {"invalid_api_key": 3}, 1e9, 5)
-    observe_proxy(measured.meter, lambda: counts, lambda: 3, lambda: {"queue_full": 9})
+    observe_proxy(measured.meter, lambda: counts, lambda: {"queue_full": 9})
     expected = {
         "proxy.calls.active": [(4, {})],
         "proxy.streams.active": [(3, {})],

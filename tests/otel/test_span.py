@@ -1,10 +1,12 @@
 """The span of a call: its names by the conventions, its events and times, its place in the trace."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import pytest
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
@@ -59,7 +61,7 @@ def a_stream() -> Call:
             parameters={
                 "gen_ai.request.max_tokens": 100,
                 "gen_ai.request.temperature": 0.5,
-                "gen_ai.request.stop_sequences": ["a", "b"],
+                "gen_ai.request.stop_sequences": ("a", "b"),
                 "openai.request.service_tier": "auto",
             },
         ),
@@ -129,6 +131,29 @@ def test_the_attributes_have_the_names_of_the_conventions(opened: Any, spans: _S
     assert span.status.status_code is StatusCode.UNSET
 
 
+def test_attributes_are_as_the_sdk_would_keep_them(opened: Any, spans: _Spans) -> None:
+    """They are put on the span without its looking at them: it would have changed none of them."""
+    failed = Call(
+        "chat", request=Request(parameters={"gen_ai.request.stop_sequences": ("a",)}), caller={"user_id": "7"}
+    )
+    failed.fail(Status.UPSTREAM_ERROR, "429", "said by upstream")
+    several = a_stream()
+    several.answer.choices = [
+        Choice(0, "one", "no", "since", [], "stop", "audio-1"),
+        Choice(1, "two", finish_reason="length"),
+    ]
+    several.answer.content_filter = {"prompt": {"hate": {"filtered": False}}}
+    several.request = replace(several.request, instructions='"be kind"')
+    for call in (failed, a_stream(), several):
+        opened(call).finish()
+    for span in spans.ended:
+        attributes = dict(span.attributes or {})
+        looked_at = dict(BoundedAttributes(attributes=attributes))
+        assert attributes == looked_at
+        assert [type(value) for value in attributes.values()] == [type(value) for value in looked_at.values()]
+        assert None not in attributes.values()
+
+
 def test_an_error_is_named(opened: Any, spans: _Spans) -> None:
     """A failed call's span has error.type and the status ERROR; a call without a model is named by its operation."""
     call = Call("call", api_type=None)
@@ -188,7 +213,7 @@ def test_a_span_ends_once(opened: Any, spans: _Spans, caplog: pytest.LogCaptureF
 
 
 def test_what_is_known_is_on_the_span_from_its_start(opened: Any, spans: _Spans) -> None:
-    """Id, prompt, caller and parameters are there before upstream is asked; the prompt not if content is off."""
+    """Id, model, prompt and caller are there before upstream is asked; the prompt not if content is off."""
     call, silent = a_stream(), a_stream()
     silent.capture_content = False
     opened(call)
@@ -197,7 +222,7 @@ def test_what_is_known_is_on_the_span_from_its_start(opened: Any, spans: _Spans)
     assert known["proxy.call.id"] == call.id
     assert known["proxy.prompt"] == '["prompt"]'
     assert known["proxy.caller.user_id"] == "user-7"
-    assert known["gen_ai.request.max_tokens"] == 100
+    assert known["gen_ai.request.model"] == "gpt-asked"
     assert "proxy.prompt" not in unknown
 
 

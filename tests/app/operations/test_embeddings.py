@@ -30,7 +30,7 @@ def test_a_request_says_what_is_wanted() -> None:
     body = {"input": ["a", "ü"], "model": "vectors", "encoding_format": "base64", "dimensions": 256, "user": "u"}
     request = operation("embeddings").read_request(body)
     assert (request.prompt, request.model, request.stream) == ('["a","ü"]', "vectors", False)
-    assert request.parameters == {a.REQUEST_ENCODING_FORMATS: ["base64"], a.EMBEDDINGS_DIMENSION_COUNT: 256}
+    assert request.parameters == {a.REQUEST_ENCODING_FORMATS: ("base64",), a.EMBEDDINGS_DIMENSION_COUNT: 256}
 
 
 def test_there_are_no_completion_tokens() -> None:
