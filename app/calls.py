@@ -1,8 +1,6 @@
 """OpenCalls: the calls now running, so that a stopping process can wait for them and then cut them off."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from app.cutoff import Cutoff, Reason
 
@@ -20,17 +18,16 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._cutoffs)
 
-    @contextmanager
-    def join(self, cutoff: Cutoff) -> Iterator[None]:
-        """Count a call in while the block runs."""
+    def enter(self, cutoff: Cutoff) -> None:
+        """Count a call in, until it has left."""
         self._cutoffs.add(cutoff)
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._cutoffs.discard(cutoff)
-            if not self._cutoffs:
-                self._idle.set()
+
+    def leave(self, cutoff: Cutoff) -> None:
+        """Count a call out that has ended."""
+        self._cutoffs.discard(cutoff)
+        if not self._cutoffs:
+            self._idle.set()
 
     async def wait_idle(self, seconds: float) -> bool:
         """Wait for the open calls to end; False if some are left after `seconds`."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -40,11 +41,11 @@ CREDENTIAL_PREFIXES: Final = (b"x-ms-client-principal", b"x-ms-token-", b"x-prox
 REMADE: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-ms-invocation-id"})
 _NOT_UPSTREAM: Final = HOP_BY_HOP | CREDENTIALS | REMADE
 # An upstream, or what stands before it, that repeats the request's headers would hand out the proxy's own credential
-_NOT_CLIENT: Final = HOP_BY_HOP | {b"api-key", b"authorization"}
+NOT_CLIENT: Final = HOP_BY_HOP | {b"api-key", b"authorization"}
 
 # RFC 9110 §5.5: no server sends a value with control characters; ours would refuse the whole answer for it
 _UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_NAME: Final = re.compile(rb"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_is_name: Final = lru_cache(maxsize=1024)(re.compile(rb"[\w!#$%&'*+.^`|~-]+", re.ASCII).fullmatch)
 
 SECRET_QUERY: Final = frozenset({"code", "subscription-key", "sig", "api-key"})
 _MAY_BE_SECRET: Final = re.compile("|".join(SECRET_QUERY).encode(), re.IGNORECASE)
@@ -64,20 +65,21 @@ def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[t
     return [(name, value) for name, value in headers if name not in kept and not name.startswith(CREDENTIAL_PREFIXES)]
 
 
-def to_client(headers: RawHeaders, without: frozenset[bytes] = frozenset()) -> list[tuple[bytes, bytes]]:
-    """Upstream's headers, their names in lower case, as the client gets them; `without` are kept back as well."""
-    kept = _NOT_CLIENT | without | _named_by_connection(headers)
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in kept and not _UNSENDABLE.search(value) and _NAME.fullmatch(name)
-    ]
+def to_client(headers: RawHeaders, without: frozenset[bytes] = NOT_CLIENT) -> list[tuple[bytes, bytes]]:
+    """Upstream's headers, their names in lower case, as the client gets them."""
+    named = _named_by_connection(headers)
+    kept = [(name, value) for name, value in headers if name not in without and name not in named and _is_name(name)]
+    if not _UNSENDABLE.search(b"".join([value for _, value in kept])):  # nearly always: all of them are looked at once
+        return kept
+    return [(name, value) for name, value in kept if not _UNSENDABLE.search(value)]
 
 
 def first(headers: RawHeaders, wanted: bytes) -> str | None:
     """The first value of a header (`wanted` in lower case), None when it is absent."""
-    value = dict(reversed(headers)).get(wanted)  # a loop over all of them takes longer than making a dict
-    return None if value is None else decoded(value)
+    for name, value in headers:
+        if name == wanted:
+            return decoded(value)
+    return None
 
 
 def without_secrets(query: bytes) -> bytes:

@@ -95,8 +95,11 @@ class Relay:
             return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
 
         exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)
-        with self._calls.join(cutoff):
+        self._calls.enter(cutoff)
+        try:
             await exchange.run(ask, body, self._max_seconds, send)
+        finally:
+            self._calls.leave(cutoff)
 
     def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
         """What is left to do when the last byte was sent and before the record is made; None if that is nothing."""

@@ -3,6 +3,7 @@
 Only where usage was asked for on the client's behalf is a chunk searched before it is sent (`app.usage_event`).
 """
 
+import asyncio
 import logging
 import time
 
@@ -11,16 +12,15 @@ from starlette.types import Send
 from app.answer import AnswerReader
 from app.attempts import Asked
 from app.errors import ProxyError
-from app.headers import to_client
-from app.upstream import Answer
+from app.headers import NOT_CLIENT, to_client
 from app.usage_event import UsageEventFilter
 from otel.call import Call
 
 log = logging.getLogger(__name__)
 
 TRACE_HEADER = b"x-trace-id"
-REMADE = frozenset({TRACE_HEADER})
-REMADE_UNMEASURED = REMADE | {b"content-length"}
+WITHOUT = NOT_CLIENT | {TRACE_HEADER}
+WITHOUT_LENGTH = WITHOUT | {b"content-length"}
 NO_BODY = frozenset({204, 304})
 
 
@@ -34,12 +34,13 @@ class RelayedResponse:
     def __init__(self, asked: Asked, call: Call, reader: AnswerReader, trace_id: str) -> None:
         upstream = self._upstream = asked.answer
         self._already_read = asked.already_read
-        self._filter = UsageEventFilter() if asked.filters_usage and _is_event_stream(upstream) else None
+        self._streams = "text/event-stream" in (upstream.header(b"content-type") or "").lower()
+        self._filter = UsageEventFilter() if asked.filters_usage and self._streams else None
         self._call = call
         self._reader: AnswerReader | None = reader
         # the length is not true where something is taken out, and where there is no body the server would insist on it
         unmeasured = self._filter is not None or upstream.status in NO_BODY
-        self._headers = to_client(upstream.headers, REMADE_UNMEASURED if unmeasured else REMADE)
+        self._headers = to_client(upstream.headers, WITHOUT_LENGTH if unmeasured else WITHOUT)
         self._headers.append((TRACE_HEADER, trace_id.encode()))
         self.client_gone = False
         """Set to go on reading without sending, when upstream is to be drained."""
@@ -62,6 +63,8 @@ class RelayedResponse:
             passed = chunk if held_back is None else held_back.feed(chunk)
             if passed and not self.client_gone:
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
+                if self._streams and call.first_token_ns is None:
+                    await asyncio.sleep(0)  # uvloop sends at the end of its turn: the first tokens go before the look
             self._look(chunk)
             chunk = b""
         self.ended = True
@@ -91,10 +94,6 @@ class RelayedResponse:
         except Exception:  # telemetry never hurts a call
             log.exception("an answer could not be read; its record will lack facts")
             self._reader = None
-
-
-def _is_event_stream(upstream: Answer) -> bool:
-    return "text/event-stream" in (upstream.header(b"content-type") or "").lower()
 
 
 async def send_error(send: Send, error: ProxyError, trace_id: str | None) -> None:

@@ -26,7 +26,6 @@ FIXED: Final = ("type", "content", "usage", "model", "prompt", "region", "latenc
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _HEAD: Final = re.compile(rb'\{"type":"(\w+)","schema_version":(\d+),"id":"(\w+)"')
-_OF_CALLER: Final = re.compile(re.escape(a.CALLER)).match
 _UNDATED: Final = "0000-00-00T00:00:00.000000"
 
 
@@ -78,14 +77,14 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         "stream": stream,
         "content": "",
         "latency_ms": None,
-        **a.known(dict(zip(_PLAIN.values(), map(facts.get, _PLAIN), strict=True))),
+        **{name: facts[attribute] for attribute, name in _PLAIN.items() if attribute in facts},
     }
     # last, since one that is nested too deep to be parsed can be told by what stands before it (`exporters.oversize`)
     as_json: Json = {"prompt": None, "usage": None}
     for attribute, name in _AS_JSON.items():
         if (text := facts.get(attribute)) is not None:
             as_json[name] = orjson.Fragment(str(text))  # spliced in as it stands, without being read again
-    if caller := {name.removeprefix(a.CALLER): facts[name] for name in filter(_OF_CALLER, facts)}:
+    if caller := {name.removeprefix(a.CALLER): value for name, value in facts.items() if name.startswith(a.CALLER)}:
         fields["caller"] = caller
     if (code := facts.get(a.ERROR_CODE)) is not None:
         fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}

@@ -110,7 +110,7 @@ class CallMetrics(SpanProcessor):
             self.open_streams -= 1
         if self._histograms is not None:
             seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
-            measured = a.known(dict(zip(self._kept, map(facts.get, self._kept), strict=True)))
+            measured = {name: facts[name] for name in self._kept if name in facts}
             self._ended.append(_Ended(measured, seconds, span.status.status_code is StatusCode.ERROR))
             if len(self._ended) >= AT_ONCE:
                 self._catch_up()

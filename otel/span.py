@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 import orjson
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
@@ -81,15 +81,15 @@ class CallSpan:
             where: dict[str, AttributeValue] = {a.BACKEND: attempt.backend}
             if attempt.http_status is not None:
                 where[a.HTTP_STATUS] = attempt.http_status
-            self._span.add_event(a.ATTEMPT, where, timestamp=_wall(call, attempt.at_ns))
+            _note(self._span, a.ATTEMPT, where, _wall(call, attempt.at_ns))
         if not call.request.stream:
             return
         for name, at in ((a.FIRST_CHUNK, call.first_chunk_ns), (a.FIRST_TOKEN, call.first_token_ns)):
             if at is not None:
-                self._span.add_event(name, timestamp=_wall(call, at))
+                _note(self._span, name, {}, _wall(call, at))
         if call.first_chunk_ns is not None and call.end_ns is not None:
             chunks: Mapping[str, AttributeValue] = {a.CHUNKS: call.chunks, a.STATUS: call.status.value}
-            self._span.add_event(a.END_OF_STREAM, chunks, timestamp=_wall(call, call.end_ns))
+            _note(self._span, a.END_OF_STREAM, chunks, _wall(call, call.end_ns))
 
 
 def _put(span: Span, facts: Mapping[str, AttributeValue]) -> None:
@@ -99,6 +99,14 @@ def _put(span: Span, facts: Mapping[str, AttributeValue]) -> None:
         span._attributes._dict.update(facts)  # type: ignore[union-attr]
     else:
         span.set_attributes(facts)
+
+
+def _note(span: Span, name: str, attributes: Mapping[str, AttributeValue], at_ns: int) -> None:
+    """Add an event, in the same way."""
+    if isinstance(span, ReadableSpan):
+        span._events.append(Event(name, attributes, at_ns))  # type: ignore[attr-defined]
+    else:
+        span.add_event(name, attributes, at_ns)
 
 
 def _wall(call: Call, monotonic_ns: int) -> int:
