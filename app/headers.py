@@ -45,7 +45,7 @@ NOT_CLIENT: Final = HOP_BY_HOP | {b"api-key", b"authorization"}
 
 # RFC 9110 §5.5: no server sends a value with control characters; ours would refuse the whole answer for it
 _UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_is_name: Final = lru_cache(maxsize=1024)(re.compile(rb"[\w!#$%&'*+.^`|~-]+", re.ASCII).fullmatch)
+_is_name: Final = lru_cache(maxsize=256)(re.compile(rb"[\w!#$%&'*+.^`|~-]+", re.ASCII).fullmatch)
 
 SECRET_QUERY: Final = frozenset({"code", "subscription-key", "sig", "api-key"})
 _MAY_BE_SECRET: Final = re.compile("|".join(SECRET_QUERY).encode(), re.IGNORECASE)

@@ -47,7 +47,7 @@ def _resource() -> Resource:
 
 
 class RecordAll(Sampler):
-    """Records every span, but for requests perhaps, and samples those that `root` samples.
+    """Records every span, but for requests perhaps, and samples those that `root` samples, which must drop the others.
 
     The SDK's AlwaysRecordSampler does that too, but an unsampled span then starts without the attributes it was
     given, since a result that drops a span carries none.
@@ -69,13 +69,9 @@ class RecordAll(Sampler):
     ) -> SamplingResult:
         """The root's decision, with recording in place of dropping, and all attributes."""
         result = self._root.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
-        if result.decision is Decision.RECORD_AND_SAMPLE:
+        if result.decision is Decision.RECORD_AND_SAMPLE or (kind is SpanKind.SERVER and not self._record_requests):
             return result
-        if kind is SpanKind.SERVER and not self._record_requests:
-            return SamplingResult(Decision.DROP, None, result.trace_state)
-        if result.decision is not Decision.DROP:
-            return result
-        return SamplingResult(Decision.RECORD_ONLY, {**(attributes or {}), **result.attributes}, result.trace_state)
+        return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
 
     def get_description(self) -> str:
         """For people."""

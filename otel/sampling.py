@@ -17,7 +17,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
-from opentelemetry.util.types import Attributes, AttributeValue
+from opentelemetry.util.types import Attributes
 
 from otel.attributes import SAMPLE_RATE
 
@@ -113,23 +113,23 @@ class TraceSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Keep or drop; the attributes are the span's own and the rate, where one is known."""
+        """Keep, with the span's attributes and the rate where one is known; or drop."""
         parent = get_current_span(parent_context)
         context = parent.get_span_context()
-        if not context.is_valid:
-            rate: AttributeValue | None = self._share.of(trace_id)
-            return SamplingResult(_decision(rate != 0), {**(attributes or {}), SAMPLE_RATE: rate}, trace_state)
-        rate = (parent.attributes or {}).get(SAMPLE_RATE) if isinstance(parent, ReadableSpan) else None
+        if context.is_valid:
+            kept, trace_state = context.trace_flags.sampled, context.trace_state
+            rate = (parent.attributes or {}).get(SAMPLE_RATE) if isinstance(parent, ReadableSpan) else None
+        else:
+            rate = self._share.of(trace_id)
+            kept = rate > 0
+        if not kept:
+            return SamplingResult(Decision.DROP, trace_state=trace_state)
         own = attributes if rate is None else {**(attributes or {}), SAMPLE_RATE: rate}
-        return SamplingResult(_decision(context.trace_flags.sampled), own, context.trace_state)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, own, trace_state)
 
     def get_description(self) -> str:
         """For people."""
         return f"TraceSampler{{{type(self._share).__name__}}}"
-
-
-def _decision(keep: bool) -> Decision:
-    return Decision.RECORD_AND_SAMPLE if keep else Decision.RECORD_ONLY
 
 
 def make_sampler(trace_ratio: float | None) -> Sampler:
