@@ -61,8 +61,10 @@ def decoded(value: bytes) -> str:
 
 def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
     """The client's headers as upstream gets them, before credentials and trace context are added."""
-    kept = _NOT_UPSTREAM | caller_headers | _named_by_connection(headers)
-    return [(name, value) for name, value in headers if name not in kept and not name.startswith(CREDENTIAL_PREFIXES)]
+    without = _NOT_UPSTREAM | caller_headers | _named_by_connection(headers)
+    return [
+        (name, value) for name, value in headers if name not in without and not name.startswith(CREDENTIAL_PREFIXES)
+    ]
 
 
 def to_client(headers: RawHeaders, without: frozenset[bytes] = NOT_CLIENT) -> list[tuple[bytes, bytes]]:

@@ -3,7 +3,6 @@
 Only where usage was asked for on the client's behalf is a chunk searched before it is sent (`app.usage_event`).
 """
 
-import asyncio
 import logging
 import time
 
@@ -34,8 +33,8 @@ class RelayedResponse:
     def __init__(self, asked: Asked, call: Call, reader: AnswerReader, trace_id: str) -> None:
         upstream = self._upstream = asked.answer
         self._already_read = asked.already_read
-        self._streams = "text/event-stream" in (upstream.header(b"content-type") or "").lower()
-        self._filter = UsageEventFilter() if asked.filters_usage and self._streams else None
+        streams = "text/event-stream" in (upstream.header(b"content-type") or "").lower()
+        self._filter = UsageEventFilter() if asked.filters_usage and streams else None
         self._call = call
         self._reader: AnswerReader | None = reader
         # the length is not true where something is taken out, and where there is no body the server would insist on it
@@ -63,8 +62,6 @@ class RelayedResponse:
             passed = chunk if held_back is None else held_back.feed(chunk)
             if passed and not self.client_gone:
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
-                if self._streams and call.first_token_ns is None:
-                    await asyncio.sleep(0)  # uvloop sends at the end of its turn: the first tokens go before the look
             self._look(chunk)
             chunk = b""
         self.ended = True

@@ -102,7 +102,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)  # or uvloop would send a request only at the end of its turn
 
     def data_received(self, data: bytes) -> None:
         if self._head is None and self._answer is None:
