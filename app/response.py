@@ -54,16 +54,19 @@ class RelayedResponse:
         Raises UpstreamFault when upstream's body breaks off.
         """
         call, upstream, held_back = self._call, self._upstream, self._filter
-        await send({"type": "http.response.start", "status": upstream.status, "headers": self._headers})
-        chunk, self._already_read = self._already_read, b""
-        while chunk or (chunk := await upstream.readany()):
+
+        async def pass_on(chunk: bytes) -> None:
             if call.first_chunk_ns is None:
                 call.first_chunk_ns = time.monotonic_ns()
             passed = chunk if held_back is None else held_back.feed(chunk)
             if passed and not self.client_gone:
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
             self._look(chunk)
-            chunk = b""
+
+        await send({"type": "http.response.start", "status": upstream.status, "headers": self._headers})
+        if self._already_read:
+            await pass_on(self._already_read)
+        await upstream.relay(pass_on)
         self.ended = True
         if held_back is not None and (rest := held_back.close()) and not self.client_gone:
             await send({"type": "http.response.body", "body": rest, "more_body": True})

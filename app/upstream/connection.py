@@ -113,6 +113,8 @@ class Connection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(NotHttp())
             return
+        if self._answer is not None:
+            self._answer.flush()
         if self._head is not None:  # still not whole
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:

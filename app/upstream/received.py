@@ -1,13 +1,17 @@
 """Answer: what upstream says to one request; the head is known, the body comes."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, copy_context
 from typing import Final
 
 from app.headers import decoded
 
 HIGH_WATER: Final = 128 * 1024
 """Bytes that may wait here before upstream is asked to pause."""
+
+
+type PassOn = Callable[[bytes], Coroutine[None, None, None]]
 
 
 class Answer:
@@ -33,6 +37,10 @@ class Answer:
         self._ended = False
         self._fault: Exception | None = None
         self._reader: asyncio.Future[None] | None = None
+        self._pass_on: PassOn | None = None
+        """Set while `relay` waits for the next piece."""
+        self._context: Context | None = None
+        self._passing: asyncio.Task[None] | None = None
 
     @property
     def ended(self) -> bool:
@@ -47,19 +55,11 @@ class Answer:
     async def readany(self) -> bytes:
         """What has come, at least one byte of it; b"" at the end. Raises UpstreamFault when it broke off before."""
         while not self._waiting:
-            if self._fault is not None:
-                raise self._fault
-            if self._ended:
+            if self._is_over():
                 return b""
             self._reader = asyncio.get_running_loop().create_future()
             await self._reader
-        taken = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        self._waiting.clear()
-        self._size = 0
-        if self._paused:
-            self._paused = False
-            self._pause(False)
-        return taken
+        return self._take()
 
     async def read(self, limit: int) -> bytes:
         """The body up to its end, or until `limit` bytes are exceeded; what follows is left to `readany`."""
@@ -67,6 +67,29 @@ class Answer:
         while len(taken) <= limit and (more := await self.readany()):
             taken += more
         return taken
+
+    async def relay(self, pass_on: PassOn) -> None:
+        """Have every piece of the body passed on, up to its end. Raises UpstreamFault when it broke off before, and
+        what `pass_on` raises.
+
+        A piece that comes while nothing else is to be done is passed on at once, in the turn of the loop in which it
+        came: to wake a task for it would take another turn, and as much time again (docs/decisions/0009).
+        """
+        self._context = copy_context()
+        while self._waiting or not self._is_over():
+            if self._waiting:
+                await pass_on(self._take())
+                continue
+            self._reader, self._pass_on = asyncio.get_running_loop().create_future(), pass_on
+            try:
+                await self._reader
+                if self._passing is not None:
+                    await self._passing
+            finally:
+                self._pass_on = None
+                if self._passing is not None:
+                    self._passing.cancel()
+                    self._passing = None
 
     def close(self) -> None:
         """Have done with it. A body that is not whole costs the connection."""
@@ -80,7 +103,19 @@ class Answer:
         if self._size > HIGH_WATER and not self._paused:
             self._paused = True
             self._pause(True)
-        self._wake()
+        if self._pass_on is None:
+            self._wake()
+
+    def flush(self) -> None:
+        """That is all for now: what came is passed on, as far as that goes without waiting; the rest, and what failed,
+        is for `relay`."""
+        if self._pass_on is None or not self._waiting:
+            return
+        passing = self._pass_on(self._take())
+        task = asyncio.Task(passing, loop=asyncio.get_running_loop(), context=self._context, eager_start=True)
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            self._pass_on, self._passing = None, task
+            self._wake()
 
     def end(self) -> None:
         """The body is whole."""
@@ -92,6 +127,22 @@ class Answer:
         if not self._ended and self._fault is None:
             self._fault = fault
             self._wake()
+
+    def _take(self) -> bytes:
+        """All that waits."""
+        taken = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        self._waiting.clear()
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            self._pause(False)
+        return taken
+
+    def _is_over(self) -> bool:
+        """Whether the body is whole; raises the fault when it broke off before."""
+        if self._fault is not None:
+            raise self._fault
+        return self._ended
 
     def _wake(self) -> None:
         reader, self._reader = self._reader, None
