@@ -12,6 +12,7 @@ from app.operations.content_filter import note_error
 from app.operations.json_text import load
 from app.operations.operation import Json, Operation
 from app.operations.wire import as_object, as_text
+from app.repeats import Repeats
 from app.sse import EventTooLarge, SseScanner
 from otel.call import Call, Status
 
@@ -83,7 +84,7 @@ class _Events:
 
     Until the first token each chunk is looked at as it comes, for the token's time; from then on chunks are only
     kept, and read some 4 KB at a time: that costs less, never stalls the other streams for long, and 1,000 streams
-    hold little.
+    hold little. Most events differ from the one before only in their text, and are not even parsed.
     """
 
     def __init__(self, call: Call, operation: Operation) -> None:
@@ -91,6 +92,7 @@ class _Events:
         self._operation = operation
         self._stream = operation.stream()
         self._scanner = SseScanner()
+        self._repeats = Repeats()
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._done = False
@@ -123,12 +125,15 @@ class _Events:
         self._take(self._scanner.feed(kept))
 
     def _take(self, events: list[bytes]) -> None:
-        call, stream, operation = self._call, self._stream, self._operation
+        call, stream, operation, repeats = self._call, self._stream, self._operation, self._repeats
         for data in events:
             if data == DONE:
                 self._done = True
                 continue
             call.chunks += 1
+            if (text := repeats.text_of(data)) is not None:
+                stream.more(text)
+                continue
             event = _object(data)
             if event is None:
                 continue
@@ -136,6 +141,7 @@ class _Events:
                 call.first_token_ns = time.monotonic_ns()
             if error := operation.error_of(event):
                 _note_failure(call, error, "error")
+            repeats.remember(data, stream.only_text)
 
 
 class _Whole:

@@ -55,7 +55,7 @@ class Translation(Transcription):
     name = "translation"
 
 
-class _AudioStream:
+class _AudioStream(StreamReader):
     """Joins deltas and segments; the last event, `….done`, has the whole text again, and the usage."""
 
     def __init__(self) -> None:

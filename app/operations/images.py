@@ -46,7 +46,7 @@ class ImageEdit(ImageGeneration):
     json_body = False
 
 
-class _ImageStream:
+class _ImageStream(StreamReader):
     """Looks for `….completed`, which comes with the usage once for each image."""
 
     def __init__(self) -> None:

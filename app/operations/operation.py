@@ -33,9 +33,16 @@ def target_of(path: str) -> Target:
 class StreamReader(Protocol):
     """Gathers what the events of one stream say."""
 
+    only_text: str | None = None
+    """The text that the last event added, where it would do nothing else if it came again."""
+
     def event(self, event: Json) -> bool:
         """Take one event; True if it holds generated text, reasoning or tool output."""
         ...
+
+    def more(self, text: str) -> None:
+        """Take an event that is the same as the last one, which had `only_text`, but for this text."""
+        return
 
     def finish(self, answer: Answer) -> bool:
         """Write what was gathered; True if the events came to an end of their own."""
@@ -83,7 +90,7 @@ class Plain(Operation):
     json_answer = False
 
 
-class _UnreadStream:
+class _UnreadStream(StreamReader):
     """Understands no event, and so takes any end for the right one."""
 
     def event(self, event: Json) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-from app.operations.operation import Json
+from app.operations.operation import Json, StreamReader
 from app.operations.wire import as_count, as_list, as_object, as_text
 from otel.call import Answer
 
@@ -24,7 +24,7 @@ _PARTS: Final = {
 }
 
 
-class ResponseStream:
+class ResponseStream(StreamReader):
     """Reads by `read`, which reads whole responses: a cut one is put together from its events to look like a whole."""
 
     def __init__(self, read: Callable[[Json, Answer], None]) -> None:

@@ -34,7 +34,7 @@
 #define TOKEN \
     "data: {\"choices\":[{\"content_filter_results\":" FILTERS ",\"delta\":{\"content\":\"%c%016lu\"}," \
     "\"finish_reason\":null,\"index\":0,\"logprobs\":null}]," CHUNK_TOP CHUNK_KIND \
-    "\"obfuscation\":\"JiOWeZWGp\",\"system_fingerprint\":\"fp_b6f445\"%s}\n\n"
+    "\"obfuscation\":\"%09lu\",\"system_fingerprint\":\"fp_b6f445\"%s}\n\n"
 #define STOP \
     "data: {\"choices\":[{\"content_filter_results\":{},\"delta\":{},\"finish_reason\":\"stop\",\"index\":0," \
     "\"logprobs\":null}]," CHUNK_TOP CHUNK_KIND "\"sent\":\"%c%016lu\"%s,\"system_fingerprint\":\"fp_"
@@ -121,7 +121,9 @@ static void append_next(struct connection *c) {
     int length;
     const char *no_usage = c->usage ? ",\"usage\":null" : "";
     if (++c->sent < c->chunks) {
-        length = c->sent == 1 ? sprintf(text, FIRST, SENT_MARK, now_us()) : sprintf(text, TOKEN, SENT_MARK, now_us(), no_usage);
+        unsigned long now = now_us(); /* also for the letters that hide a token's length, which are others each time */
+        length = c->sent == 1 ? sprintf(text, FIRST, SENT_MARK, now)
+                              : sprintf(text, TOKEN, SENT_MARK, now, now % 1000000000, no_usage);
         sums_add(&c->sums, text, (size_t)length);
         append_chunk(c, text, (size_t)length);
         return;
