@@ -17,7 +17,7 @@ from app.sse import EventTooLarge, SseScanner
 from otel.call import Call, Status
 
 DONE: Final = b"[DONE]"
-SCAN_BYTES: Final = 4 * 1024
+SCAN_BYTES: Final = 2 * 1024
 # Parsing stalls every other stream. orjson takes, for a MB, 2 ms of text or base64, 6 ms of embeddings, 20 ms of log
 # probabilities: at these limits 8 ms (80 at the very worst) and 1.5 ms. Of what is larger only the end is kept: 10 MB
 # of embeddings, 56 ms to parse, take 1.6 ms in all and never more than 0.1 ms at a time.
@@ -83,7 +83,7 @@ class _Events:
     """A body of server-sent events.
 
     Until the first token each chunk is looked at as it comes, for the token's time; from then on chunks are only
-    kept, and read some 4 KB at a time: that costs less, never stalls the other streams for long, and 1,000 streams
+    kept, and read some 2 KB at a time: that costs less, never stalls the other streams for long, and 1,000 streams
     hold little. Most events differ from the one before only in their text, and are not even parsed.
     """
 

@@ -12,7 +12,7 @@ from otel.call import Request
 type Body = bytes | AsyncIterator[bytes] | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Inbound:
     """A body on its way: whole where the operation is known to take JSON, else piece by piece."""
 

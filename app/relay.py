@@ -89,7 +89,9 @@ class Relay:
         span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()
 
         async def ask() -> Asked:
-            return await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
+            asked = await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
+            inbound.asking = None  # a copy of the body that a long stream would hold to its end
+            return asked
 
         def settle() -> Coroutine[None, None, None] | None:
             return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)

@@ -39,8 +39,8 @@ class RelayedResponse:
         self._reader: AnswerReader | None = reader
         # the length is not true where something is taken out, and where there is no body the server would insist on it
         unmeasured = self._filter is not None or upstream.status in NO_BODY
-        self._headers = to_client(upstream.headers, WITHOUT_LENGTH if unmeasured else WITHOUT)
-        self._headers.append((TRACE_HEADER, trace_id.encode()))
+        self._without = WITHOUT_LENGTH if unmeasured else WITHOUT
+        self._trace_id = trace_id
         self.client_gone = False
         """Set to go on reading without sending, when upstream is to be drained."""
         self.delivered = False
@@ -63,13 +63,18 @@ class RelayedResponse:
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
             self._look(chunk)
 
-        await send({"type": "http.response.start", "status": upstream.status, "headers": self._headers})
+        await self._start(send)
         if self._already_read:
             await pass_on(self._already_read)
         await upstream.relay(pass_on)
         self.ended = True
         if held_back is not None and (rest := held_back.close()) and not self.client_gone:
             await send({"type": "http.response.body", "body": rest, "more_body": True})
+
+    async def _start(self, send: Send) -> None:
+        headers = to_client(self._upstream.headers, self._without)
+        headers.append((TRACE_HEADER, self._trace_id.encode()))
+        await send({"type": "http.response.start", "status": self._upstream.status, "headers": headers})
 
     def close_reader(self) -> None:
         """Let the reader take in what it kept; nothing is sent or awaited here."""

@@ -27,7 +27,7 @@ SLOT: Final = ".call"
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    path: Path
+    path: str  # a fifth of what a Path takes, of which every open call would hold one
     fd: int
 
 
@@ -79,7 +79,7 @@ class Journal:
         taken, self._taken = self._taken, {}
         for slot in free:
             with contextlib.suppress(OSError):
-                slot.path.unlink(missing_ok=True)
+                Path(slot.path).unlink(missing_ok=True)
             os.close(slot.fd)
         for slot in taken.values():
             os.close(slot.fd)
@@ -91,7 +91,7 @@ class Journal:
 
     def _open(self) -> _Slot:
         self._opened += 1
-        path = self._directory.path() / f"{self._opened:06d}{SLOT}"
+        path = f"{self._directory.path()}/{self._opened:06d}{SLOT}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         return _Slot(path, os.open(path, flags, 0o600))
 

@@ -33,7 +33,7 @@ class ChoiceStream(StreamReader):
         self._member = member
         self._gathered = Answer()
         self._said: dict[int, _Said] = {}
-        self._speaker = _Said()
+        self._speaker: _Said | None = None
         self._last: Json = {}
 
     def event(self, event: Json) -> bool:
@@ -66,7 +66,8 @@ class ChoiceStream(StreamReader):
 
     def more(self, text: str) -> None:
         """Take a chunk that differs from the last one in its text."""
-        self._speaker.add(text)
+        if self._speaker is not None:
+            self._speaker.add(text)
 
     def finish(self, answer: Answer) -> bool:
         """Write what was gathered."""

@@ -69,12 +69,14 @@ class Answer:
         return taken
 
     async def relay(self, pass_on: PassOn) -> None:
-        """Have every piece of the body passed on, up to its end. Raises UpstreamFault when it broke off before, and
-        what `pass_on` raises.
+        """Have every piece of the body passed on, up to its end; the head is forgotten, since a stream may be long.
+
+        Raises UpstreamFault when it broke off before, and what `pass_on` raises.
 
         A piece that comes while nothing else is to be done is passed on at once, in the turn of the loop in which it
         came: to wake a task for it would take another turn, and as much time again (docs/decisions/0009).
         """
+        self.headers, self._named = (), {}
         self._context = copy_context()
         while self._waiting or not self._is_over():
             if self._waiting:
