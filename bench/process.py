@@ -37,20 +37,23 @@ class Process:
         cpus: Sequence[int],
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`log` takes what it writes to stderr; `environ` is added to a bare environment."""
+        """`log` takes what it writes to stderr; `environ` is added to a bare environment. Raises NotStarted."""
         self._command = " ".join(map(str, command))
         self._log = log
         bare = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
         with log.open("wb") as stderr:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env={**bare, **(environ or {})},
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-            )
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env={**bare, **(environ or {})},
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    text=True,
+                    preexec_fn=lambda: os.sched_setaffinity(0, cpus),
+                )
+            except OSError as fault:  # it is there, but perhaps the interpreter that its first line names is not
+                raise NotStarted(f"{self._command} could not be run: {fault.strerror}.") from None
 
     @property
     def pid(self) -> int:

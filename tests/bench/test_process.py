@@ -4,7 +4,9 @@ import sys
 import time
 from pathlib import Path
 
-from bench.process import Process, processors
+import pytest
+
+from bench.process import NotStarted, Process, processors
 
 BUSY = "import time\nwhile time.process_time() < 0.2: pass\n"
 
@@ -33,3 +35,12 @@ child.wait()
         assert process.memory_mb() > 10
     finally:
         process.stop()
+
+
+def test_a_program_whose_interpreter_is_gone_is_named(tmp_path: Path) -> None:
+    """As that of an environment made with a Python that was removed since."""
+    program = tmp_path / "program"
+    program.write_text("#!/gone/python\n")
+    program.chmod(0o700)
+    with pytest.raises(NotStarted, match=f"^{program} 8080 could not be run: No such file or directory"):
+        Process([program, "8080"], tmp_path / "log", processors()[1])
