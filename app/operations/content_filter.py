@@ -1,7 +1,12 @@
 """The content filter's verdicts, wherever an answer has them, gathered as `prompt` and `completion`."""
 
+from typing import Final
+
 from app.operations.operation import Json
 from app.operations.wire import as_list, as_object
+
+_SAFE: Final = {"filtered": False, "severity": "safe"}
+"""What nearly every result is: one object for all of them, since each open stream holds eight."""
 
 
 def note_verdict(found: dict[str, object], subject: str, verdict: object) -> None:
@@ -14,7 +19,7 @@ def note_verdict(found: dict[str, object], subject: str, verdict: object) -> Non
     if not results or results == known:  # nearly every chunk of a stream repeats the one before
         return
     if not isinstance(known, dict):
-        found[subject] = dict(results)
+        found[subject] = {category: _SAFE if result == _SAFE else result for category, result in results.items()}
         return
     for category, result in results.items():
         if as_object(known.get(category)).get("filtered") is not True:
