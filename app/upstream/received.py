@@ -74,7 +74,7 @@ class Answer:
         Raises UpstreamFault when it broke off before, and what `pass_on` raises.
 
         A piece that comes while nothing else is to be done is passed on at once, in the turn of the loop in which it
-        came: to wake a task for it would take another turn, and as much time again (docs/decisions/0009).
+        came: to wake a task for it would take another turn (docs/decisions/0009).
         """
         self.headers, self._named = (), {}
         self._context = copy_context()

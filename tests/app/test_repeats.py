@@ -135,6 +135,13 @@ def test_a_text_elsewhere_is_not_taken_for_what_was_said() -> None:
     assert taken(events) == parsed(events)
 
 
+def test_a_member_that_is_there_twice_is_not_compared() -> None:
+    """The last one counts (RFC 8259 §4 leaves it open), and it could be either that differs."""
+    repeats = Repeats()
+    repeats.remember(b'{"content":"x","content":"x"}', "x")
+    assert repeats.text_of(b'{"content":"y","content":"x"}') is None
+
+
 @pytest.mark.parametrize(
     "bad", [b'{"a":"content":"\xff"}', b'{"a":"content":"x', b'{"a":"content":"x"', b'{"a":"content":"\x01"}', b""]
 )
