@@ -199,3 +199,29 @@ def test_a_json_body_of_30_mb(stage: Stage, hub: HubReader) -> None:
         peaks.append(memory.peak)
     assert max(peaks) < 10 * len(body) / MB
     assert peaks[1] < peaks[0] + len(body) / MB
+
+
+def test_an_open_stream_holds_its_request_no_more_than_twice(stage: Stage, hub: HubReader) -> None:
+    """As it came, should its usage have to be estimated, and as the record will have it; not as it was sent, with usage
+    asked for."""
+    body = json.dumps({"messages": [{"role": "user", "content": "word " * (8 * MB)}], "stream": True}).encode()
+    measured = asyncio.Event()
+
+    async def script(request: Seen, reply: Reply) -> None:
+        request.body = b""  # this process needs it no more
+        await reply.stream_head()
+        await reply.chunk(ROLE)
+        await measured.wait()
+        for piece in (STOP, DONE):
+            await reply.chunk(piece)
+        await reply.end()
+
+    server, memory = stage.play(script), Memory(stage.proxy.pid)
+    with client(stage.url) as caller:
+        answer = caller.send("POST", CHAT, body)
+        assert answer.some() == ROLE
+        held = memory.growth
+        server.loop.call_soon_threadsafe(measured.set)
+        assert answer.read() == STOP + DONE
+    assert held < 3.5 * len(body) / MB  # once more is free, but not given back to the system
+    assert hub.record(answer.trace_id)["request_bytes"] == len(body)
