@@ -15,9 +15,12 @@ from tests.kit.upstream import Script, ScriptedUpstream
 type StartProxy = Callable[..., ProxyThread]
 type StartProcess = Callable[..., ProxyProcess]
 
-# how long an example takes is the machine's to say
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("unhurried")
+# how long an example takes is the machine's to say; the same examples each time, so that a run judges what was changed.
+# --hypothesis-profile=searching tries others
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("searching", unhurried)
+settings.register_profile("repeated", unhurried, derandomize=True, database=None)
+settings.load_profile("repeated")
 
 
 @pytest.fixture(scope="session")
