@@ -6,7 +6,7 @@ before each record (docs/decisions/0007).
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from exporters.record import event_properties
 
@@ -19,6 +19,13 @@ _SHORT: Final = b"\xa0"
 _LONG: Final = b"\xb0"
 
 
+class Event(NamedTuple):
+    """One event as a batch holds it: a section of data, whose binary is an encoded message."""
+
+    before: bytes
+    line: bytes
+
+
 def add(batch: "EventDataBatch", line: bytes) -> bool:
     """Put the event of one record in the batch; False if there is no room left.
 
@@ -26,10 +33,11 @@ def add(batch: "EventDataBatch", line: bytes) -> bool:
     """
     before, head = _before_body(**event_properties(line)), _body_head(len(line))
     length = len(before) + len(head) + len(line)
-    size = batch.size_in_bytes + len(_body_head(length)) + length
+    outer = _body_head(length)
+    size = batch.size_in_bytes + len(outer) + length
     if size > batch.max_size_in_bytes:
         return False
-    batch._message.data.append(b"".join((before, head, line)))
+    batch._message.data.append(Event(outer + before + head, line))
     batch._size = size
     batch._count += 1
     return True

@@ -28,6 +28,9 @@ class Hub:
         from azure.eventhub import TransportType
         from azure.eventhub.aio import EventHubProducerClient
 
+        from exporters.transfer import send_batches_so
+
+        send_batches_so()
         options: dict[str, Any] = {
             "eventhub_name": self.name,
             "transport_type": TransportType.AmqpOverWebsocket if self.websocket else TransportType.Amqp,

@@ -1,0 +1,124 @@
+"""The frames that `exporters.transfer` writes itself are those that Event Hubs' client would have written."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from azure.eventhub import EventData, EventDataBatch
+from azure.eventhub._pyamqp.aio._connection_async import Connection
+from azure.eventhub._pyamqp.aio._sender_async import PendingDelivery, SenderLink
+from azure.eventhub._pyamqp.aio._session_async import Session
+from azure.eventhub._pyamqp.aio._transport_async import AsyncTransport
+from azure.eventhub._pyamqp.constants import ConnectionState, SessionState, SessionTransferState
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from exporters.batch import add
+from exporters.transfer import BatchLink
+
+HEAD = b'{"type":"completion","schema_version":1,"id":"c0ffee"'
+
+
+class Wire(AsyncTransport):
+    """The client's own transport up to the socket: what goes there is kept here."""
+
+    def __init__(self) -> None:
+        super().__init__("localhost")
+        self.writes: list[bytes] = []
+
+    async def _write(self, s: bytes) -> None:
+        self.writes.append(bytes(s))
+
+
+class Line:
+    """A link of the client on its own session and connection, opened without a broker."""
+
+    def __init__(self, kind: type[SenderLink], frame: int, at: int = 0) -> None:
+        """`frame` is the largest that the other side takes; `at` is how many transfers went before."""
+        self.wire = Wire()
+        connection = Connection("amqp://localhost")
+        connection._transport, connection.state = self.wire, ConnectionState.OPENED
+        connection._remote_max_frame_size = frame
+        self.session = Session(connection, 3, network_trace=False, network_trace_params={})
+        self.session.state, self.session.remote_incoming_window = SessionState.MAPPED, 10
+        self.session.next_outgoing_id = at
+        self.link = kind(self.session, 2, "records", send_settle_mode=0, network_trace=False, network_trace_params={})
+        self.link.delivery_count, self.link.current_link_credit = at, 5
+
+    def send(self, batch: EventDataBatch) -> PendingDelivery:
+        delivery = PendingDelivery(message=batch._message)
+        self.needs_no_answer = asyncio.run(self.link._outgoing_transfer(delivery))
+        return delivery
+
+    def state(self) -> tuple[Any, ...]:
+        """All that a transfer changes."""
+        session, link = self.session, self.link
+        return (
+            session.next_outgoing_id,
+            session.remote_incoming_window,
+            session.outgoing_window,
+            link.delivery_count,
+            link.current_link_credit,
+            self.needs_no_answer,
+        )
+
+
+def a_line(size: int) -> bytes:
+    return HEAD + b"x" * size + b"}"
+
+
+def by_the_client(lines: list[bytes]) -> EventDataBatch:
+    batch = EventDataBatch()
+    for line in lines:
+        event = EventData(line)
+        event.content_type = "application/json"
+        event.properties = {"type": "completion", "schema_version": 1}
+        batch.add(event)
+    return batch
+
+
+def by_us(lines: list[bytes]) -> EventDataBatch:
+    batch = EventDataBatch()
+    assert all(add(batch, line) for line in lines)
+    return batch
+
+
+@given(
+    st.lists(st.integers(0, 600) | st.sampled_from([70_000, 200_000]), min_size=1, max_size=5),
+    st.sampled_from([512, 4096, 65536]),
+    st.sampled_from([0, 1, 255, 256, 2**31 - 1]),
+)
+@example([*range(260, 300)], 512, 0)  # the last frame is full, and one byte more or less than that
+def test_a_transfer_is_the_clients_byte_for_byte(sizes: list[int], frame: int, at: int) -> None:
+    """Frame by frame, each one write; and the link's and the session's counts are as after the client's."""
+    lines = [a_line(size) for size in sizes]
+    ours, theirs = Line(BatchLink, frame, at), Line(SenderLink, frame, at)
+    delivered, expected = ours.send(by_us(lines)), theirs.send(by_the_client(lines))
+    assert ours.wire.writes == theirs.wire.writes
+    assert all(len(write) <= frame for write in ours.wire.writes)
+    assert ours.state() == theirs.state()
+    assert delivered.sent is expected.sent is True
+    assert delivered.transfer_state is expected.transfer_state is SessionTransferState.OKAY
+    assert delivered.frame["delivery_id"] == expected.frame["delivery_id"]  # by which it is acknowledged
+
+
+@pytest.mark.parametrize("closed", ["window", "session"])
+def test_what_may_not_be_sent_now_stays_pending(closed: str) -> None:
+    line = Line(BatchLink, 65536)
+    if closed == "window":
+        line.session.remote_incoming_window = 0
+    else:
+        line.session.state = SessionState.END_RCVD
+    before = (line.session.next_outgoing_id, line.link.delivery_count)
+    delivery = line.send(by_us([a_line(100)]))
+    assert (delivery.sent, delivery.transfer_state) == (False, SessionTransferState.BUSY)
+    assert line.wire.writes == []
+    assert (line.session.next_outgoing_id, line.link.delivery_count) == before
+
+
+def test_what_is_not_ours_goes_the_clients_way() -> None:
+    """Such as a batch that the client filled, in the same process."""
+    ours, theirs = Line(BatchLink, 65536), Line(SenderLink, 65536)
+    ours.send(by_the_client([a_line(70_000)]))
+    theirs.send(by_the_client([a_line(70_000)]))
+    assert ours.wire.writes == theirs.wire.writes != []
