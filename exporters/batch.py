@@ -23,10 +23,10 @@ class Event(NamedTuple):
     """One event as a batch holds it: a section of data, whose binary is an encoded message."""
 
     before: bytes
-    line: bytes
+    line: bytes | memoryview
 
 
-def add(batch: "EventDataBatch", line: bytes) -> bool:
+def add(batch: "EventDataBatch", line: bytes | memoryview) -> bool:
     """Put the event of one record in the batch; False if there is no room left.
 
     As `batch.add` does with an EventData. Raises ValueError for a line that is no record.

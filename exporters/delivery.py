@@ -50,7 +50,7 @@ class Delivery:
         self._patience = patience or pace.answer
         self._store_again_at = 0.0
 
-    async def send(self, lines: list[bytes], sent: Callable[[int], None]) -> None:
+    async def send(self, lines: list[memoryview], sent: Callable[[int], None]) -> None:
         """Send the lines in order; `sent` is told how many more of them the hub has acknowledged or never will.
 
         Raises what the client raises (EventHubError, OSError), or TimeoutError.
@@ -61,7 +61,7 @@ class Delivery:
                 await self._send_batch(batch, waiting, sent)
                 batch, waiting = await self._new_batch(), 0
                 if not self._add(batch, line):
-                    await self.send_alone(line)
+                    await self.send_alone(bytes(line))
                     sent(1)
                     continue
             waiting += 1
@@ -97,7 +97,7 @@ class Delivery:
     async def _new_batch(self) -> "EventDataBatch":
         return await _bounded(self._client.create_batch(), self._patience)
 
-    def _add(self, batch: "EventDataBatch", line: bytes) -> bool:
+    def _add(self, batch: "EventDataBatch", line: bytes | memoryview) -> bool:
         """Put a record in the batch; False if there is no room left."""
         try:
             return len(batch) < BATCH and add(batch, line)

@@ -118,7 +118,7 @@ class Drain:
             self._losses.add("torn_line")
         self._spool.acknowledge(segment)
 
-    def _read(self, segment: Segment) -> tuple[list[bytes], int]:
+    def _read(self, segment: Segment) -> tuple[list[memoryview], int]:
         """Its lines; none, and a loss, if they cannot be had. Raises OSError while there is hope."""
         try:
             return segment.lines()
@@ -131,7 +131,7 @@ class Drain:
             self._losses.add("spool_removed" if gone else "spool_unreadable", segment.records - self._done)
             return [], 0
 
-    async def _send(self, lines: list[bytes]) -> None:
+    async def _send(self, lines: list[memoryview]) -> None:
         if not lines[self._done :]:
             return
         if self._delivery is None:
@@ -141,7 +141,7 @@ class Drain:
             await self._delivery.send(lines[self._done :], self._count)
         else:
             for line in lines[self._done :]:
-                await self._send_alone(self._delivery, line, self._limit)
+                await self._send_alone(self._delivery, bytes(line), self._limit)
 
     async def _send_alone(self, delivery: Delivery, line: bytes, limit: int) -> None:
         if limit < SMALLEST_RECORD:

@@ -35,7 +35,7 @@ class Parking:
             stored = False
             try:
                 lines, _ = segment.lines()
-                rest = b"".join(line + b"\n" for line in lines[done(segment) :])
+                rest = b"".join(bytes(line) + b"\n" for line in lines[done(segment) :])
                 if rest:
                     await self._blobs.park(segment.path.name, rest)
                 stored = True

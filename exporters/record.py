@@ -133,7 +133,7 @@ _AS_JSON: Final = {
 }
 
 
-def event_properties(line: bytes) -> dict[str, str | int]:
+def event_properties(line: bytes | memoryview) -> dict[str, str | int]:
     """The application properties an event carries beside its body, read off a record's line.
 
     Raises ValueError for a line that is no record.

@@ -44,7 +44,7 @@ class Owner:
         self.spool.seal()
         found: list[bytes] = []
         while (segment := self.spool.claim()) is not None:
-            found += segment.lines()[0]
+            found += map(bytes, segment.lines()[0])
             self.spool.acknowledge(segment)
         return found
 
@@ -88,7 +88,7 @@ def stored(root: Path) -> Counter[bytes]:
     """Every whole record in any directory, and how often it is there."""
     found: Counter[bytes] = Counter()
     for path in segments(root):
-        found.update(Segment(path, 0, 0).lines()[0])
+        found.update(map(bytes, Segment(path, 0, 0).lines()[0]))
     return found
 
 
