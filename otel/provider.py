@@ -9,6 +9,8 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
+from otel.span import KnownAtStart
+
 SERVICE = "azure-openai-telemetry-proxy"
 
 
@@ -34,7 +36,7 @@ def make_provider(
         ),
         shutdown_on_exit=False,
     )
-    for processor in processors:
+    for processor in (KnownAtStart(), *processors):
         provider.add_span_processor(processor)
     return provider
 

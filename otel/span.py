@@ -4,9 +4,11 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Final
 
 import orjson
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.context import Context, create_key, set_value
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
@@ -14,6 +16,7 @@ from otel import attributes as a
 from otel.call import Answer, Call, Choice, Usage
 
 NS_PER_MS = 1_000_000
+_KNOWN: Final = create_key("known")
 
 
 class CallSpan:
@@ -32,9 +35,10 @@ class CallSpan:
         self.withhold = self._withheld = withhold
         self._named = call.model
         name = f"{call.operation} {call.model}" if call.model else call.operation
-        self._span: Span = tracer.start_span(
-            name, kind=SpanKind.CLIENT, attributes=_known_at_start(call, withhold), start_time=call.started_at_ns
-        )
+        known = _known_at_start(call, withhold)
+        context = set_value(_KNOWN, known)
+        self._span: Span = tracer.start_span(name, context, SpanKind.CLIENT, start_time=call.started_at_ns)
+        _put(self._span, known)  # once more, for a provider that is not ours
         self._finished = False
 
     @property
@@ -90,6 +94,16 @@ class CallSpan:
         if call.first_chunk_ns is not None and call.end_ns is not None:
             chunks: Mapping[str, AttributeValue] = {a.CHUNKS: call.chunks, a.STATUS: call.status.value}
             _note(self._span, a.END_OF_STREAM, chunks, _wall(call, call.end_ns))
+
+
+class KnownAtStart(SpanProcessor):
+    """Puts on a call's span what is known of it when it starts; must come before every processor that looks."""
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Take it from the context that the span was started in."""
+        known = parent_context and parent_context.get(_KNOWN)
+        if isinstance(known, dict):
+            _put(span, known)
 
 
 def _put(span: Span, facts: Mapping[str, AttributeValue]) -> None:
