@@ -100,7 +100,10 @@ def _rounds(running: Stage, options: argparse.Namespace) -> list[list[Measuremen
 def _say(run: Measurement) -> None:
     cost = f"{run.cpu_chunk:9.1f} µs a chunk" if run.chunks else f"{run.cpu_call:9.1f} µs a request"
     first, age = f"first byte {run.first_byte_p50 / 1000:7.2f} ms", f"age p99 {run.age_p99 / 1000:7.2f} ms"
-    print(f"{run.workload:18} {run.subject:14} {run.calls:7,} calls {cost:23} {first}  {age}", flush=True)
+    print(
+        f"{run.workload:18} {run.subject:14} {run.calls:7,} calls {cost:23} {first}  {age}  {run.stolen:4.0%} stolen",
+        flush=True,
+    )
 
 
 def _options() -> argparse.Namespace:

@@ -58,6 +58,10 @@ class Figures:
         runs = [run for each in self._rounds for run in each.values() if run.subject == subject]
         return sum(run.calls for run in runs), sum(run.records for run in runs)
 
+    def stolen(self) -> Figure:
+        """Share of the processors' time that other machines had, in per cent."""
+        return Figure.of([100 * run.stolen for each in self._rounds for run in each.values()])
+
     def as_json(self) -> list[list[dict[str, Any]]]:
         return [[asdict(run) for run in each.values()] for each in self._rounds]
 

@@ -7,8 +7,9 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import IO, Final, Self, cast
 
 from bench.tools import ROOT
 
@@ -25,6 +26,27 @@ def processors() -> tuple[list[int], list[int]]:
     """Those of what is measured, and those of all else; with one processor, both are that one."""
     every = sorted(os.sched_getaffinity(0))
     return every[-1:], every[:-1] or every
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What became of the processors' time so far, in ticks, by proc(5): all of it, and what was stolen: given to other
+    machines while something here was ready to run."""
+
+    total: int
+    stolen: int
+
+    @classmethod
+    def now(cls) -> Self:
+        """Of all processors that this process may run on."""
+        ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+        ticks = [[int(tick) for tick in row[1:9]] for row in rows if row[0] in ours]
+        return cls(sum(map(sum, ticks)), sum(row[7] for row in ticks))
+
+    def share_stolen_since(self, earlier: Self) -> float:
+        """From 0 to 1."""
+        return (self.stolen - earlier.stolen) / max(1, self.total - earlier.total)
 
 
 class Process:

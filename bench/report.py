@@ -19,7 +19,7 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
     figures = Figures.from_json(result["rounds"])
     growth = from_json(result["growth"]) if result["growth"] else None
     found = {
-        "machine": _machine(result),
+        "machine": _machine(result, figures),
         "demands": _demands(figures, growth),
         "costs": _costs(figures),
         "delays": _delays(figures),
@@ -52,11 +52,12 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, rows)])
 
 
-def _machine(result: dict[str, Any]) -> str:
+def _machine(result: dict[str, Any], figures: Figures) -> str:
     return (
         f"Made on {result['made']}, on one core of {result['processors']} ({result['processor']}), "
         f"Python {result['python']}; "
-        f"{len(result['rounds'])} rounds of {result['seconds']:g} s."
+        f"{len(result['rounds'])} rounds of {result['seconds']:g} s. "
+        f"Of the processors' time {figures.stolen().text(1)} % was stolen by other virtual machines."
     )
 
 

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.hub import Hub
-from bench.process import Process, processors
+from bench.process import Clock, Process, processors
 from bench.subjects import Around, Subject, broker_command, sink_command
 from bench.tools import compiled
 from bench.workloads import Workload
 
 _DELIVERED_S: Final = 60.0
 _LOOK_S: Final = 0.05
+QUIET: Final = 0.02
+TRIES: Final = 3
 
 
 class BadRun(Exception):
@@ -46,6 +48,8 @@ class Measurement:
     records: int
     spans: int
     """Requests that Application Insights was told of."""
+    stolen: float = 0.0
+    """Share of all processors' time that other machines had meanwhile, from 0 to 1."""
 
     @property
     def cpu_call(self) -> float:
@@ -67,7 +71,17 @@ class Stage:
         self._load = compiled("load")
 
     def run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
-        """One run, calls beginning for `seconds` times the workload's share. Raises BadRun, WrongRecords."""
+        """One run, calls beginning for `seconds` times the workload's share. Raises BadRun, WrongRecords.
+
+        On a virtual machine one from which more than `QUIET` of the time was stolen says as much about the neighbours:
+        it is made again, and of `TRIES` that counts from which least was stolen, whatever came out.
+        """
+        tries: list[Measurement] = []
+        while len(tries) < TRIES and all(run.stolen > QUIET for run in tries):
+            tries.append(self._run(subject, workload, seconds))
+        return min(tries, key=lambda run: run.stolen)
+
+    def _run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
         request = self.around.directory / "request"
         workload.write_request(request, subject.traced)
         command = [self._load, subject.port, workload.connections, seconds * workload.share, workload.spread, request]
@@ -75,7 +89,7 @@ class Stage:
         records, spans = self._hub.count(), self._spans()
         upstream = self._upstream_calls()
         memory = process.memory_mb() if process else 0.0
-        cpu = process.cpu_us() if process else 0.0
+        cpu, clock = process.cpu_us() if process else 0.0, Clock.now()
         with _highest(process.memory_mb if process else lambda: 0.0) as highest:
             seen = self._loaded([str(part) for part in command] + ([] if subject.same_bytes else ["any"]))
         calls = int(seen["calls"])
@@ -84,6 +98,7 @@ class Stage:
         if subject.traced:
             self._wait_delivered(lambda: self._spans() - spans, calls, "spans")
         cpu = process.cpu_us() - cpu if process else 0.0
+        stolen = Clock.now().share_stolen_since(clock)
         if self._upstream_calls() - upstream != calls:
             raise BadRun(
                 f"{subject.name}, {workload.name}: upstream saw {self._upstream_calls() - upstream} of {calls}"
@@ -105,6 +120,7 @@ class Stage:
             highest[0],
             self._hub.count() - records,
             self._spans() - spans,
+            stolen,
         )
 
     def _loaded(self, command: list[str]) -> Any:

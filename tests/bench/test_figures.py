@@ -10,8 +10,9 @@ from bench import report
 from bench.capacity import capacity
 from bench.figures import Figure, Figures
 from bench.must import CALL, DIRECT, NGINX, PROXY, demands
-from bench.stage import Measurement
-from bench.workloads import WORKLOADS
+from bench.stage import Measurement, Stage
+from bench.subjects import Subject
+from bench.workloads import WORKLOADS, Workload
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +45,32 @@ def test_a_demand_is_judged_by_its_median() -> None:
     assert (request.found.median, request.holds, request.met) == (20.0, True, False)
     dear = demands(rounds({DIRECT: 0, NGINX: 1_000, PROXY: 36_000}), None)[0]
     assert not dear.holds
+
+
+class Neighbours(Stage):
+    """A stage whose runs cost and are robbed as told."""
+
+    def __init__(self, *stolen: float) -> None:
+        self.runs = [
+            dataclasses.replace(measured(PROXY, "json-1k", 1_000.0 * number), stolen=share)
+            for number, share in enumerate(stolen, 1)
+        ]
+        self.made = 0
+
+    def _run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
+        self.made += 1
+        return self.runs[self.made - 1]
+
+
+@pytest.mark.parametrize(
+    ("stolen", "made", "counts"),
+    [((0.0,), 1, 1), ((0.02,), 1, 1), ((0.3, 0.01), 2, 2), ((0.3, 0.2, 0.25), 3, 2), ((0.1, 0.2, 0.3), 3, 1)],
+)
+def test_what_was_stolen_alone_says_which_run_counts(stolen: tuple[float, ...], made: int, counts: int) -> None:
+    """Not how dear it was: here each is dearer than the one before."""
+    stage = Neighbours(*stolen)
+    found = stage.run(Subject(PROXY, None), WORKLOADS[0], 1.0)
+    assert (stage.made, found.cpu) == (made, 1_000.0 * counts)
 
 
 def test_capacity_by_arithmetic() -> None:

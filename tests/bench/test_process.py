@@ -1,12 +1,13 @@
 """What a process is said to cost."""
 
+import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from bench.process import NotStarted, Process, processors
+from bench.process import Clock, NotStarted, Process, processors
 
 BUSY = "import time\nwhile time.process_time() < 0.2: pass\n"
 
@@ -35,6 +36,21 @@ child.wait()
         assert process.memory_mb() > 10
     finally:
         process.stop()
+
+
+def test_what_is_stolen_is_a_share_of_all_time() -> None:
+    assert Clock(1_100, 30).share_stolen_since(Clock(1_000, 20)) == 0.1
+    assert Clock(1_000, 20).share_stolen_since(Clock(1_000, 20)) == 0.0
+
+
+def test_time_passes_on_our_processors() -> None:
+    """Kept busy for ten ticks and more."""
+    before, until = Clock.now(), time.process_time() + 10 / os.sysconf("SC_CLK_TCK")
+    while time.process_time() < until:
+        pass
+    found = Clock.now()
+    assert found.total > before.total
+    assert 0 <= found.stolen - before.stolen <= found.total - before.total
 
 
 def test_a_program_whose_interpreter_is_gone_is_named(tmp_path: Path) -> None:
