@@ -112,9 +112,9 @@ class Instance:
         self.run(lambda parking: parking.park_all(_none_done))
 
     def held(self) -> list[bytes]:
-        found = []
+        found: list[bytes] = []
         while (segment := self.spool.claim()) is not None:
-            found += segment.lines()[0]
+            found += map(bytes, segment.lines()[0])
             self.spool.acknowledge(segment)
         return found
 
