@@ -167,8 +167,8 @@ def test_streams_that_never_end_are_cut(upstream: Any, process: Any, own_broker:
     running.signal(signal.SIGTERM)
     assert in_time(running) == ENDED
     for connection in callers:
-        with connection, connection.makefile("rb") as received:
-            assert DONE not in received.read()
+        with connection, connection.makefile("rb") as rest:
+            assert DONE not in rest.read()
     # a machine that is busy elsewhere may leave too little time for the hub: then the next process sends them
     process(upstream(stream).url, own_broker.conn_str)
     wait_until(lambda: len(distinct(own_broker)) == 50)

@@ -152,7 +152,7 @@ def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
         for number in range(4):
             running = consume(broker, table, "--flush-seconds", "0.05")
             before = len(parts(LocalFolder(table)))
-            wait_until(lambda before=before: len(parts(LocalFolder(table))) > before)  # type: ignore[misc]
+            wait_until(lambda before=before: len(parts(LocalFolder(table))) > before)
             threading.Event().wait(0.03 * number)
             running.process.kill()
             running.process.wait(120)

@@ -35,7 +35,7 @@ def python() -> Path:
         subprocess.run(["java", "-version"], check=True, capture_output=True)
         if not used.exists() or used.read_bytes() != PINNED.read_bytes():
             shutil.rmtree(CACHE, ignore_errors=True)
-            uv = [sys.executable, "-m", "uv"]
+            uv: list[str | Path] = [sys.executable, "-m", "uv"]
             env = os.environ | SYSTEM_CERTS
             subprocess.run([*uv, "venv", "-q", "--python", sys.executable, CACHE], check=True, timeout=60, env=env)
             install = [*uv, "pip", "install", "-q", "--python", program, "-r", PINNED]

@@ -5,6 +5,7 @@ import json
 import zlib
 from collections.abc import Callable, Iterable
 from itertools import pairwise
+from typing import Any
 
 import brotli
 import pytest
@@ -25,13 +26,15 @@ COUNTS = Usage(
 TOOL = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "f", "arguments": ""}, "type": "function"}]}
 
 
-def reading(content_type: str, encoding: str | None = None, status: int = 200, operation: Operation | None = None):
+def reading(
+    content_type: str, encoding: str | None = None, status: int = 200, operation: Operation | None = None
+) -> tuple[Call, AnswerReader]:
     """A call and the reader of its answer."""
     call = Call(operation="chat", http_status=status)
     return call, AnswerReader(call, operation or Chat(), content_type, encoding, status < 400)
 
 
-def read(pieces: Iterable[bytes], *args: object, whole: bool = True, **more: object) -> Call:
+def read(pieces: Iterable[bytes], *args: Any, whole: bool = True, **more: Any) -> Call:
     """The call whose answer came in these pieces."""
     call, reader = reading(*args, **more)
     for piece in pieces:

@@ -29,7 +29,7 @@ def test_trusted_headers_name_the_caller(answering: ScriptedUpstream, proxy: Any
     """Each of the default headers is a field of the record's caller, and none of them goes upstream."""
     sent = {name: value for name, (_, value) in DEFAULT.items()}
     with client(proxy(answering.url).url) as caller:
-        answer = caller.chat(**sent, x_other="kept")
+        answer = caller.chat(False, **sent, x_other="kept")
         answer.read()
     assert hub.record(answer.trace_id)["caller"] == dict(DEFAULT.values())
     (seen,) = answering.seen

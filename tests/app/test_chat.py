@@ -229,7 +229,14 @@ def test_usage_is_what_upstream_counted(given_usage: Any, usage: Usage | None) -
 def test_an_event_tells_whether_it_holds_a_token() -> None:
     """`event` is true for generated text, reasoning, refusals and tool calls, in any choice, and for nothing else."""
     reader = CHAT.stream()
-    for bare in ({}, {"role": "assistant", "content": ""}, {"content": None}, {"tool_calls": []}, {"content": 1}):
+    nothing: list[dict[str, Any]] = [
+        {},
+        {"role": "assistant", "content": ""},
+        {"content": None},
+        {"tool_calls": []},
+        {"content": 1},
+    ]
+    for bare in nothing:
         assert reader.event(chunk(bare)) is False
     for generated in ({"content": "x"}, {"refusal": "x"}, {"reasoning_content": "x"}, tool(0, "{")):
         assert reader.event(chunk(generated)) is True

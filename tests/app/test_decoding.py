@@ -61,7 +61,7 @@ def test_a_bomb_is_not_let_off(encoding: str) -> None:
 
 def test_a_window_past_the_limit_is_refused() -> None:
     """Of zstd's windows, which are memory, none is taken that may not be on the wire."""
-    options = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.compression_level: 3}
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27, zstd.CompressionParameter.compression_level: 3}
     compressor = zstd.ZstdCompressor(options=options)
     with pytest.raises(FAULTS):
         undone("zstd", compressor.compress(b"text") + compressor.flush())

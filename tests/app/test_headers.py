@@ -138,9 +138,15 @@ def test_repeated_headers_arrive_in_order(upstream: Any, proxy: Any) -> None:
         )
 
     server = upstream(script)
+    given: list[tuple[str, str | bytes]] = [
+        ("api-key", "client-key-0"),
+        ("X-B", "1"),
+        ("x-a", "ü".encode()),
+        ("x-b", "2"),
+    ]
     with client(proxy(server.url).url) as caller:
         caller.connection.putrequest("GET", "/openai/models", skip_accept_encoding=True)
-        for name, value in [("api-key", "client-key-0"), ("X-B", "1"), ("x-a", "ü".encode()), ("x-b", "2")]:
+        for name, value in given:
             caller.connection.putheader(name, value)
         caller.connection.endheaders()
         answer = caller.connection.getresponse()

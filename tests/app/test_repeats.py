@@ -153,7 +153,7 @@ def test_what_is_no_json_is_none_of_them(bad: bytes) -> None:
 
 
 texts = st.text(max_size=8) | st.sampled_from([" the", "✨", "\\", '"', '","content":"', "\u2028", "\x00"])
-deltas = st.one_of(
+deltas: st.SearchStrategy[dict[str, str | None]] = st.one_of(
     st.fixed_dictionaries({"content": texts}, optional={"refusal": st.none() | texts, "role": st.just("assistant")}),
     st.fixed_dictionaries({"reasoning_content": texts}),
     st.just({}),

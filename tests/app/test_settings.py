@@ -213,9 +213,9 @@ def test_any_environment_gives_settings_or_the_one_error(environ: dict[str, str]
         settings = Settings.from_environ(environ)
     except SettingsError as error:
         unnamed = [fault for fault in error.faults if not fault.startswith(("AZURE_", "PROXY_", "OTEL_", "APPLI"))]
-        good = error.faults and not unnamed
+        good = bool(error.faults) and not unnamed
     else:
-        good = settings.backends and settings.hub.name
+        good = bool(settings.backends and settings.hub.name)
     assert good
 
 

@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any, cast
 
 from tests.chaos.load import Made
 from tests.chaos.probe import Probe
@@ -226,7 +226,7 @@ class Stage:
 def stage(directory: Path) -> Iterator[Stage]:
     """Start everything, and end it at the end of the block."""
     upstream = started("tests.chaos.upstream")
-    upstream_url = f"http://127.0.0.1:{cast(IO[str], upstream.stdout).readline().strip()}"
+    upstream_url = f"http://127.0.0.1:{upstream.stdout.readline().strip()}"
     hub = Hub(directory / "hub")
     try:
         proxy = Proxy(directory, upstream_url, hub.conn_str)

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from tests.kit.azure import DATED, MODEL, Trace
 from tests.kit.hub import Record
@@ -34,7 +34,7 @@ def model(running: ProxyProcess, trace: Trace, monkeypatch: pytest.MonkeyPatch) 
             azure_endpoint=running.url,
             azure_deployment=MODEL,
             api_version="2024-10-21",
-            api_key=KEY,
+            api_key=SecretStr(KEY),
             max_retries=0,
             default_headers={"traceparent": trace.parent, **(headers or {})},
             **more,
@@ -192,7 +192,7 @@ def test_embeddings(running: ProxyProcess, trace: Trace) -> None:
         azure_endpoint=running.url,
         azure_deployment="text-embedding-3-small",
         api_version="2024-10-21",
-        api_key=KEY,  # type: ignore[arg-type]
+        api_key=SecretStr(KEY),
         max_retries=0,
         check_embedding_ctx_length=False,
         default_headers={"traceparent": trace.parent},

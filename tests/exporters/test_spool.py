@@ -47,7 +47,8 @@ def test_a_torn_line_is_told_and_dropped(root: Path) -> None:
     heir = Owner(root)
     assert heir.adopt() == 1
     segment = heir.spool.claim()
-    assert segment.lines() == ([a_line("1")], len(a_line("2")) - 9)
+    lines, torn = segment.lines()
+    assert (list(map(bytes, lines)), torn) == ([a_line("1")], len(a_line("2")) - 9)
     assert heir.spool.backlog().records == 1
     heir.spool.acknowledge(segment)
     assert heir.spool.backlog().bytes == 0
@@ -259,16 +260,16 @@ def test_threads_append_whole_lines(root: Path) -> None:
 
     adding = [threading.Thread(target=add, args=(thread,)) for thread in range(6)]
     sending = threading.Thread(target=send)
-    for thread in (*adding, sending):
-        thread.start()
-    for thread in adding:
-        thread.join()
+    for one in (*adding, sending):
+        one.start()
+    for one in adding:
+        one.join()
     wait_until(lambda: not owner.spool.backlog().records)
     stop.set()
     sending.join()
     ids = [json.loads(line)["id"] for line in sent]
     assert sorted(ids) == [f"{thread}_{number:03d}" for thread in range(6) for number in range(300)]
     for thread in range(6):
-        own = [name for name in ids if name.startswith(str(thread))]
+        own = [name for name in ids if name.startswith(f"{thread}_")]
         assert own == sorted(own)
     owner.close()

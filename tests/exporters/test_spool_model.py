@@ -143,7 +143,8 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def claimed_by(self, process: Process, segment: Segment) -> None:
         process.in_hand = segment
-        lines, torn = segment.lines()
+        views, torn = segment.lines()
+        lines = list(map(bytes, views))
         if process.claimed is None:
             (found,) = [batch for batch in process.sealed if (batch.lines, batch.torn) == (lines, torn)]
             assert found is next(batch for batch in process.sealed if batch.origin == found.origin)

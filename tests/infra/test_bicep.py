@@ -49,7 +49,7 @@ WHO = {
 }
 """What each file is given for principalId."""
 
-NO_KEYS = {
+NO_KEYS: dict[str, dict[str, bool | str]] = {
     "Microsoft.CognitiveServices/accounts": {"disableLocalAuth": True},
     "Microsoft.EventHub/namespaces": {"disableLocalAuth": True, "minimumTlsVersion": "1.2"},
     "Microsoft.Insights/components": {"DisableLocalAuth": True},

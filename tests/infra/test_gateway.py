@@ -55,7 +55,7 @@ async def answer(seen: Seen, reply: Reply) -> None:
 
 
 def chat(to: Client, key: str = "key-of-red", **headers: str) -> Answer:
-    return to.chat(api_key=key, **{name.replace("-", "_"): value for name, value in headers.items()})
+    return to.chat(False, api_key=key, **{name.replace("-", "_"): value for name, value in headers.items()})
 
 
 def read(answered: Answer) -> Answer:

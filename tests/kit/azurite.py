@@ -9,7 +9,6 @@ import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, cast
 
 import pytest
 from azure.storage.blob import ContainerClient
@@ -35,7 +34,7 @@ class Azurite:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        output = cast(IO[str], self._process.stdout)
+        output = self._process.stdout
         found = next(filter(None, (re.search(r"listens on (http://\S+)", line) for line in output)), None)
         assert found, "Azurite did not start"
         self._url = f"{found[1]}/{ACCOUNT}"
@@ -51,7 +50,7 @@ class Azurite:
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(60)
-        cast(IO[str], self._process.stdout).close()
+        self._process.stdout.close()
 
 
 @pytest.fixture(scope="session")

@@ -28,7 +28,7 @@ def proxy(monitored: StartMonitored, collector: Collector) -> ProxyProcess:
 def spans(collector: Collector, number: int) -> dict[int, Any]:
     """The two spans of a trace by their kinds."""
     found = collector.wait_for(lambda: collector.spans(f"{number:032x}")[1:] and collector.spans(f"{number:032x}"))
-    by_kind = {span.kind: span for span in found}
+    by_kind: dict[int, Any] = {span.kind: span for span in found}
     assert len(found) == len(by_kind) == 2
     return by_kind
 

@@ -101,7 +101,7 @@ def test_tokens_alone_are_enough_to_start(through: Any) -> None:
 
 
 def settings(**more: str) -> Settings:
-    return Settings.from_environ({**environ("https://x.example", "", None, **more), "AZURE_EVENTHUB_CONN_STR": HUB})  # type: ignore[arg-type]
+    return Settings.from_environ({**environ("https://x.example", "", None, **more), "AZURE_EVENTHUB_CONN_STR": HUB})
 
 
 HUB = "Endpoint=sb://example.servicebus.windows.net/;SharedAccessKeyName=send;SharedAccessKey=k;EntityPath=h"

@@ -104,9 +104,12 @@ async def test_a_token_is_checked_once(tokens: Tokens, monkeypatch: pytest.Monke
     text, other, bad = token(), token(azp="app-8"), token(STRANGER)
     decoded: list[str] = []
     decode = jwt.decode
-    monkeypatch.setattr(
-        jwt, "decode", lambda text, *rest, **more: [decoded.append(text), decode(text, *rest, **more)][1]
-    )
+
+    def watched(text: str, *rest: Any, **more: Any) -> Any:
+        decoded.append(text)
+        return decode(text, *rest, **more)
+
+    monkeypatch.setattr(jwt, "decode", watched)
     for _ in range(3):
         assert (await tokens.check(text))["app_id"] == "app-7"
         assert (await tokens.check(other))["app_id"] == "app-8"

@@ -96,7 +96,7 @@ MESSAGE_ITEM = {
 REFUSAL_ITEM = {"id": "msg_2", "type": "message", "content": [{"type": "refusal", "refusal": "I can't."}]}
 CALL_ITEM = {"id": "fc_1", "type": "function_call", "call_id": "call_1", "name": "capital", "arguments": '{"of":"F"}'}
 CUSTOM_ITEM = {"id": "ctc_1", "type": "custom_tool_call", "call_id": "call_2", "name": "run", "input": "ls -l"}
-HOSTED_ITEMS = [
+HOSTED_ITEMS: list[Json] = [
     {"id": "ws_1", "type": "web_search_call", "status": "completed", "action": {"type": "search", "query": "q"}},
     {"id": "ig_1", "type": "image_generation_call", "status": "completed", "result": "iVBORw0KGgo" * 9},
     {"id": "mcp_1", "type": "mcp_call", "name": "find", "arguments": "{}", "output": "found", "server_label": "s"},

@@ -13,7 +13,7 @@ from tests.kit.wire import CHUNK, DONE, STOP, chat_body, chat_json, delta
 
 CHAT = "chat/completions"
 V1 = "/openai/v1/chat/completions"
-AUDIO = {"id": "audio_1", "data": "UklGRlNPVU5E", "expires_at": 1785164068, "transcript": "Hello, you."}
+AUDIO: dict[str, Any] = {"id": "audio_1", "data": "UklGRlNPVU5E", "expires_at": 1785164068, "transcript": "Hello, you."}
 
 
 def chunk(said: dict[str, Any] | None, **more: Any) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def test_a_streamed_call(running: ProxyThread, trace: Trace) -> None:
 def test_the_v1_surface(running: ProxyThread, trace: Trace, streamed: bool) -> None:
     """OpenAI's client with the base URL …/openai/v1: the deployment is the body's model, and no version is named."""
     with v1_client(running) as client:
-        answer = client.chat.completions.create(
+        answer: Any = client.chat.completions.create(
             model="gpt-4o-mini", messages=user("Hello"), stream=streamed, extra_headers=trace.headers
         )
         if streamed:
