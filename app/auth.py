@@ -34,17 +34,20 @@ class ClientKeys:
         """Raises Unauthorized unless a known key is among the headers."""
         if not self._digests:
             return
-        presented = [first(headers, b"api-key"), _bearer(headers)]
-        for key in filter(None, presented):
-            digest = _digest(key)
-            # every key is compared, so that the time tells nothing of which one fits
-            if sum(hmac.compare_digest(digest, known) for known in self._digests):
-                return
+        if self._knows(key := first(headers, b"api-key")) or self._knows(bearer := _bearer(headers)):
+            return
         raise Unauthorized(
             "Access denied: no valid key in the api-key header or as a bearer token."
-            if any(presented)
+            if key or bearer
             else "Access denied: a key is needed in the api-key header or as a bearer token."
         )
+
+    def _knows(self, key: str | None) -> bool:
+        if not key:
+            return False
+        digest = _digest(key)
+        # every key is compared, so that the time tells nothing of which one fits
+        return sum([hmac.compare_digest(digest, known) for known in self._digests]) > 0
 
 
 class Tokens(Protocol):

@@ -12,7 +12,7 @@ from starlette.types import Scope
 
 from app.auth import Access
 from app.errors import BadBody, MethodNotAllowed, NotFound, ProxyError
-from app.headers import caller_fields, first
+from app.headers import caller_fields, decoded
 from app.operations import Operation, Plain, Target, find_operation, target_of
 from app.operations.json_text import load
 
@@ -37,6 +37,7 @@ class Admitted:
     content_length: int | None
     has_body: bool
     capture_content: bool
+    client_request_id: str | None
 
 
 class Door:
@@ -76,7 +77,8 @@ class Door:
                 raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
             operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored ones
         query, version = self._versioned(scope["query_string"], target)
-        length = first(headers, b"content-length")
+        named = dict(reversed(headers))  # the first of each name
+        length = named.get(b"content-length")
         return Admitted(
             method=method,
             path=path,
@@ -86,9 +88,10 @@ class Door:
             target=target,
             api_version=version,
             caller={**caller_fields(headers, self._fields), **vouched},
-            content_length=int(length) if length and length.isdecimal() else None,
-            has_body=length not in (None, "0") or first(headers, b"transfer-encoding") is not None,
-            capture_content=self._capture_content and (first(headers, b"x-proxy-content") or "").lower() != "none",
+            content_length=int(length) if length and length.isdigit() else None,
+            has_body=length not in (None, b"0") or b"transfer-encoding" in named,
+            capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
+            client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,
         )
 
     def _versioned(self, query: bytes, target: Target) -> tuple[bytes, str | None]:

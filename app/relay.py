@@ -14,7 +14,6 @@ from app.door import Admitted, Door
 from app.errors import ProxyError, ShuttingDown
 from app.estimate import Estimator
 from app.exchange import Exchange
-from app.headers import first
 from app.inbound import Inbound, InboundReader
 from app.redact import Redactor
 from app.response import send_error
@@ -78,7 +77,7 @@ class Relay:
             request=inbound.request,
             caller=admitted.caller,
             capture_content=admitted.capture_content,
-            client_request_id=first(admitted.headers, b"x-ms-client-request-id"),
+            client_request_id=admitted.client_request_id,
             request_bytes=admitted.content_length or 0 if whole is None else len(whole),
             arrived_ns=arrived_ns,
             started_at_ns=started_at_ns,

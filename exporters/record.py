@@ -6,7 +6,7 @@ there, the two stream-only times aside, and mean the same for ever. Added fields
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -43,7 +43,7 @@ class Record:
     @classmethod
     def interrupted(cls, span: ReadableSpan) -> "Record":
         """The record that a call just begun shall have if its process is killed; `adopted` gives it its date."""
-        return cls(_fields(span, _UNDATED) | {"status": "interrupted"})
+        return cls({**_fields(span, _UNDATED), "status": "interrupted"})
 
     @property
     def id(self) -> str | None:
@@ -62,6 +62,7 @@ class Record:
 def _fields(span: ReadableSpan, timestamp: str) -> Json:
     """Runs twice a call."""
     facts = a.facts_of(span)
+    there = _there(tuple(facts))
     context = span.get_span_context()
     stream = bool(facts.get(a.REQUEST_STREAM))
     fields: Json = {
@@ -77,22 +78,22 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         "stream": stream,
         "content": "",
         "latency_ms": None,
-        **{name: facts[attribute] for attribute, name in _PLAIN.items() if attribute in facts},
+        **{name: facts[attribute] for attribute, name in there.plain},
     }
     # last, since one that is nested too deep to be parsed can be told by what stands before it (`exporters.oversize`)
     as_json: Json = {"prompt": None, "usage": None}
-    for attribute, name in _AS_JSON.items():
-        if (text := facts.get(attribute)) is not None:
-            as_json[name] = orjson.Fragment(str(text))  # spliced in as it stands, without being read again
-    if caller := {name.removeprefix(a.CALLER): value for name, value in facts.items() if name.startswith(a.CALLER)}:
-        fields["caller"] = caller
+    for attribute, name in there.as_json:
+        as_json[name] = orjson.Fragment(str(facts[attribute]))  # spliced in as it stands, without being read again
+    if there.caller:
+        fields["caller"] = {name: facts[attribute] for attribute, name in there.caller}
     if (code := facts.get(a.ERROR_CODE)) is not None:
         fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
     if stream:
         _add_stream_times(fields, facts)
     if isinstance(attempts := facts.get(a.ATTEMPTS), int) and attempts > 1:
         fields["attempts_made"] = _attempts_made(span)
-    return fields | as_json
+    fields.update(as_json)
+    return fields
 
 
 _PLAIN: Final = {
@@ -131,6 +132,28 @@ _AS_JSON: Final = {
     a.CHOICES: "choices",
     a.CONTENT_FILTER: "content_filter",
 }
+
+
+type _Named = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _There:
+    """Of a span's attributes, those that are fields as they are, and the fields' names."""
+
+    plain: _Named
+    as_json: _Named
+    caller: _Named
+
+
+@lru_cache(maxsize=256)
+def _there(attributes: tuple[str, ...]) -> _There:
+    """Calls differ little in which attributes they have."""
+    return _There(
+        plain=[(attribute, name) for attribute, name in _PLAIN.items() if attribute in attributes],
+        as_json=[(attribute, name) for attribute, name in _AS_JSON.items() if attribute in attributes],
+        caller=[(name, name.removeprefix(a.CALLER)) for name in attributes if name.startswith(a.CALLER)],
+    )
 
 
 def event_properties(line: bytes | memoryview) -> dict[str, str | int]:

@@ -40,16 +40,13 @@ class CallSpan:
         self._span: Span = tracer.start_span(name, context, SpanKind.CLIENT, start_time=call.started_at_ns)
         _put(self._span, known)  # once more, for a provider that is not ours
         self._finished = False
-
-    @property
-    def trace_id(self) -> str:
+        self.trace_id = f"{self._span.get_span_context().trace_id:032x}"
         """32 hex digits: W3C trace-id."""
-        return f"{self._span.get_span_context().trace_id:032x}"
 
     def propagation_headers(self) -> list[tuple[bytes, bytes]]:
         """Headers that carry this span to upstream: `traceparent`, and `tracestate` if there is one (W3C)."""
         context = self._span.get_span_context()
-        parent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        parent = f"00-{self.trace_id}-{context.span_id:016x}-{context.trace_flags:02x}"
         headers = [(b"traceparent", parent.encode())]
         if context.trace_state:
             headers.append((b"tracestate", context.trace_state.to_header().encode()))
