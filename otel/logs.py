@@ -48,7 +48,7 @@ def set_up() -> None:
                 handler.setFormatter(Json())
     # The span of a request says more than its line, and the line would name the query.
     access = logging.getLogger("uvicorn.access")
-    access.disabled = True
+    access.handlers, access.propagate = [], False  # so that uvicorn does not even put it together
     access.addFilter(_nothing)
 
 
