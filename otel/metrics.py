@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, attach, detach
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.trace import StatusCode
@@ -121,13 +121,19 @@ class CallMetrics(SpanProcessor):
         yield Observation(self.open_streams)
 
     def _catch_up(self) -> None:
-        with self._catching_up:
-            while self._ended and self._histograms is not None:
-                call = self._ended.popleft()
-                try:
-                    self._histograms.record(call, self._attributes(call))
-                except Exception:  # telemetry never hurts a call
-                    log.exception("a call could not be measured")
+        token = attach(Context())  # or an exemplar would have the trace of the call that happens to end now
+        try:
+            with self._catching_up:
+                while self._ended and self._histograms is not None:
+                    self._record(self._histograms, self._ended.popleft())
+        finally:
+            detach(token)
+
+    def _record(self, histograms: "_Histograms", call: _Ended) -> None:
+        try:
+            histograms.record(call, self._attributes(call))
+        except Exception:  # telemetry never hurts a call
+            log.exception("a call could not be measured")
 
     def _attributes(self, call: _Ended) -> dict[str, AttributeValue]:
         facts, status = call.facts, call.facts.get(a.HTTP_STATUS)

@@ -88,6 +88,17 @@ def test_a_call_is_measured_though_unsampled() -> None:
     }
 
 
+def test_no_measurement_has_the_trace_of_another_call() -> None:
+    """Calls are recorded when another one ends: an exemplar (OTLP sends them) would have that one's trace."""
+    measured = Measured()
+    request = make_provider([], make_sampler(1.0)).get_tracer("test")
+    for _ in range(AT_ONCE):
+        with request.start_as_current_span("request"):
+            measured.end(streamed())
+    (duration,) = measured.points("gen_ai.client.operation.duration")
+    assert (duration.count, duration.exemplars) == (AT_ONCE, [])
+
+
 def test_what_is_unknown_is_not_measured() -> None:
     """No tokens are reported where upstream reported none, and no stream's times for an answer that was none."""
     measured, call = Measured(), streamed()
