@@ -26,12 +26,10 @@ COUNTS = Usage(
 TOOL = {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "f", "arguments": ""}, "type": "function"}]}
 
 
-def reading(
-    content_type: str, encoding: str | None = None, status: int = 200, operation: Operation | None = None
-) -> tuple[Call, AnswerReader]:
+def reading(kind: str, encoding: str | None = None, status: int = 200, operation: Operation | None = None) -> Any:
     """A call and the reader of its answer."""
     call = Call(operation="chat", http_status=status)
-    return call, AnswerReader(call, operation or Chat(), content_type, encoding, status < 400)
+    return call, AnswerReader(call, operation or Chat(), kind, encoding, status < 400)
 
 
 def read(pieces: Iterable[bytes], *args: Any, whole: bool = True, **more: Any) -> Call:
