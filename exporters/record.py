@@ -62,7 +62,7 @@ class Record:
 def _fields(span: ReadableSpan, timestamp: str) -> Json:
     """Runs twice a call."""
     facts = a.facts_of(span)
-    there = _there(tuple(facts))
+    layout = _layout(tuple(facts))
     context = span.get_span_context()
     stream = bool(facts.get(a.REQUEST_STREAM))
     fields: Json = {
@@ -78,14 +78,14 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         "stream": stream,
         "content": "",
         "latency_ms": None,
-        **{name: facts[attribute] for attribute, name in there.plain},
+        **{name: facts[attribute] for attribute, name in layout.plain},
     }
     # last, since one that is nested too deep to be parsed can be told by what stands before it (`exporters.oversize`)
     as_json: Json = {"prompt": None, "usage": None}
-    for attribute, name in there.as_json:
+    for attribute, name in layout.as_json:
         as_json[name] = orjson.Fragment(str(facts[attribute]))  # spliced in as it stands, without being read again
-    if there.caller:
-        fields["caller"] = {name: facts[attribute] for attribute, name in there.caller}
+    if layout.caller:
+        fields["caller"] = {name: facts[attribute] for attribute, name in layout.caller}
     if (code := facts.get(a.ERROR_CODE)) is not None:
         fields["error"] = {"code": code, "message": facts.get(a.ERROR_MESSAGE)}
     if stream:
@@ -138,8 +138,8 @@ type _Named = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class _There:
-    """Of a span's attributes, those that are fields as they are, and the fields' names."""
+class _Layout:
+    """Which attributes of a span become fields, each with its field's name."""
 
     plain: _Named
     as_json: _Named
@@ -147,9 +147,9 @@ class _There:
 
 
 @lru_cache(maxsize=256)
-def _there(attributes: tuple[str, ...]) -> _There:
+def _layout(attributes: tuple[str, ...]) -> _Layout:
     """Calls differ little in which attributes they have."""
-    return _There(
+    return _Layout(
         plain=[(attribute, name) for attribute, name in _PLAIN.items() if attribute in attributes],
         as_json=[(attribute, name) for attribute, name in _AS_JSON.items() if attribute in attributes],
         caller=[(name, name.removeprefix(a.CALLER)) for name in attributes if name.startswith(a.CALLER)],

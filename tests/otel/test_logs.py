@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,6 +127,21 @@ def test_a_process_writes_lines_of_json_and_no_access_log(proxy: ProxyProcess) -
     assert any("Uvicorn running on" in line["message"] for line in lines)
     assert not any("/openai/" in line["message"] or "/health/" in line["message"] for line in lines)
     assert "SECRET" not in "".join(proxy.output)
+
+
+def test_uvicorn_puts_no_access_line_together() -> None:
+    """It does so for each request, also where nobody would read it, unless its logger leads nowhere."""
+    code = """
+import logging, uvicorn
+from otel import logs
+uvicorn.Config("app.main:create_app", factory=True)
+access = logging.getLogger("uvicorn.access")
+before = access.hasHandlers()
+logs.set_up()
+print(before, access.hasHandlers())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "True False\n"
 
 
 def test_warnings_and_faults_reach_application_insights(monitored: StartMonitored, ingestion: Ingestion) -> None:
