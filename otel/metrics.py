@@ -5,19 +5,18 @@ https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-
 """
 
 import logging
-import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, Observation
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import NonRecordingSpan, StatusCode, set_span_in_context
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
+from otel.recording import NO_TRACE, Recording
 
 log = logging.getLogger(__name__)
 
@@ -30,19 +29,7 @@ NAMES: Final = 100  # different values of one attribute
 _NAMED: Final = (a.REQUEST_MODEL, a.RESPONSE_MODEL, a.DEPLOYMENT, a.REGION)
 _CALLERS: Final = (a.CALLER + "subscription_id", a.CALLER + "product")
 
-_MEASURED: Final = (
-    a.OPERATION_NAME,
-    a.STATUS,
-    a.HTTP_STATUS,
-    a.BACKEND,
-    a.RESPONSE_TIME_TO_FIRST_CHUNK,
-    a.CHUNKS,
-    a.INPUT_TOKENS,
-    a.OUTPUT_TOKENS,
-    a.USAGE_SOURCE,
-)
-AT_ONCE: Final = 16
-"""Recordings of so many calls take half a millisecond, in which nothing else is done."""
+_TOLD: Final = (a.OPERATION_NAME, a.STATUS, a.HTTP_STATUS, a.BACKEND, a.USAGE_SOURCE)
 
 type Facts = Mapping[str, AttributeValue]
 
@@ -63,18 +50,8 @@ class ProxyCounts:
     unjournalled: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """A call that is yet to be recorded."""
-
-    facts: Facts
-    seconds: float
-    failed: bool
-
-
 class CallMetrics(SpanProcessor):
-    """Records what each call span says when it ends, a few of them at a time: the SDK's way through a recording is
-    long, and half as dear for those that follow at once on another.
+    """Records what each call span says when it ends.
 
     A caller can write anything for a model or a deployment, and an attribute of a metric must not take on any number
     of values: a name is used once upstream has answered a call to it, a hundred of them at most. All others are
@@ -84,10 +61,9 @@ class CallMetrics(SpanProcessor):
     def __init__(self, caller: bool = False) -> None:
         """`caller`: with the caller's subscription and product as attributes."""
         self._named = _NAMED + _CALLERS if caller else _NAMED
-        self._kept = (*_MEASURED, *self._named)
+        self._told = _TOLD + self._named
         self._known: dict[str, set[AttributeValue]] = {name: set() for name in self._named}
-        self._ended: deque[_Ended] = deque()
-        self._catching_up = threading.Lock()
+        self._series: dict[tuple[AttributeValue | None, ...], _Series] = {}
         self._histograms: _Histograms | None = None
         self.open_streams = 0
 
@@ -102,7 +78,7 @@ class CallMetrics(SpanProcessor):
             self.open_streams += 1
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Keep what is to be recorded of a call, until there are a few. Raises nothing."""
+        """Record a call. Raises nothing."""
         if not _is_call(span):
             return
         facts = a.facts_of(span)
@@ -110,33 +86,28 @@ class CallMetrics(SpanProcessor):
             self.open_streams -= 1
         if self._histograms is not None:
             seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
-            measured = {name: facts[name] for name in self._kept if name in facts}
-            self._ended.append(_Ended(measured, seconds, span.status.status_code is StatusCode.ERROR))
-            if len(self._ended) >= AT_ONCE:
-                self._catch_up()
+            try:
+                series = self._of(self._histograms, facts, span.status.status_code is StatusCode.ERROR)
+                series.record(facts, seconds, _context(span))
+            except Exception:  # telemetry never hurts a call
+                log.exception("a call could not be measured")
 
     def _look(self, options: CallbackOptions) -> Iterable[Observation]:
-        """Asked whenever metrics are sent, and before they are gathered."""
-        self._catch_up()
         yield Observation(self.open_streams)
 
-    def _catch_up(self) -> None:
-        token = attach(Context())  # or an exemplar would have the trace of the call that happens to end now
-        try:
-            with self._catching_up:
-                while self._ended and self._histograms is not None:
-                    self._record(self._histograms, self._ended.popleft())
-        finally:
-            detach(token)
+    def _of(self, histograms: "_Histograms", facts: Facts, failed: bool) -> "_Series":
+        """Where calls like this one are recorded."""
+        told = (failed, *map(facts.get, self._told))
+        series = self._series.get(told)
+        if series is None:
+            attributes = self._attributes(facts, failed)
+            series = _Series(histograms, attributes, facts.get(a.USAGE_SOURCE, OTHER))
+            if all(facts.get(name) == attributes.get(name) for name in self._named):  # so there are only so many
+                self._series[told] = series
+        return series
 
-    def _record(self, histograms: "_Histograms", call: _Ended) -> None:
-        try:
-            histograms.record(call, self._attributes(call))
-        except Exception:  # telemetry never hurts a call
-            log.exception("a call could not be measured")
-
-    def _attributes(self, call: _Ended) -> dict[str, AttributeValue]:
-        facts, status = call.facts, call.facts.get(a.HTTP_STATUS)
+    def _attributes(self, facts: Facts, failed: bool) -> dict[str, AttributeValue]:
+        status = facts.get(a.HTTP_STATUS)
         answered = isinstance(status, int) and status < 400
         attributes: dict[str, AttributeValue] = {
             a.OPERATION_NAME: facts.get(a.OPERATION_NAME, OTHER),
@@ -149,7 +120,7 @@ class CallMetrics(SpanProcessor):
             value = facts.get(name)
             if value is not None:
                 attributes[name] = self._known_name(name, value, answered)
-        if call.failed:
+        if failed:
             attributes[a.ERROR_TYPE] = str(status) if status is not None and not answered else attributes[a.STATUS]
         return attributes
 
@@ -189,19 +160,32 @@ class _Histograms:
             seconds("time_per_output_chunk", "Time per output chunk after the first one, the mean of a call."),
         )
 
-    def record(self, call: _Ended, attributes: dict[str, AttributeValue]) -> None:
-        facts, seconds = call.facts, call.seconds
-        self.duration.record(seconds, attributes)
+
+class _Series:
+    """The recordings of calls that are told apart by nothing but their numbers."""
+
+    def __init__(self, to: _Histograms, attributes: dict[str, AttributeValue], usage_source: AttributeValue) -> None:
+        def tokens(kind: str) -> Recording:
+            # what was estimated must not pass for what was billed
+            return Recording(to.tokens, {**attributes, TOKEN_TYPE: kind, a.USAGE_SOURCE: usage_source})
+
+        self._duration = Recording(to.duration, attributes)
+        self._first_chunk = Recording(to.first_chunk, attributes)
+        self._per_chunk = Recording(to.per_chunk, attributes)
+        self._tokens = ((a.INPUT_TOKENS, tokens("input")), (a.OUTPUT_TOKENS, tokens("output")))
+
+    def record(self, facts: Facts, seconds: float, context: Context) -> None:
+        """Record a call that took so long."""
+        self._duration.record(seconds, context)
         first, chunks = facts.get(a.RESPONSE_TIME_TO_FIRST_CHUNK), facts.get(a.CHUNKS)
         if isinstance(first, float):
-            self.first_chunk.record(first, attributes)
+            self._first_chunk.record(first, context)
             if isinstance(chunks, int) and chunks > 1:
-                self.per_chunk.record(max(0.0, seconds - first) / (chunks - 1), attributes)
-        for name, kind in ((a.INPUT_TOKENS, "input"), (a.OUTPUT_TOKENS, "output")):
-            tokens = facts.get(name)
-            if isinstance(tokens, int):
-                source = facts.get(a.USAGE_SOURCE, OTHER)  # what was estimated must not pass for what was billed
-                self.tokens.record(tokens, {**attributes, TOKEN_TYPE: kind, a.USAGE_SOURCE: source})
+                self._per_chunk.record(max(0.0, seconds - first) / (chunks - 1), context)
+        for name, recording in self._tokens:
+            count = facts.get(name)
+            if isinstance(count, int):
+                recording.record(count, context)
 
 
 def observe_proxy(
@@ -246,3 +230,11 @@ def observe_proxy(
 def _is_call(span: ReadableSpan) -> bool:
     scope = span.instrumentation_scope
     return scope is not None and scope.name == a.SCOPE
+
+
+def _context(span: ReadableSpan) -> Context:
+    """With this a sampled call's numbers may become exemplars, which OTLP sends: numbers with a trace to look at."""
+    own = span.get_span_context()
+    if own is None or not own.trace_flags.sampled:
+        return NO_TRACE
+    return set_span_in_context(NonRecordingSpan(own), Context())

@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics import Histogram, MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import Tracer
 
 from otel import attributes as a
 from otel.call import Attempt, Call, Choice, Request, Status, Usage
-from otel.metrics import AT_ONCE, NAMES, OTHER, CallMetrics, ProxyCounts, observe_proxy
+from otel.metrics import NAMES, OTHER, CallMetrics, ProxyCounts, observe_proxy
 from otel.provider import make_provider
 from otel.sampling import make_sampler
 from otel.span import CallSpan
@@ -25,12 +25,12 @@ SECOND = 10**9
 class Measured:
     """Calls that end, and the metrics made of them."""
 
-    def __init__(self, caller: bool = False) -> None:
+    def __init__(self, caller: bool = False, sampled: float = 0.0) -> None:
         self.calls = CallMetrics(caller)
         self.reader = InMemoryMetricReader()
         self.meter = MeterProvider([self.reader], shutdown_on_exit=False).get_meter("test")
         self.calls.use(self.meter)
-        self.tracer: Any = make_provider([self.calls], make_sampler(0.0)).get_tracer(a.SCOPE)
+        self.tracer: Any = make_provider([self.calls], make_sampler(sampled)).get_tracer(a.SCOPE)
 
     def end(self, call: Call) -> None:
         CallSpan(self.tracer, call).finish()
@@ -54,14 +54,51 @@ def streamed(model: str = "gpt-4o", http_status: int = 200, **more: Any) -> Call
     return call
 
 
-@pytest.mark.parametrize("calls", [1, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 1])
-def test_all_calls_that_have_ended_are_measured(calls: int) -> None:
-    """They are recorded a few at a time, and all of them whenever metrics are sent."""
+def test_each_call_is_measured_as_what_it_is() -> None:
+    """Calls that differ in anything an attribute tells are counted apart, however they take turns; all are counted."""
+    kinds: list[tuple[str, Status, str | None, str]] = [
+        ("gpt-4o", Status.COMPLETED, None, "reported"),
+        ("gpt-4.1", Status.COMPLETED, None, "reported"),
+        ("gpt-4o", Status.COMPLETED, None, "estimated"),
+        ("gpt-4o", Status.COMPLETED, "content_filter", "reported"),
+        ("gpt-4o", Status.UPSTREAM_CUT, "content_filter", "reported"),
+        ("gpt-4o", Status.CLIENT_ABORTED, None, "reported"),
+    ]
     measured = Measured()
-    for _ in range(calls):
+    for count in range(1, 4):
+        for model, status, error_code, source in kinds:
+            call = streamed(model)
+            call.status, call.error_code, call.answer.usage_source = status, error_code, source
+            measured.end(call)
+        tokens = {
+            (
+                point.attributes["proxy.deployment"],
+                point.attributes["proxy.status"],
+                point.attributes.get("error.type"),
+                point.attributes["proxy.usage_source"],
+            ): point.sum
+            for point in measured.points("gen_ai.client.token.usage")
+            if point.attributes["gen_ai.token.type"] == "output"
+        }
+        assert tokens == {
+            (model, status, error_code and status, source): 20 * count for model, status, error_code, source in kinds
+        }
+
+
+def test_of_calls_alike_the_sdk_looks_at_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are counted where it has counted the first."""
+    measured, seen = Measured(), list[float]()
+    record = Histogram.record
+
+    def counted(own: Histogram, value: float, *told: Any) -> None:
+        seen.append(value)
+        record(own, value, *told)
+
+    monkeypatch.setattr(Histogram, "record", counted)
+    for _ in range(3):
         measured.end(streamed())
-        assert len(measured.calls._ended) < AT_ONCE  # what waits is bounded, however seldom metrics are sent
-    assert [point.count for point in measured.points("gen_ai.client.operation.duration")] == [calls]
+    assert len(seen) == 5
+    assert [point.count for point in measured.points("gen_ai.client.operation.duration")] == [3]
 
 
 def test_a_call_is_measured_though_unsampled() -> None:
@@ -88,15 +125,23 @@ def test_a_call_is_measured_though_unsampled() -> None:
     }
 
 
-def test_no_measurement_has_the_trace_of_another_call() -> None:
-    """Calls are recorded when another one ends: an exemplar (OTLP sends them) would have that one's trace."""
-    measured = Measured()
-    request = make_provider([], make_sampler(1.0)).get_tracer("test")
-    for _ in range(AT_ONCE):
-        with request.start_as_current_span("request"):
-            measured.end(streamed())
+@pytest.mark.parametrize("sampled", [False, True])
+def test_an_exemplar_has_the_calls_own_trace(sampled: bool) -> None:
+    """Beside the numbers of sampled calls stands a trace to look at, which OTLP sends; never one that was not sent,
+    and never that of another span which is current when the call ends."""
+    measured = Measured(sampled=1.0 if sampled else 0.0)
+    other = make_provider([], make_sampler(1.0)).get_tracer("test")
+    traces = []
+    for _ in range(3):
+        span = CallSpan(measured.tracer, streamed())
+        with other.start_as_current_span("other"):
+            span.finish()
+        traces.append(span.trace_id)
     (duration,) = measured.points("gen_ai.client.operation.duration")
-    assert (duration.count, duration.exemplars) == (AT_ONCE, [])
+    found = {f"{exemplar.trace_id:032x}" for exemplar in duration.exemplars}
+    assert duration.count == 3
+    assert found < set(traces) if sampled else not found
+    assert sampled is bool(found)
 
 
 def test_what_is_unknown_is_not_measured() -> None:
@@ -144,6 +189,15 @@ def test_callers_cannot_make_up_attributes() -> None:
     assert names == {OTHER, *(f"model-{number}" for number in range(NAMES))}
     failed = [p for p in measured.points("gen_ai.client.operation.duration") if p.attributes.get("error.type") == "429"]
     assert {p.attributes["proxy.deployment"] for p in failed} == {"model-1"}
+
+
+def test_a_name_is_known_from_its_first_answer_on() -> None:
+    """Whatever was measured of calls to it before."""
+    measured = Measured()
+    for http_status in (404, 200, 404):
+        measured.end(streamed("new", http_status))
+    points = measured.points("gen_ai.client.operation.duration")
+    assert {(p.attributes["proxy.deployment"], p.count) for p in points} == {(OTHER, 1), ("new", 2)}
 
 
 @pytest.mark.parametrize("asked_for", [False, True])
