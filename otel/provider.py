@@ -1,6 +1,7 @@
 """The TracerProvider: our own, never global, so that nothing else in the process changes what a call's trace is."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -12,6 +13,7 @@ from opentelemetry.util.types import Attributes
 from otel.span import KnownAtStart
 
 SERVICE = "azure-openai-telemetry-proxy"
+_RECORDED: Final = SamplingResult(Decision.RECORD_ONLY)
 
 
 def make_provider(
@@ -73,7 +75,9 @@ class RecordAll(Sampler):
         result = self._root.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
         if result.decision is Decision.RECORD_AND_SAMPLE or (kind is SpanKind.SERVER and not self._record_requests):
             return result
-        return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        if attributes or result.trace_state:
+            return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        return _RECORDED
 
     def get_description(self) -> str:
         """For people."""

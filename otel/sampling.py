@@ -23,6 +23,7 @@ from otel.attributes import SAMPLE_RATE
 
 PER_SECOND: Final = 5
 _BITS: Final = 2**56  # of a trace id, from the right, that W3C Trace Context Level 2 wants to be random
+_DROPPED: Final = SamplingResult(Decision.DROP)
 
 
 class Share(Protocol):
@@ -123,7 +124,7 @@ class TraceSampler(Sampler):
             rate = self._share.of(trace_id)
             kept = rate > 0
         if not kept:
-            return SamplingResult(Decision.DROP, trace_state=trace_state)
+            return SamplingResult(Decision.DROP, trace_state=trace_state) if trace_state else _DROPPED
         own = attributes if rate is None else {**(attributes or {}), SAMPLE_RATE: rate}
         return SamplingResult(Decision.RECORD_AND_SAMPLE, own, trace_state)
 
