@@ -76,7 +76,8 @@ class Exchange:
         finally:
             deadline.cancel()
             watcher.remove_done_callback(self._on_gone)
-            watcher.cancel()
+            # it ends by itself in the turn in which the server learns that the response is complete
+            asyncio.get_running_loop().call_soon(watcher.cancel)
             await self._end()
         if error is not None and self._response is None:
             await send_error(send, error, self._span.trace_id)

@@ -1,0 +1,45 @@
+"""What an exchange leaves behind."""
+
+import asyncio
+from typing import Any
+
+from opentelemetry.trace import NoOpTracer
+
+from app.attempts import Asked
+from app.body import RequestBody
+from app.cutoff import Cutoff
+from app.errors import UpstreamUnreachable
+from app.exchange import Exchange
+from app.operations.chat import Chat
+from otel.call import Call
+from otel.span import CallSpan
+
+
+def test_nobody_waits_for_a_client_whose_call_has_ended() -> None:
+    """Also where the server never says that the client has left."""
+    sent: list[Any] = []
+
+    async def serve() -> None:
+        asked_for = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if asked_for.is_set():
+                await asyncio.Event().wait()
+            asked_for.set()
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def ask() -> Asked:
+            raise UpstreamUnreachable("Azure OpenAI could not be reached.")
+
+        body, call = RequestBody(receive, 100, None), Call(operation="chat")
+        await body.whole()
+        exchange = Exchange(call, CallSpan(NoOpTracer(), call), Chat(), Cutoff(), drain_on_abort=False)
+        await exchange.run(ask, body, 60, send)
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), 5)
+
+    asyncio.run(serve())
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
