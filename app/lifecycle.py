@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
-import os
 import signal
 import threading
 import time
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 3.0
 GRACE_S: Final = 2.0
+_STDERR: Final = 2
 
 
 class Lifecycle:
@@ -28,7 +29,8 @@ class Lifecycle:
     are cut off; what is left of the time is for the records. Servers wait for their connections for ever before they
     end the lifespan, so the stop starts at the signal itself, and the server is told to wait no longer than that.
     Only the first signal counts: a second one would make uvicorn leave without the end of the lifespan. Should the
-    process still be there two seconds after its time, it ends hard: the records are on disk.
+    process still be there two seconds after its time, it ends hard, with status 1, and says where each thread was: the
+    records are on disk.
     """
 
     def __init__(
@@ -121,9 +123,8 @@ class Lifecycle:
                 return
             signalled = True
             loop.call_soon_threadsafe(self._begin_stop)
-            watchdog = threading.Timer(self._shutdown_seconds + GRACE_S, _end_hard)
-            watchdog.daemon = True
-            watchdog.start()
+            # no thread of Python's: those can hang too, and must not run when the interpreter is taken apart
+            faulthandler.dump_traceback_later(self._shutdown_seconds + GRACE_S, exit=True, file=_STDERR)
             handler = previous[signal.Signals(number)]
             if callable(handler):
                 _let_go_after(self._shutdown_seconds, handler)
@@ -150,9 +151,3 @@ def _let_go_after(seconds: float, handler: object) -> None:
     config = getattr(getattr(handler, "__self__", None), "config", None)
     if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:
         config.timeout_graceful_shutdown = seconds
-
-
-def _end_hard() -> None:
-    log.error("the process did not end in its time, and ends now; its records are on disk")
-    logging.shutdown()
-    os._exit(1)

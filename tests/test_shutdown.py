@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from azure.storage.blob import ContainerClient
 
+from app.lifecycle import GRACE_S
 from exporters.blob import BlobAddress
+from tests.conftest import environ
 from tests.kit.azurite import address, azurite, container, names  # noqa: F401  fixtures
 from tests.kit.hub import Broker, Record, wait_until
-from tests.kit.proxy import ProxyProcess
+from tests.kit.proxy import ProxyProcess, closing_all
 from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, DONE, STREAM, TEXT, chat_body, client, delta
@@ -228,6 +230,19 @@ def test_a_frozen_hub(upstream: Any, process: Any, own_broker: Broker, tmp_path:
     process(server.url, own_broker.conn_str)
     assert ids <= {record["trace_id"] for record in arrive(own_broker, 21)}
     wait_until(lambda: spooled(tmp_path / "spool") == [])
+
+
+def test_a_process_that_hangs(upstream: Any, own_broker: Broker, tmp_path: Path) -> None:
+    """Whatever hangs, and be it the interpreter itself: the process ends hard, and says where it was."""
+    settings = environ(upstream(answering).url, own_broker.conn_str, tmp_path, PROXY_SHUTDOWN_SECONDS="1")
+    with closing_all() as started:
+        running = ProxyProcess(settings, app="tests.kit.hanging:create_app").wait_started()
+        started.append(running)
+        calls(running, 1)
+        running.signal(signal.SIGINT)
+        assert in_time(running, 1 + GRACE_S) == 1
+    assert "Timeout (0:00:03)!\n" in running.output
+    assert any("in search" in line for line in running.output)
 
 
 @pytest.mark.parametrize("frozen", [pytest.param(False, marks=pytest.mark.heavy), True])

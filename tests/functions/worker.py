@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -25,7 +26,8 @@ class Worker(AbstractAsyncContextManager["Worker"]):
         prelude: Path | None = None,
         python: Path = Path(sys.executable),
     ) -> None:
-        self.environment = {"PATH": os.environ["PATH"], "FUNCTIONS_WORKER_RUNTIME": "python", **environment}
+        ours = {"PATH": os.environ["PATH"], "FUNCTIONS_WORKER_RUNTIME": "python", "PYTHONFAULTHANDLER": "1"}
+        self.environment = {**ours, **environment}
         self._python = str(python)
         self._arguments = [loop, *([str(prelude)] if prelude else [])]
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -79,7 +81,10 @@ class Worker(AbstractAsyncContextManager["Worker"]):
         """Wait for the process to end and everything that it wrote to be in `lines`."""
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait(self._listeners)
-            return await self.process.wait()
+            code = await self.process.wait()
+        if code < 0 and code != -signal.SIGKILL:
+            print("".join(self.lines))  # a crash says where, for those who read that a test failed
+        return code
 
     async def _take_messages(self, messages: asyncio.StreamReader) -> None:
         try:

@@ -1,0 +1,13 @@
+"""A factory for uvicorn: the proxy in a process that would never end."""
+
+import atexit
+import re
+
+from app.main import create_app as create_proxy
+from app.proxy_app import ProxyApp
+
+
+def create_app() -> ProxyApp:
+    """The proxy. At the end of its process a search that takes for ever lets no other Python code run."""
+    atexit.register(re.search, "(a+)+b", "a" * 1_000)
+    return create_proxy()
