@@ -5,11 +5,14 @@ when it is called, so bytes pass both ways as they come. (AsgiFunctionApp would 
 """
 
 import asyncio
+import atexit
 import logging
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
+from typing import NoReturn
 
 import azure.functions as func
 import azurefunctions.extensions.http.fastapi  # noqa: F401  turns streaming on
@@ -35,7 +38,8 @@ class Tenant:
       only then raises it for the handler that it found: the one from import, enough for a worker that has served
       nothing. Once the lifespan is open ours goes before uvicorn's, and starts the end while streams still run.
     - The end: `app.state.proxy.shutdown()`, which keeps its limit whatever the streams do, in a thread, so that
-      the loop goes on and streams with it; then the lifespan is left, and the process exits with 0.
+      the loop goes on and streams with it; then the lifespan is left, and the process exits with 0. It spares itself
+      the taking apart of its interpreter, in which CPython 3.13 can crash while a thread lives that nobody joins.
     """
 
     def __init__(self, app: Starlette) -> None:
@@ -44,6 +48,8 @@ class Tenant:
         self._lifespan: asyncio.Task[None] | None = None
         self._uvicorns: Callable[[int, FrameType | None], object] | int | None = None
         self._sigterm = asyncio.Event()
+        self._over = False
+        atexit.register(self._leave)
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,15 +96,24 @@ class Tenant:
                 return
             logger.exception("The proxy did not shut down cleanly")
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the end
-        raise SystemExit(0)
+        self._end()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         uvicorns, self._uvicorns = self._uvicorns, signal.SIG_IGN  # pass it on once, however often it comes
         if uvicorns is None:
-            raise SystemExit(0)
+            self._end()
         self._loop.call_soon_threadsafe(self._sigterm.set)
         if callable(uvicorns):
             uvicorns(number, frame)
+
+    def _end(self) -> NoReturn:
+        self._over = True
+        raise SystemExit(0)  # through the worker, which hands the host what is left of its log
+
+    def _leave(self) -> None:
+        if self._over:
+            logging.shutdown()
+            os._exit(0)
 
 
 class Handover(Response):

@@ -3,7 +3,7 @@
 It writes a line `scope […]` with the keys of each scope that the app gets, `span {…}` for each span that has ended,
 and `opening` each time the lifespan is opened. Routes under /fail raise before or in the middle of an
 answer. OPENING in the environment names what happens when the lifespan is opened first: it `fails`, it `waits` for
-SIGUSR1, or the process gets SIGTERM.
+SIGUSR1, or the process gets SIGTERM. With TEARDOWN set, taking the interpreter apart crashes.
 """
 
 import asyncio
@@ -88,6 +88,13 @@ def disturbed(lifespan_context: Any, disturbance: str | None) -> Any:
     return context
 
 
+class Crash:
+    """Ends the process as a bad pointer would, when it is collected."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
 def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
     built = real_create_app(settings, [SpanLog(), *span_processors])
     built.router.routes[:0] = [Route("/fail", fail), Route("/fail/midway", fail_midway)]
@@ -96,4 +103,6 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
 
 
 app.main.create_app = create_app
+if "TEARDOWN" in os.environ:
+    app.main.crash = Crash()  # type: ignore[attr-defined]
 ProxyApp.__call__ = call  # type: ignore[method-assign]

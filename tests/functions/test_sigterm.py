@@ -67,6 +67,17 @@ async def test_the_hub_is_away(new_host: StartHost, upstream: Upstream, tmp_path
     assert [record["status"] for record in spooled(tmp_path, trace_id)] == ["completed"]
 
 
+@pytest.mark.parametrize("asked", [False, True])
+async def test_the_interpreter_is_not_taken_apart(new_host: StartHost, upstream: Upstream, asked: bool) -> None:
+    """What crashes when a Python process ends, as threads still at work can, makes no failure of a clean end."""
+    async with new_host(TEARDOWN="crashes", PROXY_SHUTDOWN_SECONDS=str(PATIENCE)) as host:
+        if asked:
+            async with new_client(host) as client:
+                await chat.ask(client, upstream)
+        host.worker.process.terminate()
+        assert await host.worker.exit_code() == 0
+
+
 async def test_an_open_stream_may_end_by_itself(new_host: StartHost, upstream: Upstream) -> None:
     """A stream that ends after SIGTERM and before the limit is delivered whole; then the worker ends at once."""
     never = str(10 * PATIENCE)
