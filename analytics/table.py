@@ -11,7 +11,6 @@ Invariants:
 - What begins with `_` beside the days is the consumers' own, and no data.
 """
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -143,7 +142,7 @@ def query(
         _view(connection, folder)
         return _whole_numbers(connection.sql(sql, params=dict(parameters or {})).to_arrow_table())
 
-    return _while_files_move(ask)
+    return while_files_move(ask)
 
 
 def _whole_numbers(answer: pa.Table) -> pa.Table:
@@ -156,16 +155,21 @@ def _whole_numbers(answer: pa.Table) -> pa.Table:
 
 def use(connection: "DuckDBPyConnection", folder: Folder) -> None:
     """Make the view `Calls` anew, over the files that are there now."""
-    _while_files_move(lambda: _view(connection, folder))
+    while_files_move(lambda: _view(connection, folder))
 
 
-def _while_files_move[T](work: Callable[[], T]) -> T:
-    """Do it again if a file was merged into another between its listing and its reading."""
+def while_files_move[T](work: Callable[[], T]) -> T:
+    """The result of work that lists files and reads them: done again if one was merged into another in between."""
     import duckdb
 
     for _ in range(_ATTEMPTS - 1):
-        with contextlib.suppress(duckdb.IOException, duckdb.HTTPException, FileNotFoundError):
+        try:
             return work()
+        except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError):
+            pass
+        except duckdb.Error as fault:
+            if type(fault) is not duckdb.Error:  # but that is what it makes of an exception of fsspec's
+                raise
     return work()
 
 

@@ -10,7 +10,6 @@ A million calls are 40 MB here, and a view of them takes a tenth of what it woul
 
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -19,10 +18,9 @@ import duckdb
 
 from analytics.columns import SCHEMA
 from analytics.folder import Folder
-from analytics.table import current, parts
+from analytics.table import current, parts, while_files_move
 
 _SQL: Final = Path(__file__).with_name("sql")
-_ATTEMPTS: Final = 5
 _MEMORY: Final = "600MB"  # beyond it DuckDB goes on in its temporary directory
 _REMEMBERED: Final = 64
 _PACK: Final = 10 << 20  # bytes of new files whose rows are worth being compressed
@@ -64,23 +62,14 @@ class Held:
     def refresh(self) -> int:
         """Take in what the table has become since, and return the version. Raises duckdb.Error, OSError."""
         with self.lock:
-            for attempt in range(_ATTEMPTS):
-                found = {f"{self._folder.url}/{part.name}": size for part, size in self._counting().items()}
-                if found == self._files:
-                    break
-                try:
-                    self._follow(found)
-                    break
-                except (duckdb.IOException, FileNotFoundError):  # merged into another since it was listed
-                    if attempt + 1 == _ATTEMPTS:
-                        raise
+            while_files_move(self._follow)
             return self.version
 
-    def _counting(self) -> dict[Any, int]:
+    def _follow(self) -> None:
         sizes = parts(self._folder)
-        return {part: sizes[part] for part in current(sizes)}
-
-    def _follow(self, found: Mapping[str, int]) -> None:
+        found = {f"{self._folder.url}/{part.name}": sizes[part] for part in current(sizes)}
+        if found == self._files:
+            return
         new = [file for file, size in found.items() if self._files.get(file) != size]
         gone = [file for file, size in self._files.items() if found.get(file) != size]
         self._duckdb.begin()
@@ -116,12 +105,10 @@ class Held:
     def record(self, id: str) -> Row | None:
         """All columns of one call as its file has them, None if there is no such call. Raises duckdb.Error, OSError."""
         with self.lock:
-            for _ in range(_ATTEMPTS):
-                self.refresh()
-                place = self._ask("file", {"id": id})
-                if not place:
-                    return None
-                with suppress(duckdb.IOException, FileNotFoundError):  # merged into another in this moment
-                    for row in self._ask("record", {"files": [place[0]["file"]], "id": id}):
-                        return row
-        return None
+            return while_files_move(lambda: self._record(id))
+
+    def _record(self, id: str) -> Row | None:
+        self.refresh()
+        place = self._ask("file", {"id": id})
+        found = self._ask("record", {"files": [place[0]["file"]], "id": id}) if place else []
+        return found[0] if found else None

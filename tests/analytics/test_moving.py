@@ -1,0 +1,112 @@
+"""A consumer merges files while others read: whoever has listed the small ones finds their rows all the same."""
+
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+import duckdb
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from analytics.dashboard.held import Held
+from analytics.folder import Folder, folder
+from analytics.rows import parse, table_of
+from analytics.table import Part, connect, encoded, query
+from tests.analytics.kit import call_id, line
+
+HOUR = "day=2024-11-13/hour=06"
+
+
+class Moving:
+    """A folder in which, right after each of the listings of these numbers, all calls are merged into one new file."""
+
+    def __init__(self, real: Folder, *after: int) -> None:
+        self._real = real
+        self._after = after
+        self._listings = 0
+        self._last = 1
+        self.url, self.filesystem = real.url, real.filesystem
+        self.write(self._name(), encoded(table_of([parse(line(1)), parse(line(2))])))
+
+    def files(self, under: str, suffix: str) -> dict[str, int]:
+        found = self._real.files(under, suffix)
+        self._listings += 1
+        if self._listings in self._after:
+            small, self._last = self._name(), self._last + 1
+            with self.open(small) as rows:
+                self.write(self._name(), memoryview(rows.read()))
+            self.delete(small)
+        return found
+
+    def write(self, name: str, data: memoryview) -> None:
+        self._real.write(name, data)
+
+    def open(self, name: str) -> BinaryIO:
+        return self._real.open(name)
+
+    def delete(self, name: str) -> None:
+        self._real.delete(name)
+
+    def _name(self) -> str:
+        return Part(HOUR, "ab", "0", 0, self._last).name
+
+
+class Remembering(MemoryFileSystem):  # type: ignore[misc]
+    """A filesystem that remembers its listings, as Azure's does: it says of a file that went that it is there."""
+
+    protocol = "remembering"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.replace("remembering://", "memory://")))
+
+    def glob(self, path: str, **_: object) -> list[str]:
+        return [path]
+
+
+fsspec.register_implementation("remembering", Remembering, clobber=True)
+
+
+@pytest.fixture(params=["directory", "memory", "remembering"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """Where DuckDB reads files itself, or through fsspec."""
+    return folder(str(tmp_path) if request.param == "directory" else f"{request.param}://{uuid.uuid4().hex}/records")
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_query(place: Folder, after: int) -> None:
+    """Whether they were merged while it connected or when it asked."""
+    moving = Moving(place, after)
+    with connect(moving) as connection:
+        assert query(connection, moving, 'SELECT count(*) AS calls FROM "Calls"').to_pylist() == [{"calls": 2}]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_the_page(place: Folder, after: int) -> None:
+    """Whether they were merged when its numbers were counted, or when the record of one call is asked for."""
+    held = Held(Moving(place, after))
+    try:
+        assert held.refresh() == 1
+        record = held.record(call_id(2))
+        assert record
+        assert record["content"] == "answer 2"
+    finally:
+        held.close()
+
+
+def test_not_for_ever(place: Folder) -> None:
+    """Where something else is wrong with the files, the fault is told after a few attempts."""
+    moving = Moving(place, *range(100))
+    with pytest.raises(duckdb.Error, match="parquet"):
+        connect(moving)
+
+
+def test_a_wrong_question_is_asked_once(place: Folder) -> None:
+    """Only what comes of files is tried again."""
+    moving = Moving(place)
+    with connect(moving) as connection:
+        before = moving._listings
+        with pytest.raises(duckdb.BinderException):
+            query(connection, moving, 'SELECT nothing FROM "Calls"')
+    assert moving._listings == before + 1
