@@ -120,8 +120,9 @@ class Answer:
             self._wake()
 
     def end(self) -> None:
-        """The body is whole."""
+        """The body is whole, and the connection another request's: it must not be left at a stop, nor stopped from here."""
         self._ended = True
+        self._go_on()
         self._wake()
 
     def fail(self, fault: Exception) -> None:
@@ -135,10 +136,13 @@ class Answer:
         taken = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting.clear()
         self._size = 0
+        self._go_on()
+        return taken
+
+    def _go_on(self) -> None:
         if self._paused:
             self._paused = False
             self._pause(False)
-        return taken
 
     def _is_over(self) -> bool:
         """Whether the body is whole; raises the fault when it broke off before."""

@@ -9,6 +9,7 @@ import pytest
 import trustme
 
 from app.upstream import Disconnected, Origin, Pool, Request, Unreachable, pool
+from app.upstream.received import HIGH_WATER
 from tests.app.upstream.conftest import Asking, Serve, whole
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 
@@ -55,6 +56,35 @@ async def test_an_answer_that_is_not_read_costs_the_connection(serve: Serve, ask
     await asyncio.wait_for(gone.wait(), 60)
     with pytest.raises(Disconnected):
         await whole(answer)
+
+
+@pytest.mark.parametrize("read", [True, False])
+async def test_a_connection_is_kept_ready_to_be_read(serve: Serve, ask: Asking, read: bool) -> None:
+    """Also if it was stopped because of an answer of which too much was waiting when it ended, read later or never."""
+    rest, loop, ports = asyncio.Event(), asyncio.get_running_loop(), set[int]()
+    sizes = HIGH_WATER, 1  # the last byte comes alone
+
+    async def script(request: Seen, reply: Reply) -> None:
+        ports.add(reply.writer.get_extra_info("peername")[1])
+        await reply.head(200, {"content-length": str(sum(sizes))})
+        await reply.raw(bytes(sizes[0]))
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(rest.wait(), loop))
+        await reply.raw(bytes(sizes[1]))
+
+    server = serve(script)
+    first = await ask(server.url)
+    async with asyncio.timeout(60):
+        while first._size < sizes[0]:
+            await asyncio.sleep(0)
+        rest.set()
+        while not first.ended:
+            await asyncio.sleep(0)
+        if not read:
+            first.close()
+        second = await ask(server.url)
+        assert len(await whole(second)) == sum(sizes)
+        assert len(await whole(first)) == sum(sizes)
+    assert len(ports) == 1
 
 
 @pytest.mark.parametrize("at_once", [True, False])
