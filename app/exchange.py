@@ -71,7 +71,7 @@ class Exchange:
             self._call.fail(Status.UPSTREAM_ERROR, fault.code, fault.message)
         except (OSError, asyncio.CancelledError):  # the server's way to say that nobody listens any more
             if not self._ended:
-                self._call.status = Status.CLIENT_ABORTED
+                self._call.abort()
             raise
         finally:
             deadline.cancel()
@@ -93,7 +93,7 @@ class Exchange:
         response.client_gone = self._client_gone
         await response.run(send)
         if self._client_gone:
-            self._call.status = Status.CLIENT_ABORTED
+            self._call.abort()
         await self._end()
         await response.complete(send)
 
@@ -123,7 +123,7 @@ class Exchange:
             return None
         match self._cutoff.reason:
             case Reason.CLIENT_GONE:
-                call.status = Status.CLIENT_ABORTED
+                call.abort()
             case Reason.TIME_OVER if self._response is None:
                 error = UpstreamSilent("Azure OpenAI gave no answer in time.")
                 call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
@@ -138,7 +138,7 @@ class Exchange:
         """What a failed connection means for the call; an upload may have failed on the client's side of it."""
         call = self._call
         if body.fault is not None:
-            call.status = Status.CLIENT_ABORTED
+            call.abort()
             return body.fault if isinstance(body.fault, ProxyError) else None
         if self._response is not None:
             call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the answer broke off: {fault}")
@@ -160,7 +160,8 @@ class Exchange:
                 self._answer.close()
             if self._response is not None:
                 self._response.close_reader()
-                if self._cutoff.reason is Reason.CLIENT_GONE and self._response.delivered:
+                left = self._call.status is Status.CLIENT_ABORTED and self._cutoff.reason is Reason.CLIENT_GONE
+                if left and self._response.delivered:
                     # OpenAI's clients hang up at the last event, without waiting for the end of the body
                     self._call.status = Status.COMPLETED
             settling = self._settle()

@@ -55,13 +55,13 @@ class Relay:
         """Serve one HTTP request."""
         arrived_ns, started_at_ns = time.monotonic_ns(), time.time_ns()
         try:
-            if self._calls.closing:
-                raise ShuttingDown("The proxy is shutting down; try again.")
+            self._check_open()
             admitted = await self._door.admit(scope)
             body = RequestBody(receive, self._max_request_bytes, admitted.content_length)
             inbound = await self._reader.read(admitted, body)
             deployment = admitted.target.deployment or inbound.request.model
             self._attempts.check(deployment)
+            self._check_open()  # again: a body may take long to come, and nobody waits for a call that is none yet
         except ProxyError as refusal:
             self._door.refuse(refusal)
             await send_error(send, refusal, current_trace_id())
@@ -83,6 +83,10 @@ class Relay:
             started_at_ns=started_at_ns,
         )
         await self._run(call, admitted, body, inbound, send)
+
+    def _check_open(self) -> None:
+        if self._calls.closing:
+            raise ShuttingDown("The proxy is shutting down; try again.")
 
     async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
         span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()

@@ -146,3 +146,8 @@ class Call:
         """End with `status` and say why; the first failure is the one that counts."""
         if self.status is Status.COMPLETED:
             self.status, self.error_code, self.error_message = status, code, message
+
+    def abort(self) -> None:
+        """End because the client left, unless something had failed before: that may be why it did."""
+        if self.status is Status.COMPLETED:
+            self.status = Status.CLIENT_ABORTED

@@ -203,15 +203,23 @@ def test_a_client_that_reads_nothing(upstream: Any, process: Any, own_broker: Br
     assert (record["trace_id"], record["status"]) == (answer.trace_id, "interrupted")
 
 
-def test_a_client_that_never_ends_its_request(upstream: Any, process: Any, own_broker: Broker) -> None:
-    """An upload that stalls holds the process no longer than the deadline; upstream was not asked, so no record."""
-    running = process(upstream(answering).url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS / 2))
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_request_that_is_not_whole(upstream: Any, process: Any, own_broker: Broker, ends: bool) -> None:
+    """An upload that stalls holds the process no longer than the deadline, and one that ends by then comes too late:
+    it is refused. Upstream is not asked, so there is no record."""
+    server, seconds = upstream(answering), 60 if ends else SHUTDOWN_SECONDS / 2
+    running = process(server.url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS=str(seconds))
+    body = chat_body()
     with socket.create_connection(("127.0.0.1", running.port), 120) as caller:
-        caller.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\napi-key: client-key-0\r\n".encode())
-        caller.sendall(b"content-type: application/json\r\ncontent-length: 1000\r\n\r\n{")
-        running.signal(signal.SIGTERM)
-        assert in_time(running) == ENDED
-    assert own_broker.records() == []
+        caller.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\napi-key: client-key-0\r\nexpect: 100-continue\r\n".encode())
+        caller.sendall(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n{" % len(body))
+        assert caller.recv(65536).startswith(b"HTTP/1.1 100 ")  # now it is being read
+        told_to_end(running)
+        if ends:
+            caller.sendall(body[1:])
+            assert caller.recv(65536).startswith(b"HTTP/1.1 503 ")
+        assert in_time(running, seconds) == ENDED
+    assert (server.seen, own_broker.records()) == ([], [])
 
 
 def test_a_frozen_hub(upstream: Any, process: Any, own_broker: Broker, tmp_path: Path) -> None:

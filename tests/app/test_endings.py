@@ -14,6 +14,7 @@ from tests.kit.scripts import streaming
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import (
     CHAT,
+    DONE,
     PROMPT,
     STREAM,
     STREAM_WITH_USAGE,
@@ -24,6 +25,8 @@ from tests.kit.wire import (
     client,
     delta,
 )
+
+ERROR = b'data: {"error":{"code":"500","message":"Sorry."}}\n\n'
 
 
 def test_an_upstream_error_passes_and_is_recorded(upstream: Any, proxy: Any, hub: HubReader) -> None:
@@ -165,6 +168,42 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, trace:
     assert record.get("http_status") == (200 if events_before else None)
     if not events_before:
         assert record["time_to_first_chunk_ms"] == record["latency_ms"]
+
+
+@pytest.mark.parametrize("drain", [False, True])
+@pytest.mark.parametrize(
+    ("path", "events"),
+    [
+        (CHAT, [*STREAM[:4], ERROR]),
+        (CHAT, [*STREAM[:4], ERROR, DONE]),
+        ("/openai/v1/responses", [b'event: error\ndata: {"type":"error","code":"500","message":"Sorry."}\n\n']),
+    ],
+)
+def test_a_client_that_leaves_because_of_an_error(
+    upstream: Any, proxy: Any, trace: Trace, path: str, events: list[bytes], drain: bool
+) -> None:
+    """OpenAI's clients hang up at an error within the stream: the call failed for that, not because they left."""
+    left = asyncio.Event()
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.stream_head()
+        for one in events:
+            await reply.chunk(one)
+        await left.wait()
+        if drain:
+            await reply.end()
+        else:
+            await reply.hung_up()
+
+    server = upstream(script)
+    body = json.dumps({"model": "m", "input": "?", "messages": PROMPT, "stream": True})
+    with client(proxy(server.url, PROXY_ON_CLIENT_ABORT="drain" if drain else "cancel").url) as caller:
+        answer, received = caller.send("POST", path, body, **trace.headers), b""
+        while received != b"".join(events):
+            received += answer.some()
+    server.loop.call_soon_threadsafe(left.set)
+    record = trace.record()
+    assert (record["status"], record["error"]) == ("upstream_error", {"code": "500", "message": "Sorry."})
 
 
 def test_a_client_that_leaves_after_its_upload(upstream: Any, proxy: Any, trace: Trace) -> None:
