@@ -120,7 +120,7 @@ class Answer:
             self._wake()
 
     def end(self) -> None:
-        """The body is whole, and the connection another request's: it must not be left at a stop, nor stopped from here."""
+        """The body is whole, and the connection another's: nothing here may leave it at a stop, or touch it later."""
         self._ended = True
         self._go_on()
         self._wake()

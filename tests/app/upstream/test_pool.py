@@ -11,6 +11,7 @@ import trustme
 from app.upstream import Disconnected, Origin, Pool, Request, Unreachable, pool
 from app.upstream.received import HIGH_WATER
 from tests.app.upstream.conftest import Asking, Serve, whole
+from tests.kit.hub import wait_until
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 
 pytestmark = pytest.mark.anyio
@@ -74,11 +75,9 @@ async def test_a_connection_is_kept_ready_to_be_read(serve: Serve, ask: Asking, 
     server = serve(script)
     first = await ask(server.url)
     async with asyncio.timeout(60):
-        while first._size < sizes[0]:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(wait_until, lambda: first._size == sizes[0])
         rest.set()
-        while not first.ended:
-            await asyncio.sleep(0)
+        await asyncio.to_thread(wait_until, lambda: first.ended)
         if not read:
             first.close()
         second = await ask(server.url)
