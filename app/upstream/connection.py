@@ -1,6 +1,7 @@
 """Connection: one connection to upstream, over which one request at a time goes out and its answer comes in."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final, cast
 
@@ -13,6 +14,9 @@ MAX_HEAD: Final = 64 * 1024
 SMALL: Final = 64 * 1024
 """A body up to which it is copied behind its head: that costs less than a second write."""
 NO_BODY: Final = frozenset({204, 304})
+STALE_S: Final = 1.0
+"""A connection that upstream drops so soon after a request was dropped for its age; later, the request may have been
+worked on, for money."""
 
 type Body = bytes | AsyncIterator[bytes] | None
 
@@ -36,6 +40,7 @@ class Connection(asyncio.Protocol):
         self._writable: asyncio.Future[None] | None = None
         self._method = b""
         self._untouched = True
+        self._sent_at = 0.0
         self._until_closed = False
         self.served = 0
         """Requests that were sent over it."""
@@ -54,7 +59,7 @@ class Connection(asyncio.Protocol):
         if transport is None or transport.is_closing():
             raise Disconnected(stale=self.served > 0)
         self.served += 1
-        self._method, self._answer, self._untouched = method, None, True
+        self._method, self._answer, self._untouched, self._sent_at = method, None, True, time.monotonic()
         self._headers, self._head_bytes = [], 0
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._head = waiting
@@ -132,7 +137,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._answer is not None and exc is None and self._until_closed:
             self._answer.end()
-        self._fail(Disconnected(stale=self.served > 1 and self._untouched))
+        at_once = time.monotonic() - self._sent_at < STALE_S
+        self._fail(Disconnected(stale=self.served > 1 and self._untouched and at_once))
         self.resume_writing()
         if self._upload is not None:
             self._upload.cancel()

@@ -21,7 +21,7 @@ class Disconnected(UpstreamFault):
     """The connection broke."""
 
     def __init__(self, stale: bool = False) -> None:
-        """`stale`: it was kept from an earlier request, and broke before any byte of an answer."""
+        """`stale`: it was kept from an earlier request, and broke at once, before any byte of an answer."""
         super().__init__("the connection broke")
         self.stale = stale
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from app.upstream import Disconnected, Origin, Pool, Request, Unreachable, pool
+from app.upstream import Disconnected, Origin, Pool, Request, Unreachable, connection, pool
 from app.upstream.received import HIGH_WATER
 from tests.app.upstream.conftest import Asking, Serve, whole
 from tests.kit.hub import wait_until
@@ -108,6 +108,30 @@ async def test_bytes_that_nobody_asked_for_cost_the_connection(serve: Serve, ask
         read.release()
         await asyncio.wait_for(gone.acquire(), 60)
         assert len(ports) == count
+
+
+@pytest.mark.parametrize(("at_once", "stale"), [(60.0, True), (0.0, False)])
+async def test_a_request_that_was_not_answered(
+    serve: Serve, ask: Asking, monkeypatch: pytest.MonkeyPatch, at_once: float, stale: bool
+) -> None:
+    """Of a kept connection that is lost at once, upstream had let go before: the request may go out anew. Of one that
+    is lost later upstream may have done what was asked, for money."""
+    monkeypatch.setattr(connection, "STALE_S", at_once)
+    ports = set[int]()
+
+    async def script(request: Seen, reply: Reply) -> None:
+        port = reply.writer.get_extra_info("peername")[1]
+        if port in ports:
+            reply.writer.close()
+        else:
+            ports.add(port)
+            await reply.json(b"{}")
+
+    server = serve(script)
+    await whole(await ask(server.url))
+    with pytest.raises(Disconnected) as fault:
+        await ask(server.url)
+    assert fault.value.stale is stale
 
 
 async def test_what_was_free_for_too_long_is_not_used(
