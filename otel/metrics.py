@@ -64,8 +64,12 @@ class CallMetrics(SpanProcessor):
         self._told = _TOLD + self._named
         self._known: dict[str, set[AttributeValue]] = {name: set() for name in self._named}
         self._series: dict[tuple[AttributeValue | None, ...], _Series] = {}
+        """By what calls tell of themselves, where all of it is known."""
+        self._all_series: dict[tuple[object, ...], _Series] = {}
+        """By what is said of them, of which there is only so much."""
         self._histograms: _Histograms | None = None
-        self.open_streams = 0
+        self._streams: set[int] = set()
+        """The ids of the spans of streamed calls that are open."""
 
     def use(self, meter: Meter) -> None:
         """Record from now on."""
@@ -75,15 +79,14 @@ class CallMetrics(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Count a stream that begins."""
         if _is_call(span) and (span.attributes or {}).get(a.REQUEST_STREAM):
-            self.open_streams += 1
+            self._streams.add(span.context.span_id)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Record a call. Raises nothing."""
         if not _is_call(span):
             return
+        self._streams.discard(span.context.span_id)
         facts = a.facts_of(span)
-        if facts.get(a.REQUEST_STREAM):
-            self.open_streams -= 1
         if self._histograms is not None:
             seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
             try:
@@ -93,7 +96,7 @@ class CallMetrics(SpanProcessor):
                 log.exception("a call could not be measured")
 
     def _look(self, options: CallbackOptions) -> Iterable[Observation]:
-        yield Observation(self.open_streams)
+        yield Observation(len(self._streams))
 
     def _of(self, histograms: "_Histograms", facts: Facts, failed: bool) -> "_Series":
         """Where calls like this one are recorded."""
@@ -101,8 +104,12 @@ class CallMetrics(SpanProcessor):
         series = self._series.get(told)
         if series is None:
             attributes = self._attributes(facts, failed)
-            series = _Series(histograms, attributes, facts.get(a.USAGE_SOURCE, OTHER))
-            if all(facts.get(name) == attributes.get(name) for name in self._named):  # so there are only so many
+            source = facts.get(a.USAGE_SOURCE, OTHER)
+            said = (source, *attributes.items())
+            series = self._all_series.get(said)
+            if series is None:
+                series = self._all_series[said] = _Series(histograms, attributes, source)
+            if all(facts.get(name) == attributes.get(name) for name in self._named):
                 self._series[told] = series
         return series
 

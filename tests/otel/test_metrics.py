@@ -85,9 +85,12 @@ def test_each_call_is_measured_as_what_it_is() -> None:
         }
 
 
-def test_of_calls_alike_the_sdk_looks_at_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are counted where it has counted the first."""
+@pytest.mark.parametrize("names", [["gpt-4o"] * 3, ["made-up-1", "made-up-2", "made-up-3"]])
+def test_of_calls_alike_the_sdk_looks_at_one(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are counted where it has counted the first; so are those whose names are unknown, which are alike."""
     measured, seen = Measured(), list[float]()
+    for number in range(NAMES if names[0] != names[1] else 0):
+        measured.end(streamed(f"model-{number}"))
     record = Histogram.record
 
     def counted(own: Histogram, value: float, *told: Any) -> None:
@@ -95,10 +98,10 @@ def test_of_calls_alike_the_sdk_looks_at_one(monkeypatch: pytest.MonkeyPatch) ->
         record(own, value, *told)
 
     monkeypatch.setattr(Histogram, "record", counted)
-    for _ in range(3):
-        measured.end(streamed())
+    for name in names:
+        measured.end(streamed(name))
     assert len(seen) == 5
-    assert [point.count for point in measured.points("gen_ai.client.operation.duration")] == [3]
+    assert 3 in [point.count for point in measured.points("gen_ai.client.operation.duration")]
 
 
 def test_a_call_is_measured_though_unsampled() -> None:
@@ -212,16 +215,18 @@ def test_callers_are_attributes_only_if_asked_for(asked_for: bool) -> None:
 
 
 def test_open_streams_are_counted() -> None:
-    """A stream is active from the span's start to its end; a call that is no stream is not."""
+    """A stream is active from the span's start to its end; a call that is none, or not known to be one, is not."""
     measured = Measured()
     tracer: Tracer = measured.tracer
     spans = [CallSpan(tracer, streamed()) for _ in range(3)]
-    CallSpan(tracer, Call(operation="chat"))
-    assert measured.calls.open_streams == 3
-    for span in spans:
+    known_at_its_end = Call(operation="transcribe")
+    other = CallSpan(tracer, known_at_its_end)
+    assert [point.value for point in measured.points("proxy.streams.active")] == [3]
+    known_at_its_end.request = Request(stream=True)
+    for span in (*spans, other):
         span.finish()
         span.finish()
-    assert measured.calls.open_streams == 0
+    assert [point.value for point in measured.points("proxy.streams.active")] == [0]
 
 
 def test_the_proxys_own_numbers() -> None:
