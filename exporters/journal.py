@@ -45,8 +45,9 @@ class Journal:
         """Keep `line`, the record of an interrupted call, until that call ends."""
         try:
             slot = self._free.pop() if self._free else self._open()
-            if not os.fstat(slot.fd).st_nlink:  # the file was removed by someone: no one would find the call in it
-                os.close(slot.fd)
+            if not _is_in_place(slot.fd):  # the file was removed by someone: no one would find the call in it
+                with contextlib.suppress(OSError):
+                    os.close(slot.fd)
                 slot = self._open()
             try:
                 write_all(slot.fd, line)
@@ -94,6 +95,13 @@ class Journal:
         path = f"{self._directory.path()}/{self._opened:06d}{SLOT}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
         return _Slot(path, os.open(path, flags, 0o600))
+
+
+def _is_in_place(fd: int) -> bool:
+    try:
+        return os.fstat(fd).st_nlink > 0
+    except OSError:  # on a mounted disk a file that is gone is stale
+        return False
 
 
 def interrupted_lines(directory: Path) -> list[tuple[Path, bytes]]:

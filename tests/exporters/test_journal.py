@@ -1,5 +1,6 @@
 """The journal: a call that its process did not live to end leaves an interrupted record, one that ended leaves none."""
 
+import errno
 import json
 import os
 import re
@@ -100,6 +101,22 @@ def test_a_file_that_cannot_be_emptied_is_not_used_again(owner: Owner) -> None:
     assert owner.journal.failures == 1
     owner.journal.begin("2", a_line("2"))
     assert slots(owner) == [a_line("1"), a_line("2")]
+
+
+def test_a_file_that_went_stale_is_let_go(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a mounted disk a file that someone removed may be neither there nor not: the call gets another one."""
+    owner.journal.begin("1", a_line("1"))
+    stale = owner.journal._taken["1"].path
+    owner.journal.end("1")
+
+    def stat(fd: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as mount:
+        mount.setattr(os, "fstat", stat)
+        owner.journal.begin("2", a_line("2"))
+    assert (slots(owner), owner.journal.failures) == ([b"", a_line("2")], 0)
+    assert stale not in map(os.path.realpath, Path("/proc/self/fd").iterdir())
 
 
 IN_A_CALL = """
