@@ -50,44 +50,45 @@ class Delivery:
         self._patience = patience or pace.answer
         self._store_again_at = 0.0
 
-    async def send(self, lines: list[memoryview], sent: Callable[[int], None]) -> None:
-        """Send the lines in order; `sent` is told how many more of them the hub has acknowledged or never will.
+    async def send(self, lines: list[memoryview], settled: Callable[[int, bool], None]) -> None:
+        """Send the lines in order; `settled` is told of how many more of them the hub has acknowledged (True), or never
+        will (False).
 
         Raises what the client raises (EventHubError, OSError), or TimeoutError.
         """
         batch, waiting = await self._new_batch(), 0
         for line in lines:
             if not self._add(batch, line):
-                await self._send_batch(batch, waiting, sent)
+                await self._send_batch(batch, waiting, settled)
                 batch, waiting = await self._new_batch(), 0
                 if not self._add(batch, line):
-                    await self.send_alone(bytes(line))
-                    sent(1)
+                    settled(1, await self.send_alone(bytes(line)))
                     continue
             waiting += 1
-        await self._send_batch(batch, waiting, sent)
+        await self._send_batch(batch, waiting, settled)
 
-    async def send_alone(self, line: bytes, limit: int | None = None) -> None:
+    async def send_alone(self, line: bytes, limit: int | None = None) -> bool:
         """Send one record in at most `limit` bytes: whole, or as a reference to its blob, or shortened.
 
-        Without a limit the link's holds, which none exceeds. What is no record at all is lost, and counted. Raises as
-        `send` does.
+        Without a limit the link's holds, which none exceeds. What is no record at all is lost, and counted: False.
+        Raises as `send` does.
         """
         call = record_id(line)
         if call is None:
             self._losses.add("malformed")
-            return
+            return False
         batch = await self._new_batch()
         room = batch.max_size_in_bytes - OVERHEAD
         try:
             small = await self._fitted(call, line, room if limit is None else min(limit, room))
         except ValueError:
             self._losses.add("malformed")
-            return
+            return False
         if not self._add(batch, small):
             self._losses.add("too_large")
-            return
-        await self._send_batch(batch, 1, lambda count: None)
+            return False
+        await _bounded(self._client.send_batch(batch), self._patience)
+        return True
 
     async def close(self) -> None:
         """Drop the connection, whatever state it is in."""
@@ -104,10 +105,10 @@ class Delivery:
         except ValueError:
             return False
 
-    async def _send_batch(self, batch: "EventDataBatch", count: int, sent: Callable[[int], None]) -> None:
+    async def _send_batch(self, batch: "EventDataBatch", count: int, settled: Callable[[int, bool], None]) -> None:
         if count:
             await _bounded(self._client.send_batch(batch), self._patience)
-            sent(count)
+            settled(count, True)
 
     async def _fitted(self, call: str, line: bytes, limit: int) -> bytes:
         """The record in at most `limit` bytes if that can be had; raises ValueError if it is none."""

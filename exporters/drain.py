@@ -153,19 +153,21 @@ class Drain:
             await self._rest(self._pace.pause(self.failures, busy=False))
             return
         try:
-            await delivery.send_alone(line, limit)
+            taken = await delivery.send_alone(line, limit)
         except Exception as fault:
             if is_refused_for_ever(fault):
                 self._limit = min(limit, len(line)) // 2
             raise
-        self._count(1)
+        self._count(1, taken)
         self._limit = WHOLE
 
-    def _count(self, records: int) -> None:
+    def _count(self, records: int, taken: bool) -> None:
+        self._done += records
+        if not taken:
+            return
         if self.failures > 1:
             log.warning("records flow again, after %d failures", self.failures)
         self.failures = self._unanswered = 0
-        self._done += records
         self.sent += records
         self.last_success = time.time()
 

@@ -11,6 +11,7 @@ from typing import Final
 from azure.core.exceptions import AzureError
 
 from exporters.blob import BlobStore
+from exporters.losses import Losses
 from exporters.segment import Segment, segment_name
 from exporters.spool import Spool
 
@@ -24,9 +25,10 @@ LOOK_AGAIN_S: Final = 1.0
 class Parking:
     """Moves segments between the spool and the container."""
 
-    def __init__(self, spool: Spool, blobs: BlobStore) -> None:
+    def __init__(self, spool: Spool, blobs: BlobStore, losses: Losses) -> None:
         self._spool = spool
         self._blobs = blobs
+        self._losses = losses
 
     async def park_all(self, done: Callable[[Segment], int]) -> None:
         """Upload every segment that waits, but for the lines of it that are `done`. Each leaves the spool once it is
@@ -34,11 +36,13 @@ class Parking:
         while (segment := self._spool.claim()) is not None:
             stored = False
             try:
-                lines, _ = segment.lines()
+                lines, torn = segment.lines()
                 rest = b"".join(bytes(line) + b"\n" for line in lines[done(segment) :])
                 if rest:
                     await self._blobs.park(segment.path.name, rest)
                 stored = True
+                if torn:
+                    self._losses.add("torn_line")
             except (AzureError, OSError) as fault:
                 log.warning("records stay on this disk: Blob Storage failed: %s", type(fault).__name__)
                 return

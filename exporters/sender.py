@@ -52,6 +52,7 @@ class Sender:
         self._spool = spool
         self._adopt = adopt
         self._open_blobs = open_blobs
+        self._losses = losses
         self._pace = pace or Pace()
         self._drain = Drain(spool, connect, losses, self._pace)
         self._thread = threading.Thread(target=self._main, name="record-sender", daemon=True)
@@ -151,7 +152,7 @@ class Sender:
     def _parking(self, blobs: BlobStore) -> "Parking":
         from exporters.parking import Parking
 
-        return Parking(self._spool, blobs)
+        return Parking(self._spool, blobs, self._losses)
 
     def _chores(self, parking: "Parking | None") -> list[Coroutine[None, None, None]]:
         """What goes on beside the sending, which may hang."""

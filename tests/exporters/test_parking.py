@@ -92,14 +92,15 @@ class Instance:
 
     def __init__(self, directory: Path, address: BlobAddress) -> None:
         self.own = OwnDirectory(directory)
-        self.spool = Spool(self.own, 1 << 30, Losses())
+        self.losses = Losses()
+        self.spool = Spool(self.own, 1 << 30, self.losses)
         self._address = address
 
     def run(self, what: Callable[[Parking], Any]) -> None:
         async def connected() -> None:
             store = self._address.connect()
             try:
-                await what(Parking(self.spool, store))
+                await what(Parking(self.spool, store, self.losses))
             finally:
                 await store.close()
 
@@ -121,6 +122,21 @@ class Instance:
 
 def _none_done(segment: Segment) -> int:
     return 0
+
+
+@pytest.mark.heavy
+def test_a_torn_line_is_not_parked(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
+    """What a crash left half written is dropped and counted; the records before it are parked."""
+    dying = Instance(tmp_path / "dying", address)
+    assert dying.spool.append(record_line(0))
+    dying.spool.seal()
+    (segment,) = dying.own.path().glob("*.ndjson")
+    segment.write_bytes(segment.read_bytes() + record_line(1)[:-20])
+    dying.park()
+    other = Instance(tmp_path / "other", address)
+    other.run(lambda parking: parking.take_in())
+    assert other.held() == [record_line(0)]
+    assert dying.losses.by_reason() == {"torn_line": 1}
 
 
 @pytest.mark.heavy

@@ -86,6 +86,7 @@ def test_what_is_no_record_does_not_stop_the_rest(own_hub: HubInReach, line: Sta
     running.wait_sent()
     assert own_hub.numbers() == list(range(7))
     assert running.losses.by_reason() == {"malformed": 6}
+    assert running.sender.sent == 7  # what is lost was not sent
 
 
 def test_a_torn_line_is_counted(own_hub: HubInReach, line: StartLine) -> None:
