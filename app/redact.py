@@ -3,8 +3,9 @@
 What it promises:
   1. Text that could not be searched to its end within its time is dropped and marked, never let through.
   2. What was JSON stays JSON: the patterns see its strings (members' names too), as they read without escapes.
-  3. It ends within its time whatever the patterns and the texts are, and holds up neither the loop nor the stream:
-     a thread does the work when the last byte was sent, and searching lets go of the interpreter's lock.
+  3. It ends within its time whatever the patterns and the texts are, and holds up neither the loop nor a byte of the
+     answer: a thread does the work when the last one was sent, and searching lets go of the interpreter's lock. What
+     waits for it, since the record comes before the call's end, is the mark that ends a body without a length.
 """
 
 import asyncio
