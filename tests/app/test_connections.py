@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import app.upstream.connection
 from tests.app.stage import Stage
 from tests.kit.hub import Broker, HubReader, wait_until
 from tests.kit.proxy import KEY, ProxyThread
@@ -97,9 +98,12 @@ class Forgetful:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_call_whose_connection_upstream_just_closed_goes_out_again(stage: Stage, hub: HubReader, reset: bool) -> None:
+def test_a_call_whose_connection_upstream_just_closed_goes_out_again(
+    stage: Stage, hub: HubReader, monkeypatch: pytest.MonkeyPatch, reset: bool
+) -> None:
     """A pooled connection that proves to be closed before a byte of the answer came is upstream's way to tidy up: the
     call goes out again on another one. A body that was streamed cannot; its client gets a 502."""
+    monkeypatch.setattr(app.upstream.connection, "STALE_S", 60.0)  # on a busy machine "at once" may take a while
     stage.play(Forgetful(reset))
     calls = {
         "json": ("POST", CHAT, chat_body()),
