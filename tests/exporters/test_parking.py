@@ -128,14 +128,15 @@ def _none_done(segment: Segment) -> int:
 def test_a_torn_line_is_not_parked(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
     """What a crash left half written is dropped and counted; the records before it are parked."""
     dying = Instance(tmp_path / "dying", address)
-    assert dying.spool.append(record_line(0))
+    whole = record_line(0)
+    assert dying.spool.append(whole)
     dying.spool.seal()
     (segment,) = dying.own.path().glob("*.ndjson")
     segment.write_bytes(segment.read_bytes() + record_line(1)[:-20])
     dying.park()
     other = Instance(tmp_path / "other", address)
     other.run(lambda parking: parking.take_in())
-    assert other.held() == [record_line(0)]
+    assert other.held() == [whole]
     assert dying.losses.by_reason() == {"torn_line": 1}
 
 
