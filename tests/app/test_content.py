@@ -33,6 +33,7 @@ MESSAGE = {
     "reasoning_content": mark("reasoning"),
     "tool_calls": TOOLS,
 }
+VERDICT = {"personally_identifiable_information": {"filtered": False, "redacted_text": mark("verdict")}}
 CHAT_BODY = {
     "messages": [
         {"role": "system", "content": mark("system")},
@@ -47,7 +48,11 @@ CHAT_BODY = {
 CHAT_ANSWER = {
     "id": "chatcmpl-1",
     "model": "gpt-4o-2024-11-20",
-    "choices": [{"index": index, "message": MESSAGE, "finish_reason": "stop"} for index in (0, 1)],
+    "choices": [
+        {"index": index, "message": MESSAGE, "finish_reason": "stop", "content_filter_results": VERDICT}
+        for index in (0, 1)
+    ],
+    "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": VERDICT}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
 }
 CHUNKS = [delta({name: said}, index=index) for index in (0, 1) for name, said in MESSAGE.items()]
@@ -56,7 +61,7 @@ ERROR = {
         "code": "content_filter",
         "message": mark("message"),
         "param": mark("param"),
-        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": SAFE},
+        "innererror": {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {**SAFE, **VERDICT}},
     }
 }
 RESPONSES = "/openai/v1/responses"
