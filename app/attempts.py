@@ -127,8 +127,10 @@ class Attempts:
         if b"stream_options" not in error and b"include_usage" not in error:
             return Asked(answer, error)
         answer.close()
-        self._usage_refusals.add(call)
-        return Asked(await self._send(backend, call, admitted, headers, body))
+        answer = await self._send(backend, call, admitted, headers, body)
+        if answer.status < 400:  # so it was the asking, and nothing that the client wrote
+            self._usage_refusals.add(call)
+        return Asked(answer)
 
     async def _send(self, backend: Backend, call: Call, admitted: Admitted, headers: Headers, body: Body) -> Answer:
         name, value = await backend.auth.header()

@@ -10,25 +10,44 @@ from app.operations.json_text import load
 
 _TAKES_OPTIONS: Final = frozenset({"chat/completions", "completions"})
 ASK: Final = b'"stream_options":{"include_usage":true},'
+_OPTIONS: Final = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
 _FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _OVERLAP: Final = 64
+_CUT_END: Final = 3
+"""As much of an event's end may have come when the rest has not."""
+_LONGEST: Final = 64 * 1024
+"""An event beyond it is not the one with usage, and not held any longer."""
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 def asking_body(suffix: str, body: bytes, parsed: Mapping[str, object]) -> bytes | None:
     """The body with usage asked for; None where that is not to be done.
 
-    The client's bytes stay as they are but for the added member, unless it gave stream options of its own.
+    The client's bytes stay as they are but for the added member, or the stream options it gave.
     """
-    options = parsed.get("stream_options")
     if suffix not in _TAKES_OPTIONS or parsed.get("stream") is not True or parsed.get("data_sources") is not None:
         return None
     if "stream_options" not in parsed:
         start = body.index(b"{") + 1
         return body[:start] + ASK + body[start:]
+    options = parsed["stream_options"]
     if options is not None and (not isinstance(options, dict) or options.get("include_usage") is True):
         return None  # asked for already, or something upstream shall refuse
-    return orjson.dumps({**parsed, "stream_options": {**(options or {}), "include_usage": True}})
+    return _with_options(body, {**(options or {}), "include_usage": True})
+
+
+def _with_options(body: bytes, options: Mapping[str, object]) -> bytes | None:
+    """The body with other stream options in the place of its own; None where that cannot be told for sure."""
+    places = list(_OPTIONS.finditer(body))
+    if len(places) != 1:
+        return None
+    place = places[0]
+    try:
+        changed = body[: place.start(1)] + orjson.dumps(options) + body[place.end(1) :]
+        parsed = load(changed)
+    except (TypeError, ValueError):  # a text that is no Unicode, a number beyond 64 bits
+        return None
+    return changed if isinstance(parsed, dict) and parsed.get("stream_options") == options else None
 
 
 class UsageEventFilter:
@@ -69,15 +88,20 @@ class UsageEventFilter:
         return held
 
     def _whole_events(self, more: bytes) -> bytes:
+        searched = max(0, len(self._held) - _CUT_END)
         self._held += more
         passed = []
         start = 0
-        for end in _EVENT_END.finditer(self._held):
+        for end in _EVENT_END.finditer(self._held, searched):
             event = self._held[start : end.end()]
             if not _is_usage(event):
                 passed.append(event[self._sent :])
             start, self._sent = end.end(), 0
         self._held = self._held[start:]
+        if len(self._held) > _LONGEST:
+            passed.append(self._held[self._sent :])
+            self._held = self._held[-_CUT_END:]
+            self._sent = _CUT_END
         return b"".join(passed)
 
 

@@ -4,9 +4,11 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.door import json_object
 from app.usage_event import UsageEventFilter, asking_body
 from tests.kit.hub import HubReader
 from tests.kit.scripts import streaming
@@ -74,6 +76,24 @@ def test_a_refusal_is_not_the_clients_to_see_and_is_remembered(upstream: Any, pr
     assert {hub.record(one.trace_id)["usage_source"] for one in (first, again)} == {"estimated"}
 
 
+def test_a_clients_own_mistake_is_not_remembered(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A 400 that speaks of stream_options and comes without them just as well says nothing of other clients' calls."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        if b"my_stream_options" in request.body:
+            await reply.json(b'{"error":{"message":"Unrecognized request argument: my_stream_options"}}', 400)
+        else:
+            await streaming(STREAM_WITH_USAGE)(request, reply)
+
+    server = upstream(script)
+    with client(proxy(server.url).url) as caller:
+        mistaken = caller.send("POST", CHAT, chat_body(stream=True, my_stream_options=1))
+        assert (mistaken.status, b"my_stream_options" in mistaken.read()) == (400, True)
+        answer = caller.chat(stream=True)
+        assert answer.read() == b"".join(STREAM)
+    assert hub.record(answer.trace_id)["usage_source"] == "reported"
+
+
 def test_another_400_is_the_clients(upstream: Any, proxy: Any, hub: HubReader) -> None:
     """A 400 for anything else arrives whole, and nothing is asked twice."""
     body = b'{"error":{"code":"content_filter","message":"The prompt was filtered."}}'
@@ -95,6 +115,36 @@ def test_the_clients_own_options_are_kept() -> None:
     assert asking("data_sources", []) is None
     assert asking_body("chat/completions", b"{}", {}) is None
     assert asking_body("embeddings", b'{"stream":true}', {"stream": True}) is None
+
+
+ODD = [b'"\\ud83d"', b"123456789012345678901234567890", b"1e400", b"1.00", b"[" * 300 + b"]" * 300]
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("options", [b'{"include_obfuscation": false}', b"null", b'{ "include_usage" : false }'])
+def test_nothing_but_the_clients_options_is_changed(odd: bytes, options: bytes) -> None:
+    """Whatever else is in the body, and be it nothing that could be written again, its bytes stay."""
+    before, after = b'{"stream": true, "user": %b, "stream_options" : ' % odd, b', "messages": ["stream_options"]}'
+    asked = asking_body("chat/completions", before + options + after, json_object(before + options + after))
+    assert asked is not None
+    assert asked.startswith(before)
+    assert asked.endswith(after)
+    changed = json.loads(asked[len(before) : -len(after)])
+    assert changed == {**(json.loads(options) or {}), "include_usage": True}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"stream":true,"stream_options":{},"metadata":{"stream_options":{}}}',  # which of the two?
+        b'{"stream":true,"stream\\u005foptions":{},"metadata":{"stream_options":{}}}',
+        b'{"stream":true,"stream_options":{"x":{}}}',
+        b'{"stream":true,"stream_options":{"x":"\\ud83d"}}',
+    ],
+)
+def test_what_cannot_be_changed_for_sure_is_not(body: bytes) -> None:
+    """Rather than to guess at a body, the client's own is sent."""
+    assert asking_body("chat/completions", body, json_object(body)) is None
 
 
 def asking(name: str, value: object) -> bytes | None:
@@ -127,6 +177,23 @@ def test_nothing_is_lost_of_a_stream_that_breaks_off(end: int) -> None:
     broken = whole[: len(whole) - end]
     filtering = UsageEventFilter()
     assert filtering.feed(broken) + filtering.close() == broken
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+def test_an_event_too_long_to_be_the_one_is_not_held(line_end: bytes) -> None:
+    """After the finish, too, no more than some of a stream is kept back; and the next event is known again."""
+    finished = b'data: {"choices":[{"finish_reason":"stop"}]}' + 2 * line_end
+    usage = b'data: {"choices":[],"usage":{"total_tokens":1}}' + 2 * line_end
+    filtering = UsageEventFilter()
+    assert filtering.feed(finished) == finished
+    sent, passed = b"data: ", filtering.feed(b"data: ")
+    for _ in range(100):
+        sent += b"x" * 1500
+        passed += filtering.feed(b"x" * 1500)
+        assert len(sent) - len(passed) <= 65 * 1024
+    sent += 2 * line_end
+    passed += filtering.feed(line_end) + filtering.feed(line_end + usage + finished) + filtering.close()
+    assert passed == sent + finished
 
 
 def test_text_that_speaks_of_usage_stays() -> None:
