@@ -73,6 +73,10 @@ class Exchange:
             if not self._ended:
                 self._call.abort()
             raise
+        except Exception:
+            log.exception("a call failed by a fault of the proxy")
+            error = ProxyError("The proxy failed; its log says how.")
+            self._call.fail(Status.UPSTREAM_ERROR if self._response is None else Status.UPSTREAM_CUT, error.code, None)
         finally:
             deadline.cancel()
             watcher.remove_done_callback(self._on_gone)

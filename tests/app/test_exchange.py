@@ -1,8 +1,10 @@
 """What an exchange leaves behind."""
 
 import asyncio
+import json
 from typing import Any
 
+import pytest
 from opentelemetry.trace import NoOpTracer
 
 from app.attempts import Asked
@@ -11,7 +13,7 @@ from app.cutoff import Cutoff
 from app.errors import UpstreamUnreachable
 from app.exchange import Exchange
 from app.operations.chat import Chat
-from otel.call import Call
+from otel.call import Call, Status
 from otel.span import CallSpan
 
 
@@ -43,3 +45,30 @@ def test_nobody_waits_for_a_client_whose_call_has_ended() -> None:
 
     asyncio.run(serve())
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+
+
+def test_a_fault_of_our_own_is_an_answer_and_a_failed_call(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is a clear error for the client, and the call is not counted as completed."""
+    sent: list[Any] = []
+
+    async def serve() -> Call:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def ask() -> Asked:
+            raise LookupError("planted")
+
+        body, call = RequestBody(receive, 100, None), Call(operation="chat")
+        exchange = Exchange(call, CallSpan(NoOpTracer(), call), Chat(), Cutoff(), drain_on_abort=False)
+        await exchange.run(ask, body, 60, send)
+        return call
+
+    call = asyncio.run(serve())
+    assert (call.status, call.error_code) == (Status.UPSTREAM_ERROR, "proxy_error")
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"])["error"]["code"] == "proxy_error"
+    assert "planted" not in str(sent)
+    assert "a call failed by a fault of the proxy" in caplog.text
