@@ -78,7 +78,7 @@ class Door:
             operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored ones
         query, version = self._versioned(scope["query_string"], target)
         named = dict(reversed(headers))  # the first of each name
-        length = named.get(b"content-length")
+        length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
         return Admitted(
             method=method,
             path=path,
@@ -88,8 +88,9 @@ class Door:
             target=target,
             api_version=version,
             caller={**caller_fields(headers, self._fields), **vouched},
-            content_length=int(length) if length and length.isdigit() else None,
-            has_body=length not in (None, b"0") or b"transfer-encoding" in named,
+            # beside a transfer-encoding it says nothing, and must not be passed on (RFC 9112 §6.3)
+            content_length=int(length) if length and length.isdigit() and not chunked else None,
+            has_body=length not in (None, b"0") or chunked,
             capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
             client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,
         )

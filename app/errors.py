@@ -6,6 +6,7 @@
     ├── NotFound            404  a path outside /openai/ and /health/
     │   └── DeploymentNotFound   no backend has it
     ├── MethodNotAllowed    405  a known operation called by another method
+    ├── RequestTimeout      408  a body that did not come whole within PROXY_MAX_SECONDS
     ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
     ├── BadBody             400  no JSON object where the operation takes one
     ├── ShuttingDown        503  the process is about to end
@@ -62,6 +63,12 @@ class MethodNotAllowed(ProxyError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+
+class RequestTimeout(ProxyError):
+    status = 408
+    type = "invalid_request_error"
+    code = "request_timeout"
 
 
 class BodyTooLarge(ProxyError):

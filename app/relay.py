@@ -1,5 +1,6 @@
 """Relay: the ASGI application behind /openai/. It admits a request, makes a call of it and sees it through."""
 
+import asyncio
 import time
 from collections.abc import Coroutine
 
@@ -11,7 +12,7 @@ from app.body import ClientGone, RequestBody
 from app.calls import OpenCalls
 from app.cutoff import Cutoff, Reason
 from app.door import Admitted, Door
-from app.errors import ProxyError, ShuttingDown
+from app.errors import ProxyError, RequestTimeout, ShuttingDown
 from app.estimate import Estimator
 from app.exchange import Exchange
 from app.inbound import Inbound, InboundReader
@@ -58,7 +59,7 @@ class Relay:
             self._check_open()
             admitted = await self._door.admit(scope)
             body = RequestBody(receive, self._max_request_bytes, admitted.content_length)
-            inbound = await self._reader.read(admitted, body)
+            inbound = await self._read(admitted, body)
             deployment = admitted.target.deployment or inbound.request.model
             self._attempts.check(deployment)
             self._check_open()  # again: a body may take long to come, and nobody waits for a call that is none yet
@@ -68,7 +69,6 @@ class Relay:
             return
         except ClientGone:
             return  # nothing was asked of upstream yet, and nobody is left to answer
-        whole = inbound.body if isinstance(inbound.body, bytes) else None
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
@@ -78,11 +78,18 @@ class Relay:
             caller=admitted.caller,
             capture_content=admitted.capture_content,
             client_request_id=admitted.client_request_id,
-            request_bytes=admitted.content_length or 0 if whole is None else len(whole),
+            request_bytes=body.size if admitted.content_length is None else admitted.content_length,
             arrived_ns=arrived_ns,
             started_at_ns=started_at_ns,
         )
         await self._run(call, admitted, body, inbound, send)
+
+    async def _read(self, admitted: Admitted, body: RequestBody) -> Inbound:
+        try:
+            async with asyncio.timeout(self._max_seconds):
+                return await self._reader.read(admitted, body)
+        except TimeoutError:
+            raise RequestTimeout("The request's body did not come in time.") from None
 
     def _check_open(self) -> None:
         if self._calls.closing:
@@ -97,6 +104,8 @@ class Relay:
             return asked
 
         def settle() -> Coroutine[None, None, None] | None:
+            if admitted.content_length is None:
+                call.request_bytes = body.size  # known at its end
             return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
 
         exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)

@@ -2,8 +2,12 @@
 
 import json
 import math
+from typing import Final
 
 import orjson
+
+_REFUSED_BUT_VALID: Final = ("surrogate", "infinity", "depth limit", "BOM")
+"""Words of its complaints about texts that may be valid. For any other, the slower parser need not be asked."""
 
 
 def load(text: bytes) -> object:
@@ -16,6 +20,8 @@ def load(text: bytes) -> object:
         return orjson.loads(text)
     except orjson.JSONDecodeError as fault:
         try:
+            if not any(reason in fault.msg for reason in _REFUSED_BUT_VALID):
+                raise
             # as UTF-8, since Python would guess at UTF-16 and UTF-32, which are no JSON (RFC 8259 §8.1)
             return json.loads(str(text, "utf-8-sig"), parse_float=_finite, parse_constant=_refuse)
         except (ValueError, RecursionError):

@@ -1,10 +1,13 @@
 """The door: what is refused, in which shape, and that nothing of it reaches upstream."""
 
+from typing import Any
+
 import pytest
 
 from app.operations import Chat, Plain, find_operation, target_of
 from tests.app.door.conftest import CHAT_PATH, Door
 from tests.kit.proxy import KEY
+from tests.kit.scripts import answering
 from tests.kit.wire import CHAT, chat_body, client
 
 
@@ -99,6 +102,13 @@ def test_a_body_that_grows_past_the_limit(door: Door) -> None:
     door.check(door.ask("POST", CHAT, iter(pieces)), 413, "request_too_large")
     assert door.ask("POST", "/openai/files", iter(pieces)).status == 413
     assert door.upstream.seen == []
+
+
+def test_a_body_that_does_not_come_whole(upstream: Any, proxy: Any) -> None:
+    """A client that sends a part of its body and then nothing holds no call for ever: 408."""
+    server = upstream(answering)
+    door = Door(proxy(server.url, PROXY_MAX_SECONDS="0.5"), server)
+    door.check(door.post(b"content-length: 100", body=b"{"), 408, "request_timeout")
 
 
 def test_a_body_that_is_no_json_object(door: Door) -> None:

@@ -1,7 +1,11 @@
 """The door: no path leads out of /openai/, and no request is two."""
 
+import asyncio
+
 import pytest
 
+from app import door as door_of_app
+from app.auth import Access, ClientKeys
 from tests.app.door.conftest import CHAT_PATH, Door
 from tests.kit.proxy import KEY
 
@@ -86,6 +90,15 @@ def test_nothing_is_smuggled(door: Door, path: str) -> None:
     }
     assert {name: status for name, status in statuses.items() if status != 400} == {}
     assert door.upstream.seen == []
+
+
+def test_a_length_beside_chunks_is_not_passed_on() -> None:
+    """A server that takes both goes by the chunks; so must what is sent upstream."""
+    headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
+    door = door_of_app.Door(Access(ClientKeys([])), {}, None, capture_content=True)
+    scope = {"type": "http", "method": "POST", "path": "/openai/files", "query_string": b"", "headers": headers}
+    admitted = asyncio.run(door.admit(scope))
+    assert (admitted.content_length, admitted.has_body) == (None, True)
 
 
 def test_what_follows_a_body_is_another_request(door: Door) -> None:

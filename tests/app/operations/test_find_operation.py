@@ -7,7 +7,8 @@ import pytest
 from app.operations import Plain, find_operation, target_of
 from tests.app.operations.conftest import Through
 from tests.kit.hub import HubReader
-from tests.kit.wire import PROMPT, chat_body, chat_json, client
+from tests.kit.scripts import answering
+from tests.kit.wire import CHAT, PROMPT, chat_body, chat_json, client
 
 NAMES = [
     ("chat/completions", "chat", "chat_completions"),
@@ -118,3 +119,13 @@ def test_an_error_of_a_plain_call_is_named(through: Through) -> None:
     assert (record["status"], record["http_status"]) == ("upstream_error", 400)
     assert record["error"] == {"code": "invalid_payload", "message": "No such purpose."}
     assert record["request_bytes"] == 4
+
+
+def test_the_size_of_a_body_without_a_length_is_counted(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Known at its end: in chunks, JSON or anything else."""
+    server = upstream(answering)
+    with client(proxy(server.url).url) as caller:
+        for path in ("/openai/files?api-version=1", CHAT):
+            answer = caller.send("POST", path, iter([b" " * 1000, b"{}"]))
+            answer.read()
+            assert hub.record(answer.trace_id)["request_bytes"] == 1002
