@@ -75,7 +75,7 @@ class Backends:
         for _, group in itertools.groupby(sorted(warm, key=lambda b: b.priority), key=lambda b: b.priority):
             equals = list(group)
             if sticky is not None:
-                equals.sort(key=lambda b: hashlib.sha256(f"{b.name}\0{sticky}".encode()).digest())
+                equals.sort(key=lambda b: hashlib.sha256(f"{b.name}\0{sticky}".encode(errors="surrogatepass")).digest())
             else:
                 first = turn % len(equals)
                 equals = equals[first:] + equals[:first]
@@ -103,6 +103,6 @@ def retry_after(milliseconds: str | None, after: str | None) -> float | None:
             continue
     try:
         until = parsedate_to_datetime(after) if after else None
-    except ValueError:
+    except (ValueError, OverflowError):  # a year, or an offset from UTC, that no date has
         return None
     return max(0.0, (until - datetime.now(UTC)).total_seconds()) if until and until.tzinfo else None

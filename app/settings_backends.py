@@ -21,7 +21,8 @@ class BackendSettings:
 
 def endpoint(base_url: str) -> str:
     """A base URL as paths are appended to it: without a trailing slash, and without the /openai that paths have."""
-    return base_url.rstrip("/").removesuffix("/openai")
+    url = base_url.rstrip("/")
+    return url if url.endswith("//openai") else url.removesuffix("/openai")  # which may be a host's name, too
 
 
 def read_backends(text: str) -> tuple[tuple[BackendSettings, ...], list[str]]:

@@ -104,6 +104,8 @@ def test_sticky_calls_stay_together_and_move_only_when_they_must() -> None:
         (None, "-1", None),
         (None, "odd", None),
         (None, "Thu, 25 Apr 2024 09:22:53 GMT", 0.0),
+        (None, "Thu, 25 Apr 2024 09:22:53 +99999999999999999999", None),
+        (None, "Thu, 25 Apr 99999999999999999999 09:22:53 GMT", None),
     ],
 )
 def test_how_long_to_leave_alone(milliseconds: str | None, after: str | None, seconds: float | None) -> None:
@@ -242,3 +244,14 @@ def test_calls_of_one_user_stay_on_one_backend(upstream: Any, proxy: Any, sticky
     users = [{json.loads(seen.body)["user"] for seen in server.seen} for server in servers]
     assert sum(map(len, users)) == 8
     assert sum(len(server.seen) for server in servers) == 16
+
+
+def test_calls_stay_together_by_any_text(upstream: Any, proxy: Any) -> None:
+    """Also by a value that JSON can hold and UTF-8 cannot."""
+    servers = [upstream(answering) for _ in range(3)]
+    backends = json.dumps([{"name": s.url, "base_url": s.url, "key": "k"} for s in servers])
+    with client(proxy("", AZURE_OPENAI_BACKENDS=backends, PROXY_STICKY="body:user").url) as caller:
+        for _ in range(3):
+            answer = caller.send("POST", DEPLOYMENTS + "/d/chat/completions?api-version=1", chat_body(user="\ud83d"))
+            assert (answer.status, answer.read()) == (200, chat_json())
+    assert sorted(len(server.seen) for server in servers) == [0, 0, 3]

@@ -21,6 +21,22 @@ def test_several_backends() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ("https://a.example/openai/", "https://a.example"),
+        ("https://a.example/x/openai", "https://a.example/x"),
+        ("http://openai", "http://openai"),
+        ("http://openai/", "http://openai"),
+        ("http://openai/openai", "http://openai"),
+    ],
+)
+def test_an_endpoint_is_what_comes_before_openai(given: str, taken: str) -> None:
+    """The /openai that every path begins with is taken off, and a host of that name is not."""
+    (backend,) = read(AZURE_OPENAI_BASE_URL=given).backends
+    assert backend.base_url == taken
+
+
+@pytest.mark.parametrize(
     ("backends", "places"),
     [
         ("planted-secret", [""]),
