@@ -76,7 +76,13 @@ class BlobStore:
 
     async def park(self, name: str, content: bytes) -> None:
         """Store a segment for whichever instance comes next."""
-        await self._put(f"{PENDING}/{name}", content, "application/x-ndjson")
+        from azure.core.exceptions import HttpResponseError
+
+        try:
+            await self._put(f"{PENDING}/{name}", content, "application/x-ndjson")
+        except HttpResponseError as fault:
+            if fault.status_code != 412:  # it is there, and leased by who takes it in: all the better
+                raise
 
     async def parked(self) -> list[str]:
         """The names of the parked segments, oldest first."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 WHOLE: Final = 1 << 30  # larger than any record
 SMALLEST_RECORD: Final = 2048
 READS: Final = 10  # a mounted disk may be away for a while
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # no fault of the file's
 
 
 class Drain:
@@ -109,7 +111,10 @@ class Drain:
         if segment is not self._segment:
             self._segment, self._done, self._limit, self._unreadable = segment, 0, None, 0
         try:
-            lines, torn = self._read(segment)
+            read = self._read(segment)
+            if read is None:
+                return
+            lines, torn = read
             await self._send(lines)
         except BaseException:
             self._spool.give_back(segment)
@@ -118,18 +123,28 @@ class Drain:
             self._losses.add("torn_line")
         self._spool.acknowledge(segment)
 
-    def _read(self, segment: Segment) -> tuple[list[memoryview], int]:
-        """Its lines; none, and a loss, if they cannot be had. Raises OSError while there is hope."""
+    def _read(self, segment: Segment) -> tuple[list[memoryview], int] | None:
+        """Its lines and what is torn; None, and a loss, if they cannot be had. Raises OSError while there is hope."""
         try:
-            return segment.lines()
+            lines = segment.lines()
+        except FileNotFoundError as fault:
+            self._give_up(segment, fault, "spool_removed")
+            return None
         except OSError as fault:
-            self._unreadable += 1
-            gone = isinstance(fault, FileNotFoundError)
-            if not gone and self._unreadable < READS:
+            if fault.errno not in OURS:
+                self._unreadable += 1
+            if self._unreadable < READS:
                 raise
-            log.error("a segment of the spool cannot be read: %s", fault.strerror)
-            self._losses.add("spool_removed" if gone else "spool_unreadable", segment.records - self._done)
-            return [], 0
+            self._give_up(segment, fault, "spool_unreadable")
+            return None
+        self._unreadable = 0
+        return lines
+
+    def _give_up(self, segment: Segment, fault: OSError, reason: str) -> None:
+        """Go on without a segment. Its file, if there is one, stays for the next process: a disk may come back."""
+        log.error("a segment of the spool cannot be read: %s", fault.strerror)
+        self._losses.add(reason, segment.records - self._done)
+        self._spool.set_aside(segment)
 
     async def _send(self, lines: list[memoryview]) -> None:
         if not lines[self._done :]:

@@ -8,11 +8,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from azure.core.exceptions import AzureError
+from azure.core.exceptions import AzureError, HttpResponseError
 
 from exporters.blob import BlobStore
 from exporters.losses import Losses
-from exporters.segment import Segment, segment_name
+from exporters.segment import SEALED, Segment, segment_name
 from exporters.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -32,25 +32,38 @@ class Parking:
 
     async def park_all(self, done: Callable[[Segment], int]) -> None:
         """Upload every segment that waits, but for the lines of it that are `done`. Each leaves the spool once it is
-        stored. Raises nothing: what cannot be stored stays."""
-        while (segment := self._spool.claim()) is not None:
-            stored = False
-            try:
-                lines, torn = segment.lines()
-                rest = b"".join(bytes(line) + b"\n" for line in lines[done(segment) :])
-                if rest:
-                    await self._blobs.park(segment.path.name, rest)
-                stored = True
-                if torn:
-                    self._losses.add("torn_line")
-            except (AzureError, OSError) as fault:
-                log.warning("records stay on this disk: Blob Storage failed: %s", type(fault).__name__)
-                return
-            finally:
-                if stored:
+        stored. Raises nothing: what cannot be stored stays, and only a container that is away stops the rest."""
+        staying: list[Segment] = []
+        try:
+            while (segment := self._spool.claim()) is not None:
+                if await self._park(segment, done(segment)):
                     self._spool.acknowledge(segment)
                 else:
-                    self._spool.give_back(segment)
+                    self._spool.set_aside(segment)
+                    staying.append(segment)
+        except AzureError as fault:
+            log.warning("records stay on this disk: Blob Storage failed: %s", type(fault).__name__)
+        finally:
+            self._spool.take_in(staying)
+
+    async def _park(self, segment: Segment, done: int) -> bool:
+        """Whether nothing of it is left to park. Gives it back and raises AzureError when the container is away."""
+        try:
+            lines, torn = segment.lines()
+            if rest := b"".join(bytes(line) + b"\n" for line in lines[done:]):
+                await self._blobs.park(segment.path.with_suffix(SEALED).name, rest)
+        except FileNotFoundError:
+            self._losses.add("spool_removed", segment.records - done)
+            return True
+        except (HttpResponseError, OSError) as fault:
+            log.warning("records stay on this disk: a segment cannot be parked: %s", type(fault).__name__)
+            return False
+        except BaseException:  # also when the time is over
+            self._spool.give_back(segment)
+            raise
+        if torn:
+            self._losses.add("torn_line")
+        return True
 
     async def take_in(self) -> None:
         """Take the parked segments into the spool, oldest first. Each leaves the container once it is on disk here.

@@ -130,15 +130,19 @@ class Spool:
             segment.path.unlink(missing_ok=True)
         except OSError as fault:  # such as a disk that is read-only now: who finds the segment sends it once more
             log.error("a segment that was sent cannot be removed: %s", fault.strerror)
-        with self._guard:
-            self._claimed, self._in_hand = None, False
-            self._bytes -= segment.size
-            self._records -= segment.records
+        self.set_aside(segment)
 
     def give_back(self, segment: Segment) -> None:
         """It was not sent: it is the next to be claimed again."""
         with self._guard:
             self._claimed, self._in_hand = segment, False
+
+    def set_aside(self, segment: Segment) -> None:
+        """Go on without a claimed one. Its file stays, for `take_in` or for the next process."""
+        with self._guard:
+            self._claimed, self._in_hand = None, False
+            self._bytes -= segment.size
+            self._records -= segment.records
 
     def take_in(self, segments: Iterable[Segment]) -> None:
         """Add sealed segments that were moved into our directory, in the place that their age gives them."""
@@ -220,16 +224,19 @@ class Spool:
         sealed = segment.path.with_suffix(SEALED)
         try:
             segment.path.rename(sealed)
-        except OSError as fault:  # someone removed the directory: what was in it is gone
+        except FileNotFoundError as fault:  # someone removed the directory: what was in it is gone
             os.close(fd)
             self._bytes -= segment.size
             self._records -= segment.records
             self._losses.add("spool_removed", segment.records)
             log.error("a segment of the spool is gone: %s", fault.strerror)
             return
-        segment.path = sealed
+        except OSError as fault:  # such as a disk that is read-only now: the name only tells that it is not written to
+            log.warning("a segment of the spool keeps its name: %s", fault.strerror)
+        else:
+            segment.path = sealed
         self._sealed.append(segment)
-        self._unsynced[sealed] = fd
+        self._unsynced[segment.path] = fd
 
 
 def _sync_and_close(fd: int) -> None:

@@ -141,6 +141,45 @@ def test_a_torn_line_is_not_parked(tmp_path: Path, address: BlobAddress, contain
 
 
 @pytest.mark.heavy
+def test_one_that_cannot_be_parked_does_not_keep_the_rest(
+    tmp_path: Path, address: BlobAddress, container: ContainerClient
+) -> None:
+    """A segment that cannot be read stays, one that was removed is counted, and the others are parked all the same."""
+    dying = Instance(tmp_path / "dying", address)
+    lines = [record_line(number) for number in range(4)]
+    for one in lines:
+        assert dying.spool.append(one)
+        dying.spool.seal()
+    unreadable, removed, *_ = sorted(dying.own.path().glob("*.ndjson"))
+    for path in (unreadable, removed):
+        path.rename(path.with_suffix(".away"))
+    unreadable.mkdir()
+    dying.park()
+    assert (len(names(container)), dying.losses.by_reason()) == (2, {"spool_removed": 1})
+    unreadable.rmdir()
+    unreadable.with_suffix(".away").rename(unreadable)
+    assert dying.spool.backlog().records == 1
+    assert dying.held() == lines[:1]
+
+
+@pytest.mark.heavy
+def test_what_another_instance_is_taking_counts_as_parked(
+    tmp_path: Path, address: BlobAddress, container: ContainerClient
+) -> None:
+    """A segment whose blob is there and leased need not be stored: who has the lease sends it on."""
+    dying = Instance(tmp_path / "dying", address)
+    assert dying.spool.append(record_line(0))
+    dying.spool.seal()
+    (segment,) = dying.own.path().glob("*.ndjson")
+    container.create_container()
+    blob = container.upload_blob(f"pending/{segment.name}", segment.read_bytes())
+    blob.acquire_lease(60)
+    dying.park()
+    assert (dying.spool.backlog().records, dying.losses.by_reason()) == (0, {})
+    assert names(container) == [f"pending/{segment.name}"]
+
+
+@pytest.mark.heavy
 def test_a_parked_segment_is_taken_by_one(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
     """Instances that take in at the same time share what is parked: each segment goes to one of them."""
     parking = Instance(tmp_path / "dying", address)

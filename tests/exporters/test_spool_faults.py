@@ -106,6 +106,27 @@ print(kept, owner.lost, owner.journal.failures, len(owner.drain()))
         assert process.stdout.read() == "[False, True, True] {'spool_unwritable': 1} 1 2\n"
 
 
+def test_a_segment_that_cannot_be_renamed_is_no_loss(root: Path) -> None:
+    """On a disk that has become read-only a segment keeps its name, and is sent all the same."""
+    code = f"""
+if os.geteuid() == 0:
+    os.setuid({NOBODY})
+owner = Owner(Path(sys.argv[1]))
+kept = [owner.spool.append(a_line("1"))]
+owner.path.chmod(0o500)
+owner.spool.seal()
+kept += [owner.spool.append(a_line("2"))]
+print(kept, owner.lost, owner.spool.backlog().records, owner.drain() == [a_line("1")])
+"""
+    root.mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(root, NOBODY, NOBODY)
+        for above in itertools.takewhile(lambda folder: folder != Path(tempfile.gettempdir()), root.parents):
+            above.chmod(0o755)
+    with child(code, root) as process:
+        assert process.stdout.read() == "[True, False] {'spool_unwritable': 1} 1 True\n"
+
+
 @pytest.mark.parametrize("gone", ["root", "directory", "lock"])
 def test_what_is_removed_while_running_is_made_again(root: Path, gone: str) -> None:
     """Whoever cleans up a temp directory: what went with it is counted once it is missed, and what comes next is kept,
