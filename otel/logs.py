@@ -2,9 +2,10 @@
 
 An exception's message may quote what a caller wrote, so of an exception only its type and the places in the code are
 told. What the proxy itself logs holds neither, and neither do libraries' warnings, but for the envelopes that Azure's
-exporter repeats when ingestion refuses them.
+exporter repeats when ingestion refuses them, and for the tasks that asyncio names with their exceptions.
 """
 
+import contextlib
 import copy
 import json
 import logging
@@ -75,7 +76,9 @@ class Lines(logging.Handler):
         self.setFormatter(Json())
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        # one that is full, closed or gone must hurt neither a call nor the sender; and there is nowhere to say it
+        with contextlib.suppress(Exception):
+            print(self.format(record), file=sys.stderr, flush=True)
 
 
 class Json(logging.Formatter):
@@ -112,12 +115,16 @@ class Discreet(logging.Filter):
         """By logger and message: when the period began, and how many came in it."""
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
-        held_back = self._count((record.name, str(record.msg)))
+        by_asyncio = record.name == "asyncio"
+        # what follows the first line of its messages is a task or a future, with the text of its exception
+        held_back = self._count((record.name, _first_line(str(record.msg)) if by_asyncio else str(record.msg)))
         if held_back is None:
             return False
-        if not held_back and not record.exc_info and not record.name.startswith(_EXPORTER):
+        if not held_back and not record.exc_info and not by_asyncio and not record.name.startswith(_EXPORTER):
             return True
         shown = copy.copy(record)
+        if by_asyncio:
+            shown.msg, shown.args = _first_line(shown.getMessage()), ()
         if shown.exc_info:
             _describe(shown)
         if shown.name.startswith(_EXPORTER):
@@ -168,6 +175,10 @@ def _without_envelopes(args: object) -> tuple[object, ...]:
     given = args if isinstance(args, tuple) else (args,) if args else ()
     plain = str | int | float | None
     return tuple(each if isinstance(each, plain) else type(each).__name__ for each in given)
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]
 
 
 def _nothing(record: logging.LogRecord) -> bool:

@@ -55,7 +55,7 @@ class Scrub:
             links=span.links,
             kind=span.kind,
             # a description of another's making is the text of an exception
-            status=span.status if ours else Status(span.status.status_code),
+            status=Status(span.status.status_code, _bounded(span.status.description) if ours else None),
             start_time=span.start_time,
             end_time=span.end_time,
             instrumentation_scope=scope,
@@ -83,6 +83,10 @@ def bounded(name: str, value: AttributeValue) -> AttributeValue:
     if isinstance(value, Sequence):
         return [encodable(entry[:TEXT_LENGTH]) if isinstance(entry, str) else entry for entry in value[:128]]
     return value
+
+
+def _bounded(text: str | None) -> str | None:
+    return None if text is None else encodable(text[:TEXT_LENGTH])
 
 
 def encodable(text: str) -> str:

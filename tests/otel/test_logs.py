@@ -1,5 +1,8 @@
 """Logs: lines of JSON with their trace, without what anyone said, and few of a kind."""
 
+import asyncio
+import contextlib
+import gc
 import json
 import logging
 import subprocess
@@ -9,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from otel.logs import BURST, PERIOD_S, Discreet, Json
+from otel.logs import BURST, PERIOD_S, Discreet, Json, Lines
 from otel.provider import make_provider
 from otel.sampling import make_sampler
 from tests.kit.hub import wait_until
@@ -48,9 +51,10 @@ def clock() -> Clock:
 
 @pytest.fixture
 def kept(clock: Clock) -> Iterator[Kept]:
-    """A handler on a logger of its own, and on that of Azure's exporter."""
+    """A handler on a logger of its own, on asyncio's and on that of Azure's exporter."""
     handler = Kept(Discreet(clock))
-    loggers = [logging.getLogger(name) for name in ("some.logger", "azure.monitor.opentelemetry.exporter.export._base")]
+    names = ("some.logger", "asyncio", "azure.monitor.opentelemetry.exporter.export._base")
+    loggers = [logging.getLogger(name) for name in names]
     for logger in loggers:
         logger.addHandler(handler)
     yield handler
@@ -93,6 +97,39 @@ def test_an_exception_is_told_by_type_and_place(kept: Kept) -> None:
     told = logging.Formatter().format(record) + json.dumps(line) + str(record.__dict__)
     assert "the prompt" not in told
     assert "the answer" not in told
+
+
+def test_asyncios_complaints_hold_no_exceptions_text(kept: Kept) -> None:
+    """A task that nobody waits for is told of, a flood of them dammed; what its exception says is not told."""
+
+    async def failing() -> None:
+        raise ValueError("the prompt")
+
+    async def forgetting() -> None:
+        for _ in range(20):
+            task = asyncio.ensure_future(failing())
+            await asyncio.wait([task])
+            del task
+            gc.collect()
+
+    asyncio.run(forgetting())
+    assert {line["message"] for line in kept.lines} == {"Task exception was never retrieved"}
+    assert len(kept.lines) == BURST
+    assert kept.lines[0]["exception"] == "ValueError"
+    assert "the prompt" not in json.dumps(kept.lines) + "".join(str(record.__dict__) for record in kept.records)
+
+
+@pytest.mark.parametrize("where", ["full", "closed"])
+def test_a_log_that_takes_nothing_hurts_nobody(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard error on a full disk, or closed: whoever logs goes on."""
+    with open("/dev/full", "w") as nowhere:
+        if where == "closed":
+            nowhere.close()
+        monkeypatch.setattr(sys, "stderr", nowhere)
+        Lines().handle(logging.makeLogRecord({"name": "some.logger", "msg": "it fails", "levelno": logging.ERROR}))
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            nowhere.close()
 
 
 def test_a_flood_is_dammed(kept: Kept, clock: Clock) -> None:
