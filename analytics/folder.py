@@ -20,7 +20,10 @@ class Folder(Protocol):
     """What DuckDB needs to open those; None for local files."""
 
     def files(self, under: str, suffix: str) -> dict[str, int]:
-        """The files whose names begin and end so, with their sizes in bytes; none where nothing is yet."""
+        """The files whose names begin and end so, with their sizes in bytes; none where nothing is yet.
+
+        Raises FileNotFoundError where one is gone before it is looked at: what it was merged into may not be listed.
+        """
 
     def write(self, name: str, data: memoryview) -> None:
         """Write a file, in place of one of that name if there is one; durable when this returns."""
@@ -52,8 +55,7 @@ class LocalFolder:
         for entry in _walk(self.path / under.rpartition("/")[0]):
             name = entry.path[start:]
             if name.startswith(under) and name.endswith(suffix):
-                with suppress(FileNotFoundError):
-                    found[name] = entry.stat().st_size
+                found[name] = entry.stat().st_size
         return found
 
     def write(self, name: str, data: memoryview) -> None:

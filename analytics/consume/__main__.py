@@ -29,6 +29,7 @@ from analytics.consume.checkpoints import SqliteCheckpointStore
 from analytics.consume.consumer import BALANCE_S, EXPIRE_S, Consumer, OtherHub
 from analytics.consume.lock import LockLost, TableLock, blob_lock, directory_lock
 from analytics.consume.progress import shown
+from analytics.consume.writer import CheckpointLost
 from analytics.folder import Folder, LocalFolder, folder
 
 _OWN: Final = "_consumer"
@@ -61,7 +62,7 @@ def main() -> None:
     console = Console(stderr=True)
     try:
         uvloop.run(_consume(options, console))
-    except (OSError, AzureError, EventHubError, LockLost, OtherHub) as fault:
+    except (OSError, AzureError, EventHubError, LockLost, OtherHub, CheckpointLost) as fault:
         console.print(f"{type(fault).__name__}: {fault}", style="bold red", highlight=False, soft_wrap=True)
         sys.exit(1)
 

@@ -5,6 +5,7 @@ correctness: two that believe to own the same one for a while write each event o
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,12 +13,15 @@ from typing import Any, Final
 
 from azure.eventhub import EventData
 from azure.eventhub.aio import CheckpointStore, EventHubConsumerClient, PartitionContext
+from azure.eventhub.exceptions import AuthenticationError
 
 from analytics.consume.intake import Batch, Intake
 from analytics.consume.lock import LockLost, TableLock, Valid
 from analytics.consume.merge import merge
 from analytics.consume.writer import Writer, Written, stream_id
 from analytics.folder import Folder
+
+log = logging.getLogger(__name__)
 
 BALANCE_S: Final = 4.0
 EXPIRE_S: Final = 16.0
@@ -26,6 +30,7 @@ _BATCH: Final = 1000
 _AHEAD: Final = 4000
 """Events that are fetched ahead, of all partitions together: they may be large."""
 _TICK_S: Final = 0.1
+_SILENT_S: Final = 30.0
 _ROWS: Final = 20_000
 _BYTES: Final = 128 << 20
 """All intakes together hold no more for long."""
@@ -74,6 +79,9 @@ class Consumer:
         self._recovered: set[str] = set()
         self._open: dict[str, set[str]] = {}
         """By partition, the hours that may have several files."""
+        self._complaints: set[str] = set()
+        self._heard = time.monotonic()
+        """When the last event came or was written."""
         self._writing: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
 
@@ -84,7 +92,8 @@ class Consumer:
         """
         self._failure = asyncio.get_running_loop().create_future()
         await self.look()
-        await self._check_positions()
+        if self._failure.done():
+            await self._failure
         ends = dict(self.counts.ends)
         ahead = min(_BATCH, max(50, _AHEAD // max(1, len(ends))))
         receiving = asyncio.create_task(
@@ -113,21 +122,25 @@ class Consumer:
             await asyncio.gather(receiving, *self._writing, return_exceptions=True)
 
     async def look(self) -> None:
-        """Ask the hub for the end of each partition, and the store for the checkpoints."""
+        """Ask the store for the checkpoints and the hub for the end of each partition, which must be past them."""
+        positions = await self._positions()  # first, or others could move one past the end that was told
         partitions = await self._client.get_partition_ids()
         found = await asyncio.gather(*map(self._client.get_partition_properties, partitions))
         # the last number of a partition from which everything has expired counts, too, as nothing to wait for
         self.counts.ends = {
             each["id"]: -1 if each["is_empty"] else each["last_enqueued_sequence_number"] for each in found
         }
-        self.counts.positions |= await self._positions()
-
-    async def _check_positions(self) -> None:
-        for partition, end in self.counts.ends.items():
-            if end >= 0 and self.counts.positions.get(partition, -1) > end:
-                raise OtherHub(
-                    f"the checkpoint of partition {partition} is past its end: this is another hub of the same name."
-                    " Use another consumer group or table."
+        self.counts.positions |= positions
+        if any(map(self.counts.lag, self._intakes)) and time.monotonic() - self._heard > _SILENT_S:
+            # the client waits for ever for a link that the hub refuses
+            self._complain("events wait in the hub and none comes: is there a consumer group %s?", self._hub[2])
+        for each in found:
+            if positions.get(each["id"], -1) > each["last_enqueued_sequence_number"]:
+                self._fail(
+                    OtherHub(
+                        f"the checkpoint of partition {each['id']} is past its end: this is another hub of the same"
+                        " name. Use another consumer group or table."
+                    )
                 )
 
     async def _positions(self) -> dict[str, int]:
@@ -153,9 +166,21 @@ class Consumer:
         self._intakes.pop(context.partition_id, None)
 
     async def _on_error(self, context: PartitionContext | None, fault: Exception) -> None:
-        """A partition's link broke; the client takes it up again at its next balancing."""
+        """A partition's link broke; the client takes it up again at its next balancing, unless that is no use."""
+        if isinstance(fault, AuthenticationError) or "amqp:not-found" in str(fault):
+            self._fail(fault)  # such as a consumer group that is not there
+        else:
+            self._complain("a partition cannot be read for now: %s", type(fault).__name__)
+
+    def _complain(self, what: str, about: str) -> None:
+        """Say it once."""
+        said = what % about
+        if said not in self._complaints:
+            self._complaints.add(said)
+            log.warning(said)
 
     async def _on_events(self, context: PartitionContext, events: list[EventData]) -> None:
+        self._heard = time.monotonic()
         intake = self._intakes.get(context.partition_id)
         if intake is None or not events:
             return
@@ -204,13 +229,17 @@ class Consumer:
         partition = batch.partition
         position = (await self._positions()).get(partition, -1)
         if partition not in self._recovered:
-            self._open[partition] = await asyncio.to_thread(self._writer.recover, partition, position, valid)
+            next_event = max(batch.first, position + 1)
+            self._open[partition] = await asyncio.to_thread(
+                self._writer.recover, partition, position, next_event, valid
+            )
             self._recovered.add(partition)
         written = await asyncio.to_thread(self._writer.write, batch, position, valid)
         if not valid():
             raise LockLost("the table's lock was lost before the checkpoint")
         if batch.last > position:
             await self._checkpoint(batch)
+        self._heard = time.monotonic()
         self.counts.records += written.records
         self.counts.repeats += written.repeats
         self.counts.aside += written.aside
@@ -238,7 +267,8 @@ class Consumer:
         for hour in sorted(hours):
             closed = hour not in newest and hour not in written.hours
             if valid():
-                merge(self._folder, hour, self._stream, partition, closed=closed)
+                position = self.counts.positions[partition]
+                merge(self._folder, hour, self._stream, partition, position, closed=closed)
             if closed:
                 hours.discard(hour)
 

@@ -4,6 +4,7 @@ Sizes are told apart by powers of sixteen, so a row is written again a few times
 alone. Whoever calls holds the table's lock.
 """
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -23,12 +24,16 @@ _GROUP_ROWS: Final = 50_000
 _GROUP_BYTES: Final = 64 << 20
 
 
-def merge(folder: Folder, hour: str, stream: str, partition: str, *, closed: bool = False) -> int:
-    """Merge what there is to merge of one partition in one hour; in a closed hour all files that are not large.
+def merge(
+    folder: Folder, hour: str, stream: str, partition: str, position: int = sys.maxsize, *, closed: bool = False
+) -> int:
+    """Merge what there is to merge of one partition in one hour up to its checkpoint; in a closed hour all files that
+    are not large.
 
     Returns the number of files that were merged into others.
     """
-    sizes = parts(folder, f"{hour}/{stream}-{partition}-")
+    found = parts(folder, f"{hour}/{stream}-{partition}-")
+    sizes = {part: size for part, size in found.items() if part.last <= position}
     merged = 0
     for run in list(_runs([(part, sizes[part]) for part in current(sizes)], closed)):
         _merge(folder, run)

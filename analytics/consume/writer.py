@@ -2,7 +2,8 @@
 
 The checkpoint alone says what the table holds of a partition. A batch is written under the table's lock, thus:
 
-  1. Files of the partition past its checkpoint are what somebody left who was killed before step 5: they are deleted.
+  1. Files of the partition past its checkpoint are what somebody left who was killed before step 5: they are deleted,
+     all of them before an owner's first batch, and those in its hours before each.
      Events up to the checkpoint are dropped from the batch: somebody who owned the partition before has written them.
   2. Of the rest, what the hour of a record holds already is a repeat. An interrupted record is one beside a finished.
   3. The rows are written, a file an hour; a file is there whole or not at all.
@@ -45,6 +46,10 @@ class Written:
     """Those that have a new file."""
 
 
+class CheckpointLost(Exception):
+    """The table holds more of a partition than its checkpoint says."""
+
+
 def stream_id(namespace: str, hub: str, group: str) -> str:
     """Tells the files of one hub and consumer group from others' in the same table."""
     return hashlib.blake2b(f"{namespace}/{hub}/{group}".lower().encode(), digest_size=4).hexdigest()
@@ -58,13 +63,23 @@ class Writer:
         self._stream = stream
         self._step = step
 
-    def recover(self, partition: str, position: int, valid: Valid) -> set[str]:
+    def recover(self, partition: str, position: int, next_event: int, valid: Valid) -> set[str]:
         """Delete what a killed writer left of a partition: files past the checkpoint, and those merged into others.
 
-        Returns the hours in which the partition has several files.
+        `next_event` is the first that the hub still gives past the checkpoint. Returns the hours in which the partition
+        has several files. Raises CheckpointLost, and deletes nothing, where files past it were finished.
         """
         mine = [part for part in parts(self._folder) if (part.stream, part.partition) == (self._stream, partition)]
         kept = [part for part in mine if part.last <= position]
+        gap = next_event > position + 1
+        for part in set(mine) - set(kept):
+            # a killed writer's begin where it was to go on; and only what comes again may go
+            if part.first > next_event or (gap and part.first < next_event):
+                raise CheckpointLost(
+                    f"the table holds events {part.first} to {part.last} of partition {partition}, past its checkpoint"
+                    f" ({position}): it is not this table's, or an old one. Put the right one back, or read with"
+                    " another --group, which drops what the table has."
+                )
         counting = current(kept)
         for part in set(mine) - set(counting):
             _held(valid)
@@ -91,7 +106,7 @@ class Writer:
         written, hours = 0, set()
         beaten: dict[Part, set[str]] = {}
         for hour, of_hour in by_hour(rows).items():
-            new = self._new(hour, of_hour, beaten)
+            new = self._new(self._committed(hour, batch.partition, position, valid), of_hour, beaten)
             if new.num_rows:
                 _held(valid)
                 part = Part(hour, self._stream, batch.partition, first, batch.last)
@@ -107,12 +122,25 @@ class Writer:
             self._step("taken out")
         return Written(written, taken - written, len(aside), frozenset(hours))
 
-    def _new(self, hour: str, rows: pa.Table, beaten: dict[Part, set[str]]) -> pa.Table:
-        """The rows that an hour does not hold; what they replace there is added to `beaten`."""
+    def _committed(self, hour: str, partition: str, position: int, valid: Valid) -> list[Part]:
+        """The files of an hour, without those past the checkpoint. Another owner may have left them since `recover`,
+        and if rows of them counted as held, the next owner would delete the only ones."""
+        found = list(parts(self._folder, f"{hour}/"))
+        for part in found:
+            if self._is_past(part, partition, position):
+                _held(valid)
+                self._folder.delete(part.name)
+        return current(part for part in found if not self._is_past(part, partition, position))
+
+    def _is_past(self, part: Part, partition: str, position: int) -> bool:
+        return (part.stream, part.partition) == (self._stream, partition) and part.last > position
+
+    def _new(self, held_there: list[Part], rows: pa.Table, beaten: dict[Part, set[str]]) -> pa.Table:
+        """The rows that an hour does not hold in its files; what they replace there is added to `beaten`."""
         ids = rows["id"].combine_chunks()
         finished = set(rows.filter(pc.not_equal(rows["status"], _INTERRUPTED))["id"].to_pylist())
         repeats: list[str] = []
-        for part in current(parts(self._folder, f"{hour}/")):
+        for part in held_there:
             with self._folder.open(part.name) as file:
                 held = pq.read_table(file, columns=["id", "status"])
             for row in held.filter(pc.is_in(held["id"], ids)).to_pylist():

@@ -1,6 +1,7 @@
 """The consumer as a process: each record once in the table, whatever is killed, and what is no record set aside."""
 
 import json
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analytics.folder import LocalFolder
-from analytics.table import parts
+from analytics.table import parts, while_files_move
 from dev.event_hubs.process import BrokerProcess
 from tests.analytics.consuming import ConsumerProcess, counts, peak_memory
 from tests.analytics.fill import bodies, fill
@@ -151,13 +152,42 @@ def test_killed_at_any_moment(tmp_path: Path, consume: Start) -> None:
     with BrokerProcess(tmp_path / "hub") as broker:
         for number in range(4):
             running = consume(broker, table, "--flush-seconds", "0.05")
-            before = len(parts(LocalFolder(table)))
-            wait_until(lambda before=before: len(parts(LocalFolder(table))) > before)
+            before = len(while_files_move(lambda: parts(LocalFolder(table))))
+            wait_until(lambda before=before: len(while_files_move(lambda: parts(LocalFolder(table)))) > before)
             threading.Event().wait(0.03 * number)
             running.process.kill()
             running.process.wait(120)
         consume(broker, table, "--once").wait()
     assert ids(table) == list(range(40_000))
+
+
+@pytest.mark.parametrize("events", [0, 3])
+def test_another_hub_of_the_same_name(tmp_path: Path, consume: Start, port: int, events: int) -> None:
+    """One that was deleted and made again is told from the one that the checkpoints are of, also while it is empty."""
+    fill(tmp_path / "hub", [line(number) for number in range(20)], partitions=1)
+    with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
+        consume(broker, tmp_path / "table", "--once").wait()
+    fill(tmp_path / "again", [line(number) for number in range(20, 20 + events)], partitions=1)
+    with BrokerProcess(tmp_path / "again", "--port", str(port), "--partitions", "1") as broker:
+        _, said = consume(broker, tmp_path / "table", "--once").process.communicate(timeout=120)
+    assert "the checkpoint of partition 0 is past its end: this is another hub of the same name" in said
+    assert ids(tmp_path / "table") == list(range(20))
+
+
+def test_a_table_without_its_checkpoints(tmp_path: Path, consume: Start, port: int) -> None:
+    """A table that lost them is not read anew over what it has: that is told, and no row goes."""
+    for count in (10, 10):
+        start = len(list((tmp_path / "table").rglob("*.parquet"))) * 10
+        fill(tmp_path / "hub", [line(number) for number in range(start, start + count)], partitions=1)
+        with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
+            consume(broker, tmp_path / "table", "--once").wait()
+    shutil.rmtree(tmp_path / "table" / "_consumer")
+    with BrokerProcess(tmp_path / "hub", "--port", str(port), "--partitions", "1") as broker:
+        _, said = consume(broker, tmp_path / "table", "--once").process.communicate(timeout=120)
+        assert "CheckpointLost: the table holds events 10 to 19 of partition 0" in said
+        assert ids(tmp_path / "table") == list(range(20))
+        assert counts(consume(broker, tmp_path / "table", "--once", "--group", "new").wait()) == (0, 20, 0, 0)
+    assert ids(tmp_path / "table") == list(range(20))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
 """A consumer merges files while others read: whoever has listed the small ones finds their rows all the same."""
 
+import os
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,7 +12,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from analytics.dashboard.held import Held
-from analytics.folder import Folder, folder
+from analytics.folder import Folder, _walk, folder
 from analytics.rows import parse, table_of
 from analytics.table import Part, connect, encoded, query
 from tests.analytics.kit import call_id, line
@@ -93,6 +95,27 @@ def test_the_page(place: Folder, after: int) -> None:
         assert record["content"] == "answer 2"
     finally:
         held.close()
+
+
+def test_a_file_that_goes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it became may not be in the listing: that is made anew, rather than to answer without its rows."""
+    place = folder(str(tmp_path))
+    name = Part(HOUR, "ab", "0", 0, 1).name
+    place.write(name, encoded(table_of([parse(line(1)), parse(line(2))])))
+    real = _walk
+    listed: list[Path] = []
+
+    def walk(directory: Path) -> Iterator[os.DirEntry[str]]:
+        entries = list(real(directory))
+        if not listed:
+            (tmp_path / name).rename(tmp_path / Part(HOUR, "ab", "0", 0, 2).name)
+        listed.append(directory)
+        yield from entries
+
+    monkeypatch.setattr("analytics.folder._walk", walk)
+    with connect(place) as connection:
+        assert connection.sql("SELECT id FROM Calls").fetchall() == [(call_id(1),), (call_id(2),)]
+    assert len(listed) > 1
 
 
 def test_not_for_ever(place: Folder) -> None:

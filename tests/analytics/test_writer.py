@@ -11,7 +11,7 @@ from azure.eventhub.amqp import AmqpMessageBodyType
 from analytics.consume.intake import Batch, Intake
 from analytics.consume.lock import LockLost
 from analytics.consume.merge import FAN, merge
-from analytics.consume.writer import Writer
+from analytics.consume.writer import CheckpointLost, Writer
 from analytics.folder import LocalFolder
 from analytics.table import Part, current, parts
 from tests.analytics.kit import line, rows
@@ -73,9 +73,45 @@ def test_what_a_killed_writer_left_is_deleted(folder: LocalFolder, writer: Write
     Writer(folder, "cd").write(numbered(90, 99), 89, held)
     merged = (folder.path / Part(HOUR, "ab", "0", 0, 4).name).read_bytes()
     folder.write(Part(HOUR, "ab", "0", 0, 6).name, memoryview(merged))
-    assert writer.recover("0", 6, held) == set()
+    assert writer.recover("0", 6, 7, held) == set()
     assert ranges(folder) == [(0, 6), (90, 99)]
     assert [file.name for file in folder.path.glob("_set_aside/*")] == ["ab-0-000000000000005-000000000000006.jsonl"]
+
+
+def test_what_another_left_meanwhile_does_not_count(folder: LocalFolder, writer: Writer) -> None:
+    """A consumer that had the partition for a moment and was killed before its checkpoint leaves rows that the next
+    owner deletes: the one that writes now must not take them for held, nor merge them."""
+    writer.write(numbered(0, 9), -1, held)
+    writer.write(numbered(10, 19), 9, held)  # by the one that was killed
+    assert writer.write(numbered(10, 12), 9, held).records == 3
+    assert ranges(folder) == [(0, 9), (10, 12)]
+    writer.write(batch(13, [line(13)]), 12, held)
+    assert merge(folder, HOUR, "ab", "0", 12, closed=True) == 2
+    assert writer.recover("0", 12, 13, held) == set()
+    assert ids(folder) == list(range(13))
+
+
+@pytest.mark.parametrize(
+    ("position", "next_event"),
+    [(-1, 0), (3, 4), (-1, 10), (4, 8)],
+    ids=["none", "an old one", "none, and the hub has forgotten", "forgotten since"],
+)
+def test_a_table_whose_checkpoint_was_lost_is_left_alone(
+    folder: LocalFolder, writer: Writer, position: int, next_event: int
+) -> None:
+    """What no killed writer can have left, or the hub will not give again, is not deleted: that is told instead."""
+    writer.write(numbered(0, 4), -1, held)
+    writer.write(numbered(5, 9), 4, held)
+    with pytest.raises(CheckpointLost, match="of partition 0, past its checkpoint"):
+        writer.recover("0", position, next_event, held)
+    assert ids(folder) == list(range(10))
+
+
+def test_a_first_batch_that_was_cut_off_is_written_again(folder: LocalFolder, writer: Writer) -> None:
+    """Also where the hub has forgotten what was before it."""
+    writer.write(numbered(500, 509), -1, held)
+    assert writer.recover("0", -1, 500, held) == set()
+    assert parts(folder) == {}
 
 
 def test_what_another_has_written_is_left_out(folder: LocalFolder, writer: Writer) -> None:
@@ -148,7 +184,7 @@ def test_killed_while_merging(folder: LocalFolder, writer: Writer, monkeypatch: 
     monkeypatch.undo()
     assert len(parts(folder)) == 4
     assert ids(folder) == list(range(4))
-    assert writer.recover("0", 3, held) == set()
+    assert writer.recover("0", 3, 4, held) == set()
     assert list(parts(folder)) == current(parts(folder)) == [Part(HOUR, "ab", "0", 0, 3)]
 
 
