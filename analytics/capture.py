@@ -59,7 +59,7 @@ async def take(table: LocalFolder, source: str) -> tuple[int, int, int]:
     """Write a file's records that the table does not have. Returns the numbers of new, repeated and bad ones."""
     # a file is a stream of its own: its partition is told by its path alone, which operators may choose
     stream = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
-    writer, lock = Writer(table, stream), directory_lock(table.path / "_consumer/lock")
+    writer, lock = Writer(table, stream, checkpointed=False), directory_lock(table.path / "_consumer/lock")
     written = repeats = aside = 0
     with fsspec.open(source, "rb") as file:
         for some in batched(events(file), _EVENTS, strict=False):

@@ -130,7 +130,12 @@ COLUMNS: Final = (
     _of("reasoning", _TEXT, "the model's, as far as it is told"),
     _of("tool_calls", Kind.JSON, "[{id, name, arguments}] of choice 0"),
     _of("choices", Kind.JSON, "all choices, where there are several"),
-    _of("more", Kind.JSON, "what the record holds beyond these columns, so that nothing newer is lost", "*"),
+    _of(
+        "more",
+        Kind.JSON,
+        "the fields, and members of `caller`, that no column takes; not those of `usage` and `error`",
+        "*",
+    ),
 )
 """A table's columns, in their order. A new one is added where it belongs; none is ever renamed or changes its type."""
 

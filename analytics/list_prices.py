@@ -1,7 +1,8 @@
 """Makes prices.csv of the list prices that the package genai-prices knows: `python -m analytics.list_prices`.
 
 Azure's where it has them, or else OpenAI's, which Azure's global deployments follow. Of a price that depends on the
-length of the prompt the base is taken; service tiers and batches are not told apart.
+length of the prompt the base is taken; service tiers and batches are not told apart. Models whose tokens of sound cost
+more than those of text are left out: the table does not tell these tokens apart, and unpriced is better than wrong.
 """
 
 import csv
@@ -14,6 +15,7 @@ from analytics.prices import LISTED
 
 _PROVIDERS: Final = ("openai", "azure")
 """Later ones replace earlier ones."""
+_AUDIO: Final = ("input_audio_mtok", "output_audio_mtok", "cache_audio_read_mtok")
 _COLUMNS: Final = ("model", "region", "valid_from", "input", "cached", "output")
 
 
@@ -28,7 +30,7 @@ def rows() -> list[tuple[str, ...]]:
             dated = list(_dated(model.prices))
             for called in {model.id, *_names(model.match)}:
                 lines: list[tuple[str, ...]] = [(called, "", day, *price) for day, price in dated]
-                if lines:
+                if lines and "audio" not in called:  # of some of these the price of sound is not known
                     prices[called] = lines
     return [line for called in sorted(prices) for line in prices[called]]
 
@@ -48,6 +50,8 @@ def _dated(prices: Any) -> Iterator[tuple[str, tuple[str, str, str]]]:
         day = getattr(since, "start_date", None)
         paid = _base(getattr(price, "input_mtok", None))
         if paid is None or (since is not None and not isinstance(day, date)):
+            continue
+        if any(getattr(price, name, None) is not None for name in _AUDIO):
             continue
         cached = _base(getattr(price, "cache_read_mtok", None))
         output = _base(getattr(price, "output_mtok", None))

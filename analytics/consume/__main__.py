@@ -17,7 +17,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
 from azure.core.exceptions import AzureError
@@ -31,6 +31,9 @@ from analytics.consume.lock import LockLost, TableLock, blob_lock, directory_loc
 from analytics.consume.progress import shown
 from analytics.consume.writer import CheckpointLost
 from analytics.folder import Folder, LocalFolder, folder
+
+if TYPE_CHECKING:
+    from azure.storage.blob.aio import BlobClient, ContainerClient
 
 _OWN: Final = "_consumer"
 _LOOK_S: Final = 5.0
@@ -62,7 +65,7 @@ def main() -> None:
     console = Console(stderr=True)
     try:
         uvloop.run(_consume(options, console))
-    except (OSError, AzureError, EventHubError, LockLost, OtherHub, CheckpointLost) as fault:
+    except (OSError, AzureError, EventHubError, LockLost, OtherHub, OtherTable, CheckpointLost) as fault:
         console.print(f"{type(fault).__name__}: {fault}", style="bold red", highlight=False, soft_wrap=True)
         sys.exit(1)
 
@@ -73,9 +76,11 @@ async def _consume(options: argparse.Namespace, console: Console) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     table = folder(options.table)
     async with AsyncExitStack() as stack:
-        store, lock = await stack.enter_async_context(_kept(table, options.checkpoints))
+        store, lock, container = await stack.enter_async_context(_kept(table, options.checkpoints))
         client = await stack.enter_async_context(_client(options.group, store))
         consumer = Consumer(client, store, lock, table, flush_seconds=options.flush_seconds)
+        if container is not None:
+            await _claim(container.get_blob_client(f"table-of/{consumer.stream}"), table.url)
         async with shown(consumer.counts, console):
             looking = asyncio.create_task(_look(consumer))
             try:
@@ -121,13 +126,16 @@ async def _client(group: str, store: CheckpointStore) -> AsyncIterator[EventHubC
 
 
 @asynccontextmanager
-async def _kept(table: Folder, container_url: str | None) -> AsyncIterator[tuple[CheckpointStore, TableLock]]:
-    """The checkpoints and the lock of the table: in Blob Storage if that is named, or else under the table."""
+async def _kept(
+    table: Folder, container_url: str | None
+) -> AsyncIterator[tuple[CheckpointStore, TableLock, "ContainerClient | None"]]:
+    """The checkpoints and the lock of the table: in a container of Blob Storage if that is named, or else under the
+    table."""
     if not container_url:
         assert isinstance(table, LocalFolder)
         store = SqliteCheckpointStore(table.path / _OWN / "checkpoints.sqlite")
         try:
-            yield store, directory_lock(table.path / _OWN / "lock")
+            yield store, directory_lock(table.path / _OWN / "lock"), None
         finally:
             store.close()
         return
@@ -151,7 +159,29 @@ async def _kept(table: Folder, container_url: str | None) -> AsyncIterator[tuple
             await container.create_container()
         of_table = hashlib.blake2b(table.url.encode(), digest_size=8).hexdigest()
         lock = blob_lock(container.get_blob_client(f"table-locks/{of_table}"))
-        yield await stack.enter_async_context(blobs), lock
+        yield await stack.enter_async_context(blobs), lock, container
+
+
+async def _claim(note: "BlobClient", table: str) -> None:
+    """Note the table that the checkpoints of a hub and group are of: they say what is in that one, and in no other.
+
+    Raises OtherTable.
+    """
+    from azure.core.exceptions import ResourceExistsError
+
+    try:
+        await note.upload_blob(table)
+    except ResourceExistsError:
+        noted = (await (await note.download_blob()).readall()).decode()
+        if noted != table:
+            raise OtherTable(
+                f"the checkpoints of this consumer group are those of the table at {noted}. Use another container or"
+                f" group; if the table has moved, delete the blob {note.blob_name}."
+            ) from None
+
+
+class OtherTable(Exception):
+    """The checkpoints are those of another table."""
 
 
 if __name__ == "__main__":

@@ -70,8 +70,8 @@ class Consumer:
         self._lock = lock
         self._folder = folder
         self._hub = (client._address.hostname, client.eventhub_name, client._consumer_group)
-        self._stream = stream_id(*self._hub)
-        self._writer = writer(folder, self._stream)
+        self.stream = stream_id(*self._hub)
+        self._writer = writer(folder, self.stream)
         self._flush_seconds = flush_seconds
         self._intakes: dict[str, Intake] = {}
         self._since: dict[str, float] = {}
@@ -268,7 +268,7 @@ class Consumer:
             closed = hour not in newest and hour not in written.hours
             if valid():
                 position = self.counts.positions[partition]
-                merge(self._folder, hour, self._stream, partition, position, closed=closed)
+                merge(self._folder, hour, self.stream, partition, position, closed=closed)
             if closed:
                 hours.discard(hour)
 

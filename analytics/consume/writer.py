@@ -58,10 +58,14 @@ def stream_id(namespace: str, hub: str, group: str) -> str:
 class Writer:
     """Steps 1 to 4, for one hub and consumer group. Its calls block; whoever calls holds the lock and does step 5."""
 
-    def __init__(self, folder: Folder, stream: str, step: Step = lambda name: None) -> None:
+    def __init__(
+        self, folder: Folder, stream: str, step: Step = lambda name: None, *, checkpointed: bool = True
+    ) -> None:
+        """Of a stream that is not `checkpointed` all that was ever written counts: what is there is a repeat."""
         self._folder = folder
         self._stream = stream
         self._step = step
+        self._checkpointed = checkpointed
 
     def recover(self, partition: str, position: int, next_event: int, valid: Valid) -> set[str]:
         """Delete what a killed writer left of a partition: files past the checkpoint, and those merged into others.
@@ -133,7 +137,8 @@ class Writer:
         return current(part for part in found if not self._is_past(part, partition, position))
 
     def _is_past(self, part: Part, partition: str, position: int) -> bool:
-        return (part.stream, part.partition) == (self._stream, partition) and part.last > position
+        mine = (part.stream, part.partition) == (self._stream, partition)
+        return self._checkpointed and mine and part.last > position
 
     def _new(self, held_there: list[Part], rows: pa.Table, beaten: dict[Part, set[str]]) -> pa.Table:
         """The rows that an hour does not hold in its files; what they replace there is added to `beaten`."""

@@ -112,6 +112,14 @@ def test_list_prices_are_applied(table: Path) -> None:
     assert found["our-own"] == (0, 1010)
 
 
+def test_models_that_hear_and_speak_have_no_list_price() -> None:
+    """A price of text would be wrong for their tokens of sound, so there is none; those that write have one."""
+    listed = {price.model for price in prices.read(prices.LISTED)}
+    unpriced = ["gpt-4o-audio-preview", "gpt-4o-transcribe", "gpt-audio", "gpt-realtime", "gpt-realtime-mini"]
+    assert listed.isdisjoint(unpriced)
+    assert listed >= {"gpt-4o", "gpt-4.1-mini", "text-embedding-3-small"}
+
+
 @pytest.mark.parametrize(
     ("rows", "mini"),
     [

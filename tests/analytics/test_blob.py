@@ -100,6 +100,18 @@ def test_killed_in_blob_storage(tmp_path: Path, consume: Start, container: str, 
     assert ids(url) == list(range(600))
 
 
+def test_the_checkpoints_of_another_table(tmp_path: Path, consume: Start, container: str) -> None:  # noqa: F811
+    """They say nothing of this one, which would lack all that is before them: it is told. Another group has its own."""
+    other = tmp_path / "table"
+    fill(tmp_path / "hub", bodies(100))
+    with BrokerProcess(tmp_path / "hub") as broker:
+        consume(broker, f"abfss://{container}/records", "--once").wait()
+        _, said = consume(broker, other, "--once").process.communicate(timeout=120)
+        assert "OtherTable: the checkpoints of this consumer group are those of the table at abfs" in said
+        assert f"{container}/records" in said
+        assert counts(consume(broker, other, "--once", "--group", "other").wait())[0] == 100
+
+
 def test_two_share_a_table_in_blob_storage(tmp_path: Path, consume: Start, container: str) -> None:  # noqa: F811
     """They share the partitions by leases of blobs; one killed, the other has all of them within 30 s."""
     url = f"abfss://{container}/records"
