@@ -59,7 +59,7 @@ class Doctor:
             for name, make in (("call", self._whole), ("stream", self._streamed)):
                 try:
                     calls.append(make(client))
-                except openai.OpenAIError as fault:
+                except (openai.OpenAIError, ValueError) as fault:  # a ValueError: what came is no JSON
                     self._report.fail(name, _reason(fault))
                     break  # what stops the one stops the other
             if hub is not None and calls:
@@ -143,6 +143,8 @@ class Doctor:
         )
         completion = raw.parse()
         seen.end = time.perf_counter() - start
+        if not getattr(completion, "choices", None):
+            raise ValueError(f"what answers gives no completion but {raw.headers.get('content-type', 'nothing')}")
         seen.content = completion.choices[0].message.content or ""
         seen.usage = completion.usage.model_dump(exclude_none=True) if completion.usage else None
         usage = completion.usage
@@ -237,7 +239,7 @@ def _trace(seen: Seen) -> dict[str, str]:
     return {"traceparent": f"00-{seen.trace_id}-{secrets.token_hex(8)}-01"}
 
 
-def _reason(fault: "OpenAIError") -> str:
+def _reason(fault: "OpenAIError | ValueError") -> str:
     """What went wrong with a call, and what it may come from."""
     import openai
 
@@ -256,5 +258,6 @@ def _reason(fault: "OpenAIError") -> str:
             hint = "the proxy, or what is before it, gets no answer"
         case _:
             hint = ""
-    said = fault.body.get("message") if isinstance(getattr(fault, "body", None), dict) else None  # type: ignore[attr-defined]
+    body = getattr(fault, "body", None)
+    said = body.get("message") if isinstance(body, dict) else None
     return f"{getattr(fault, 'status_code', '')} {said or fault}{f' ({hint})' if hint else ''}".strip()

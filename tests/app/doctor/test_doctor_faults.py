@@ -99,6 +99,24 @@ def test_what_upstream_refuses(
     assert found.status == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "content_type", "said"),
+    [
+        (b"<html>Sign in</html>", "text/html", "no completion but text/html"),
+        (b'{"object":"list","choices":[]}', "application/json", "no completion but application/json"),
+        (b"<html>", "application/json", "FAIL"),
+    ],
+)
+def test_what_answers_and_is_no_model(
+    upstream: Any, examine: Examine, body: bytes, content_type: str, said: str
+) -> None:
+    """A page to sign in, or an API that is another one, is said to be that."""
+    server = upstream(lambda request, reply: reply.json(body, 200, {"content-type": content_type}))
+    found = examine(server.url)
+    assert said in found.of("call")
+    assert found.status == 1
+
+
 def test_an_upstream_that_is_away(proxy: Any, examine: Examine, dead_port: int) -> None:
     """The proxy's own 502 is told from a proxy that is away."""
     found = examine(proxy(f"http://127.0.0.1:{dead_port}").url)
