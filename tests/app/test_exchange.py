@@ -16,57 +16,49 @@ from app.operations.chat import Chat
 from otel.call import Call, Status
 from otel.span import CallSpan
 
+type Sent = list[Any]
+
+
+async def exchanged(fault: Exception) -> tuple[Call, Sent]:
+    """A call whose asking fails so, and what the client was sent; the server never says that the client has left."""
+    asked_for = asyncio.Event()
+    sent: Sent = []
+
+    async def receive() -> dict[str, Any]:
+        if asked_for.is_set():
+            await asyncio.Event().wait()
+        asked_for.set()
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def ask() -> Asked:
+        raise fault
+
+    body, call = RequestBody(receive, 100, None), Call(operation="chat")
+    await body.whole()
+    exchange = Exchange(call, CallSpan(NoOpTracer(), call), Chat(), Cutoff(), drain_on_abort=False)
+    await exchange.run(ask, body, 60, send)
+    return call, sent
+
 
 def test_nobody_waits_for_a_client_whose_call_has_ended() -> None:
     """Also where the server never says that the client has left."""
-    sent: list[Any] = []
 
-    async def serve() -> None:
-        asked_for = asyncio.Event()
-
-        async def receive() -> dict[str, Any]:
-            if asked_for.is_set():
-                await asyncio.Event().wait()
-            asked_for.set()
-            return {"type": "http.request", "body": b"{}", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        async def ask() -> Asked:
-            raise UpstreamUnreachable("Azure OpenAI could not be reached.")
-
-        body, call = RequestBody(receive, 100, None), Call(operation="chat")
-        await body.whole()
-        exchange = Exchange(call, CallSpan(NoOpTracer(), call), Chat(), Cutoff(), drain_on_abort=False)
-        await exchange.run(ask, body, 60, send)
+    async def serve() -> Sent:
+        _, sent = await exchanged(UpstreamUnreachable("Azure OpenAI could not be reached."))
         left = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), 5)
+        return sent
 
-    asyncio.run(serve())
+    sent = asyncio.run(serve())
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
 
 
 def test_a_fault_of_our_own_is_an_answer_and_a_failed_call(caplog: pytest.LogCaptureFixture) -> None:
     """What nobody foresaw is a clear error for the client, and the call is not counted as completed."""
-    sent: list[Any] = []
-
-    async def serve() -> Call:
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"{}", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        async def ask() -> Asked:
-            raise LookupError("planted")
-
-        body, call = RequestBody(receive, 100, None), Call(operation="chat")
-        exchange = Exchange(call, CallSpan(NoOpTracer(), call), Chat(), Cutoff(), drain_on_abort=False)
-        await exchange.run(ask, body, 60, send)
-        return call
-
-    call = asyncio.run(serve())
+    call, sent = asyncio.run(exchanged(LookupError("planted")))
     assert (call.status, call.error_code) == (Status.UPSTREAM_ERROR, "proxy_error")
     assert sent[0]["status"] == 500
     assert json.loads(sent[1]["body"])["error"]["code"] == "proxy_error"

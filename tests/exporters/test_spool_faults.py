@@ -83,6 +83,14 @@ def test_a_full_disk_loses_only_what_does_not_fit(root: Path) -> None:
     assert found["left"] == [".call"]
 
 
+def hand_over(root: Path) -> None:
+    """Give a directory to a user whom permissions bind, as they do not bind root."""
+    if os.geteuid() == 0:
+        os.chown(root, NOBODY, NOBODY)
+        for above in itertools.takewhile(lambda folder: folder != Path(tempfile.gettempdir()), root.parents):
+            above.chmod(0o755)
+
+
 def test_a_directory_that_cannot_be_written_costs_the_record_alone(root: Path) -> None:
     """A read-only directory: append says False and counts it, and nothing is raised; once it can be written, records
     are taken again."""
@@ -98,10 +106,7 @@ root.chmod(0o700)
 kept += [owner.spool.append(a_line("2")), owner.spool.append(a_line("3"))]
 print(kept, owner.lost, owner.journal.failures, len(owner.drain()))
 """
-    if os.geteuid() == 0:
-        os.chown(root, NOBODY, NOBODY)
-        for above in itertools.takewhile(lambda folder: folder != Path(tempfile.gettempdir()), root.parents):
-            above.chmod(0o755)
+    hand_over(root)
     with child(code, root) as process:
         assert process.stdout.read() == "[False, True, True] {'spool_unwritable': 1} 1 2\n"
 
@@ -119,10 +124,7 @@ kept += [owner.spool.append(a_line("2"))]
 print(kept, owner.lost, owner.spool.backlog().records, owner.drain() == [a_line("1")])
 """
     root.mkdir(mode=0o700)
-    if os.geteuid() == 0:
-        os.chown(root, NOBODY, NOBODY)
-        for above in itertools.takewhile(lambda folder: folder != Path(tempfile.gettempdir()), root.parents):
-            above.chmod(0o755)
+    hand_over(root)
     with child(code, root) as process:
         assert process.stdout.read() == "[True, False] {'spool_unwritable': 1} 1 True\n"
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import io
 import json
 import logging
 import subprocess
@@ -121,15 +122,19 @@ def test_asyncios_complaints_hold_no_exceptions_text(kept: Kept) -> None:
 
 @pytest.mark.parametrize("where", ["full", "closed"])
 def test_a_log_that_takes_nothing_hurts_nobody(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard error on a full disk, or closed: whoever logs goes on."""
-    with open("/dev/full", "w") as nowhere:
-        if where == "closed":
-            nowhere.close()
-        monkeypatch.setattr(sys, "stderr", nowhere)
-        Lines().handle(logging.makeLogRecord({"name": "some.logger", "msg": "it fails", "levelno": logging.ERROR}))
-        monkeypatch.undo()
-        with contextlib.suppress(OSError):
-            nowhere.close()
+    """Standard error on a full disk, or closed: whoever logs goes on, and is heard again when it takes something."""
+    record = logging.makeLogRecord({"name": "some.logger", "msg": "it fails", "levelno": logging.ERROR})
+    nowhere, somewhere, lines = open("/dev/full", "w"), io.StringIO(), Lines()  # noqa: SIM115  closing it fails, too
+    if where == "closed":
+        nowhere.close()
+    monkeypatch.setattr(sys, "stderr", nowhere)
+    assert lines.handle(record)
+    monkeypatch.setattr(sys, "stderr", somewhere)
+    assert lines.handle(record)
+    monkeypatch.undo()
+    with contextlib.suppress(OSError):
+        nowhere.close()
+    assert json.loads(somewhere.getvalue())["message"] == "it fails"
 
 
 def test_a_flood_is_dammed(kept: Kept, clock: Clock) -> None:
