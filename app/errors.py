@@ -1,9 +1,9 @@
-"""The errors the proxy itself answers, in the shape the OpenAI clients understand.
+"""The errors the proxy itself answers. Which JSON tells them, each family of paths says (app/operations).
 
     ProxyError
     ├── Unauthorized        401  no or a wrong key
     │   └── InvalidToken         a bearer token that Entra ID did not give out for this proxy, or not for now
-    ├── NotFound            404  a path outside /openai/ and /health/
+    ├── NotFound            404  a path that no family has, and that is not /health/
     │   └── DeploymentNotFound   no backend has it
     ├── MethodNotAllowed    405  a known operation called by another method
     ├── RequestTimeout      408  a body that did not come whole within PROXY_MAX_SECONDS
@@ -17,8 +17,6 @@
 The last two leave a span and a record; the others are refusals at the door.
 """
 
-import orjson
-
 
 class ProxyError(Exception):
     """An answer of the proxy's own; `message` is shown to the caller and never holds a secret."""
@@ -31,12 +29,6 @@ class ProxyError(Exception):
         super().__init__(message)
         self.message = message
         self.param = param
-
-    def body(self) -> bytes:
-        """The JSON of the error: `{"error": {"message", "type", "code", "param"}}`."""
-        return orjson.dumps(
-            {"error": {"message": self.message, "type": self.type, "code": self.code, "param": self.param}}
-        )
 
 
 class Unauthorized(ProxyError):

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Final
 
-from app.calls import OpenCalls
+from app.relay.calls import OpenCalls
 from app.upstream import Pool
 
 log = logging.getLogger(__name__)

@@ -9,21 +9,23 @@ from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
 
-from app.attempts import Attempts, UsageRefusals
-from app.auth import Access, ClientKeys, EntraAuth, KeyAuth, UpstreamAuth
-from app.backends import Backend, Backends
-from app.calls import OpenCalls
-from app.door import Door
-from app.entra import EntraTokens
-from app.estimate import Estimator
-from app.inbound import InboundReader, Sticky
+from app.answer.estimate import Estimator
+from app.answer.redact import Redactor
+from app.door.auth import Access, ClientKeys
+from app.door.door import Door
+from app.door.entra import EntraTokens
+from app.door.inbound import InboundReader, Sticky
 from app.lifecycle import Lifecycle
-from app.redact import Redactor
-from app.relay import Relay
-from app.settings import HubSettings, Settings
-from app.settings_backends import BackendSettings
-from app.settings_telemetry import TelemetrySettings
+from app.operations import FAMILIES, Families
+from app.relay.attempts import Attempts, UsageRefusals
+from app.relay.backends import Backend, Backends
+from app.relay.calls import OpenCalls
+from app.relay.relay import Relay
+from app.settings.backends import BackendSettings
+from app.settings.settings import HubSettings, Settings
+from app.settings.telemetry import TelemetrySettings
 from app.upstream import Pool
+from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -35,22 +37,27 @@ from exporters.sender import Sender
 from exporters.spool import Spool
 from otel import logs
 from otel.attributes import SCOPE
+from otel.destinations import Credential, Destinations
 from otel.metrics import ProxyCounts
 from otel.processor import RecordProcessor
 from otel.provider import make_provider
 from otel.sampling import make_sampler
-from otel.telemetry import Credential, Destinations, Telemetry
+from otel.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from app.proxy_app import ProxyApp
 
 
-def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> "ProxyApp":
+def create_app(
+    settings: Settings | None = None,
+    span_processors: Sequence[SpanProcessor] = (),
+    families: Families = FAMILIES,
+) -> "ProxyApp":
     """The proxy as an ASGI application, set up by `settings` or else by the environment.
 
     In the latter case the process is taken to be the proxy's own, and its log is set up too. `span_processors` see
-    every span beside the proxy's own. Raises SettingsError for an environment that cannot be used. Nothing is opened
-    before the lifespan starts.
+    every span beside the proxy's own; `families` are the paths that are calls. Raises SettingsError for an environment
+    that cannot be used. Nothing is opened before the lifespan starts.
     """
     # here, since FastAPI with its models takes longer to import than all else together
     from app.health import Delivery, Readiness, health_router
@@ -94,6 +101,7 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
     access = _access(settings, lifecycle.pool)
     door = Door(access, settings.caller_headers, settings.api_version, settings.capture_content)
     relay = Relay(
+        families=families,
         door=door,
         reader=InboundReader(settings.ask_for_usage, Sticky.parse(settings.sticky)),
         attempts=Attempts(
@@ -146,7 +154,7 @@ def create_app(settings: Settings | None = None, span_processors: Sequence[SpanP
     )
     app.include_router(health_router(look, settings.ready_max_backlog_s))
     app.state.proxy = lifecycle
-    join_calls(app, relay, door, provider)
+    join_calls(app, families, relay, door, provider)
     return app
 
 

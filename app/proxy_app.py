@@ -15,10 +15,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.door import Door
+from app.door.door import Door
 from app.errors import MethodNotAllowed, NotFound
 from app.headers import without_secrets
-from app.relay import current_trace_id
+from app.operations import Families
+from app.relay.relay import current_trace_id
 from app.server_spans import ServerSpans
 
 
@@ -33,6 +34,7 @@ class ProxyApp(FastAPI):
     """
 
     calls: ASGIApp
+    call_prefixes: tuple[str, ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -42,7 +44,7 @@ class ProxyApp(FastAPI):
         server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
         if getattr(server, "default_headers", None):
             server.default_headers = []  # type: ignore[union-attr]
-        if scope["path"].startswith("/openai/"):
+        if scope["path"].startswith(self.call_prefixes):
             await self.calls(scope, receive, send)
             return
         # a pipelined request is begun within the one before it, and would become a part of that one's trace
@@ -53,14 +55,15 @@ class ProxyApp(FastAPI):
             context.detach(token)
 
 
-def join_calls(app: ProxyApp, relay: ASGIApp, door: Door, provider: TracerProvider) -> None:
+def join_calls(app: ProxyApp, families: Families, relay: ASGIApp, door: Door, provider: TracerProvider) -> None:
     """Give calls to the relay, answer what nobody serves, and have both traced."""
-    app.calls = ServerSpans(relay, provider.get_tracer(FastAPIInstrumentor.__module__, instrumentation_version))
-    app.add_exception_handler(HTTPException, _not_served(door))
+    tracer = provider.get_tracer(FastAPIInstrumentor.__module__, instrumentation_version)
+    app.calls, app.call_prefixes = ServerSpans(relay, tracer, families), families.prefixes
+    app.add_exception_handler(HTTPException, _not_served(families, door))
     _instrument(app, provider)
 
 
-def _not_served(door: Door) -> Callable[[Request, Exception], Response]:
+def _not_served(families: Families, door: Door) -> Callable[[Request, Exception], Response]:
     """Answers what no route takes, in the shape of every other error."""
 
     def answer(request: Request, fault: Exception) -> Response:
@@ -68,11 +71,12 @@ def _not_served(door: Door) -> Callable[[Request, Exception], Response]:
         error = (
             MethodNotAllowed("This method is not allowed here.")
             if status == 405
-            else NotFound("There is nothing at this path: calls go to /openai/….")
+            else NotFound(f"There is nothing at this path: calls go to {families.named}.")
         )
         door.refuse(error)
         headers = {"x-trace-id": current_trace_id()}
-        return Response(error.body(), error.status, headers, media_type="application/json")
+        body = families.default.error_body(error)
+        return Response(body, error.status, headers, media_type="application/json")
 
     return answer
 

@@ -15,7 +15,8 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from opentelemetry.util.types import AttributeValue
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-ROUTE: Final = "/openai/{path:path}"
+from app.operations import Families
+
 _KNOWN_METHODS: Final = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"}
 )
@@ -27,22 +28,24 @@ class ServerSpans:
     """ASGI middleware. The span is current while the application runs, in a context of its own: a pipelined request
     is begun within the one before it, and would else become a part of that one's trace."""
 
-    def __init__(self, app: ASGIApp, tracer: Tracer) -> None:
+    def __init__(self, app: ASGIApp, tracer: Tracer, families: Families) -> None:
         self._app = app
         self._tracer = tracer
+        self._families = families
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one HTTP request."""
         found: dict[bytes, bytes] = dict(reversed(scope["headers"]))
         method = scope["method"] if scope["method"] in _KNOWN_METHODS else "_OTHER"
+        route = (self._families.of(scope["path"]) or self._families.default).route
         parent = _parent(found, scope)
         span = self._tracer.start_span(
-            f"{'HTTP' if method == '_OTHER' else method} {ROUTE}",
+            f"{'HTTP' if method == '_OTHER' else method} {route}",
             parent,
             SpanKind.SERVER,
         )
         if span.is_recording():  # one that is not sampled is seen by nobody
-            span.set_attributes(_attributes(scope, found, method))
+            span.set_attributes(_attributes(scope, found, method, route))
 
         status: int | None = None
 
@@ -78,7 +81,7 @@ def _parent(found: dict[bytes, bytes], scope: Scope) -> Context:
     return _W3C.extract(carrier, Context())
 
 
-def _attributes(scope: Scope, found: dict[bytes, bytes], method: str) -> dict[str, AttributeValue]:
+def _attributes(scope: Scope, found: dict[bytes, bytes], method: str, route: str) -> dict[str, AttributeValue]:
     """As opentelemetry-instrumentation-asgi collects them."""
     path: str = scope["path"]
     address, port = scope.get("server") or ("0.0.0.0", 80)
@@ -91,7 +94,7 @@ def _attributes(scope: Scope, found: dict[bytes, bytes], method: str) -> dict[st
         "http.server_name": host,
         "http.flavor": scope["http_version"],
         "http.method": method,
-        "http.route": ROUTE,
+        "http.route": route,
         "http.target": path,
         "http.url": f"{scope['scheme']}://{host.rpartition('@')[2]}{path}{'?' if query else ''}{query}",
     }

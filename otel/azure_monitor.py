@@ -27,7 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from otel.azure_exporter import monitor_span_exporter
-from otel.telemetry import Credential
+from otel.destinations import Credential
 
 STORAGE_BYTES: Final = 50 * 1024**2
 READ_SECONDS: Final = 10

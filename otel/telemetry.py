@@ -5,14 +5,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from otel import logs
 from otel.attributes import SCOPE
+from otel.destinations import Destinations
 from otel.metrics import CallMetrics, ProxyCounts, observe_proxy
 from otel.outbox import BATCH, Outbox
 from otel.scrub import Scrub
@@ -26,29 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_WITH_CONTENT: Final = 16
-
-
-class Credential(Protocol):
-    """An Entra ID credential of azure-identity."""
-
-    def get_token(self, *scopes: str, **kwargs: Any) -> Any:
-        """A token for the scopes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Destinations:
-    """Where telemetry goes, and what may go there."""
-
-    insights: str | None = field(default=None, repr=False)
-    """Connection string of Application Insights."""
-    credential: Callable[[], Credential] | None = None
-    """Makes the Entra ID credential, if one is to be used."""
-    otlp: str | None = None
-    """Base URL of an OTLP collector."""
-    storage: Path = Path()
-    """What Application Insights cannot take now waits in this directory."""
-    content: bool = False
-    caller: bool = False
 
 
 class Telemetry:

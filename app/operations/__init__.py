@@ -1,35 +1,25 @@
-"""One file per Azure OpenAI operation: bodies and events become facts of the call. No I/O.
+"""Operations: what the bodies and events of each API mean. Bytes and JSON come in, facts of the call go out; no I/O.
 
-The names are `gen_ai.operation.name` by OpenTelemetry's GenAI semantic conventions: `chat` (for the Responses API too,
-which `openai.api.type` tells apart), `text_completion` and `embeddings`. The conventions name nothing for images and
-sound; `image_generation` is what instrumentations use, and the rest follows it: `image_edit`, `speech`,
+One file for each operation, and one for each family of paths, whose table says which path is which operation:
+
+    FAMILIES ── OPENAI (openai.py) ── "chat/completions": Chat (chat.py)
+                                   ├─ "embeddings": Embeddings (embeddings.py)
+                                   └─ …; any other path is Plain, passed on unread
+
+docs/decisions/0013 shows how an operation or a family is added: one file and one line.
+
+Operations are named as `gen_ai.operation.name` in OpenTelemetry's GenAI semantic conventions: `chat` (for the Responses
+API too, which `openai.api.type` tells apart), `text_completion` and `embeddings`. The conventions name nothing for
+images and sound; `image_generation` is what instrumentations use, and the rest follows it: `image_edit`, `speech`,
 `transcription`, `translation`. Everything else is a `call`.
 """
 
-from app.operations.audio import Speech, Transcription, Translation
-from app.operations.chat import Chat
-from app.operations.completions import Completions
-from app.operations.embeddings import Embeddings
-from app.operations.images import ImageEdit, ImageGeneration
-from app.operations.operation import Operation, Plain, Target, target_of
-from app.operations.responses import Responses
+from typing import Final
 
-__all__ = ["Chat", "Operation", "Plain", "Target", "find_operation", "target_of"]
+from app.operations.family import Families, Family, Target
+from app.operations.openai import OPENAI
+from app.operations.operation import Operation, Plain
 
-_BY_SUFFIX: dict[str, Operation] = {
-    "chat/completions": Chat(),
-    "completions": Completions(),
-    "embeddings": Embeddings(),
-    "responses": Responses(),
-    "images/generations": ImageGeneration(),
-    "images/edits": ImageEdit(),
-    "audio/speech": Speech(),
-    "audio/transcriptions": Transcription(),
-    "audio/translations": Translation(),
-}
-_PLAIN = Plain()
+__all__ = ["FAMILIES", "Families", "Family", "Operation", "Plain", "Target"]
 
-
-def find_operation(target: Target) -> Operation:
-    """The operation a path asks for; one that only passes bytes on where none is known."""
-    return _BY_SUFFIX.get(target.suffix, _PLAIN)
+FAMILIES: Final = Families((OPENAI,))

@@ -2,6 +2,7 @@
 
 from app.operations.choices import ChoiceStream, read_choices
 from app.operations.operation import Json, Operation, StreamReader
+from app.operations.stream_options import asking_for_usage
 from app.operations.wire import as_text, json_of, parameters
 from otel.call import Answer, Request
 
@@ -24,6 +25,10 @@ class Chat(Operation):
             prompt=json_of(body, "messages"),
             parameters=parameters(body, body.get("response_format")),
         )
+
+    def asking_for_usage(self, body: bytes, parsed: Json) -> bytes | None:
+        """By `stream_options`."""
+        return asking_for_usage(body, parsed)
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Choices, usage, filter verdicts and identity of a `chat.completion`."""

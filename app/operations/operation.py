@@ -1,33 +1,11 @@
-"""What an operation is, how a path names one, and the plain operation that knows nothing of its bodies."""
+"""What an operation is, and the plain one that knows nothing of its bodies."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from otel.call import Answer, Request
 
 type Json = Mapping[str, object]
-
-_PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.*))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a path under /openai/ points to."""
-
-    suffix: str
-    """What is left behind the deployment: `chat/completions`."""
-    deployment: str | None = None
-    v1: bool = False
-
-
-def target_of(path: str) -> Target:
-    """Read a decoded path; raises ValueError for one that is not under /openai/."""
-    found = _PATH.fullmatch(path)
-    if found is None:
-        raise ValueError(path)
-    return Target(suffix=found["suffix"] or "", deployment=found["deployment"], v1=found["v1"] is not None)
 
 
 class StreamReader(Protocol):
@@ -65,6 +43,10 @@ class Operation(Protocol):
     def read_request(self, body: Json) -> Request:
         """The facts of a request's body."""
         return Request()
+
+    def asking_for_usage(self, body: bytes, parsed: Json) -> bytes | None:
+        """A request's body with token usage asked for; None where the client asked already, or nobody can."""
+        return None
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Add the facts of a whole JSON answer, or of the last members of one too large to be parsed."""

@@ -4,6 +4,7 @@ Pool          keeps connections, opens new ones, gives each request one        (
 Connection    one connection: writes a request, reads its answer               (connection.py)
 Answer        one answer: its head, and its body as it comes                   (received.py)
 UpstreamFault and the ways in which all that fails                             (faults.py)
+UpstreamAuth  what lets the proxy in: a key, or a token of its identity       (credentials.py)
 """
 
 from app.upstream.faults import Disconnected, NotHttp, Unreachable, UpstreamFault

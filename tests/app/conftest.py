@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from app.estimate import load_tokenizer
-from tests.app.tokenizers import NEW, OLD
+from app.answer.estimate import load_tokenizer
+from tests.app.answer.tokenizers import NEW, OLD
 
 
 @pytest.fixture(autouse=True)
 def _unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """An estimate gets a second, which a machine may not have: what it says is what most tests are about."""
-    monkeypatch.setattr("app.estimate.CALL_S", 30.0)
+    monkeypatch.setattr("app.answer.estimate.CALL_S", 30.0)
 
 
 @pytest.fixture(scope="session")

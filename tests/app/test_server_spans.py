@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.server_spans import ROUTE, ServerSpans
+from app.operations import FAMILIES
+from app.server_spans import ServerSpans
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -72,11 +73,13 @@ def span_of(make: Any, endpoint: ASGIApp, scope: Scope) -> ReadableSpan:
 
 
 def ours(endpoint: ASGIApp, provider: TracerProvider) -> ASGIApp:
-    return ServerSpans(endpoint, provider.get_tracer(FastAPIInstrumentor.__module__, __version__))
+    return ServerSpans(endpoint, provider.get_tracer(FastAPIInstrumentor.__module__, __version__), FAMILIES)
 
 
 def theirs(endpoint: ASGIApp, provider: TracerProvider) -> ASGIApp:
-    app = FastAPI(routes=[Route(ROUTE, endpoint)], telemetry={"tracing": False, "metrics": False, "logs": False})
+    app = FastAPI(
+        routes=[Route(FAMILIES.default.route, endpoint)], telemetry={"tracing": False, "metrics": False, "logs": False}
+    )
     FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, exclude_spans=["send", "receive"])
     return app
 

@@ -24,8 +24,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 import app.main
+from app.operations import FAMILIES, Families
 from app.proxy_app import ProxyApp
-from app.settings import Settings
+from app.settings.settings import Settings
 
 log = logging.getLogger("prelude")
 real_create_app = app.main.create_app
@@ -95,8 +96,12 @@ class Crash:
         os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def create_app(settings: Settings | None = None, span_processors: Sequence[SpanProcessor] = ()) -> ProxyApp:
-    built = real_create_app(settings, [SpanLog(), *span_processors])
+def create_app(
+    settings: Settings | None = None,
+    span_processors: Sequence[SpanProcessor] = (),
+    families: Families = FAMILIES,
+) -> ProxyApp:
+    built = real_create_app(settings, [SpanLog(), *span_processors], families)
     built.router.routes[:0] = [Route("/fail", fail), Route("/fail/midway", fail_midway)]
     built.router.lifespan_context = disturbed(built.router.lifespan_context, os.environ.get("OPENING"))
     return built

@@ -12,8 +12,8 @@ _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 
 
 def read_by_settings() -> set[str]:
-    """Every variable that app/settings*.py names: they read the environment, and nobody else does for the proxy."""
-    return {name for path in (ROOT / "app").glob("settings*.py") for name in _texts(path.read_text())}
+    """Every variable that app/settings/ names: its files read the environment, and no other does for the proxy."""
+    return {name for path in (ROOT / "app/settings").glob("*.py") for name in _texts(path.read_text())}
 
 
 def read_by_doctor() -> set[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.settings import DEFAULT_CALLER_HEADERS
+from app.settings.settings import DEFAULT_CALLER_HEADERS
 from tests.infra.apim.expression import Claims, Context, Jwt, Named, Variables, evaluate
 from tests.infra.apim.policy import APIM, OPTIONS, Policy
 from tests.infra.bicep import Template, keys_in

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.settings import Settings
+from app.settings.settings import Settings
 from tests.infra.bicep import ROOT, Template
 from tests.infra.environment import (
     documented,

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from app.main import create_app
 from app.proxy_app import ProxyApp
-from app.settings import Settings
+from app.settings.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 KEY = "client-key-0"

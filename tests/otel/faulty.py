@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 
 import app.main
 import app.proxy_app
-from app.relay import Relay
+from app.relay.relay import Relay
 
 log = logging.getLogger("app.faulty")
 

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from app.operations import Chat, Plain, find_operation, target_of
+from app.operations import Plain
+from app.operations.chat import Chat
+from app.operations.openai import OPENAI
 from tests.app.door.conftest import CHAT_PATH, Door
 from tests.kit.proxy import KEY
 from tests.kit.scripts import answering
@@ -26,9 +28,9 @@ from tests.kit.wire import CHAT, chat_body, client
 )
 def test_every_path_under_openai_has_a_target(path: str, deployment: str | None, v1: bool, known: bool) -> None:
     """A path names deployment and operation; what is no known operation is a plain call, and none is a fault."""
-    target = target_of(path)
-    assert (target.deployment, target.v1) == (deployment, v1)
-    assert isinstance(find_operation(target), Chat if known else Plain)
+    target = OPENAI.target(path)
+    assert (target.deployment, target.takes_api_version) == (deployment, not v1)
+    assert isinstance(OPENAI.operation(target), Chat if known else Plain)
 
 
 def test_without_a_key_nobody_enters(door: Door) -> None:

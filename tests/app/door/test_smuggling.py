@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from app import door as door_of_app
-from app.auth import Access, ClientKeys
+from app.door import door as door_of_app
+from app.door.auth import Access, ClientKeys
+from app.operations.openai import OPENAI
 from tests.app.door.conftest import CHAT_PATH, Door
 from tests.kit.proxy import KEY
 
@@ -97,7 +98,7 @@ def test_a_length_beside_chunks_is_not_passed_on() -> None:
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     door = door_of_app.Door(Access(ClientKeys([])), {}, None, capture_content=True)
     scope = {"type": "http", "method": "POST", "path": "/openai/files", "query_string": b"", "headers": headers}
-    admitted = asyncio.run(door.admit(scope))
+    admitted = asyncio.run(door.admit(scope, OPENAI))
     assert (admitted.content_length, admitted.has_body) == (None, True)
 
 

@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from app.answer import AnswerReader
-from app.operations import Operation, find_operation, target_of
+from app.answer.reader import AnswerReader
+from app.operations import Operation
+from app.operations.openai import OPENAI
 from otel.call import Answer, Call
 
 SAFE = {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": False, "severity": "safe"}}
@@ -17,7 +18,7 @@ type Json = dict[str, Any]
 
 
 def operation(suffix: str) -> Operation:
-    return find_operation(target_of(f"/openai/v1/{suffix}"))
+    return OPENAI.operation(OPENAI.target(f"/openai/v1/{suffix}"))
 
 
 def whole(suffix: str, body: Json) -> Answer:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from app.operations import Plain, find_operation, target_of
+from app.operations import Plain
+from app.operations.openai import OPENAI
 from tests.app.operations.conftest import Through
 from tests.kit.hub import HubReader
 from tests.kit.scripts import answering
@@ -28,7 +29,7 @@ FORMS = {"images/edits", "audio/transcriptions", "audio/translations"}
 @pytest.mark.parametrize("start", ["/openai/v1/", "/openai/deployments/d/", "/openai/"])
 def test_each_operation_has_its_name(start: str, suffix: str, name: str, api_type: str | None) -> None:
     """The same operation is found under every kind of path, by the conventions' name where they have one."""
-    found = find_operation(target_of(start + suffix))
+    found = OPENAI.operation(OPENAI.target(start + suffix))
     assert (found.name, found.api_type) == (name, api_type)
     assert found.json_body == (suffix not in FORMS)
 
@@ -52,7 +53,7 @@ def test_each_operation_has_its_name(start: str, suffix: str, name: str, api_typ
 )
 def test_all_else_is_a_plain_call(path: str) -> None:
     """What is about stored things, or not known, is a call of which only sizes and times are told."""
-    found = find_operation(target_of(path))
+    found = OPENAI.operation(OPENAI.target(path))
     assert isinstance(found, Plain)
     assert (found.name, found.json_body) == ("call", False)
 

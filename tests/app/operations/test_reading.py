@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.answer import MAX_JSON
+from app.answer.reader import MAX_JSON
 from otel.call import Call, Status
 from tests.app.operations.conftest import Through
 from tests.app.operations.shapes import JSON, SSE, event, read, response

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.answer import AnswerReader
+from app.answer.reader import AnswerReader
 from otel.call import Answer, Call, Choice, Status, ToolCall, Usage
 from tests.app.operations.conftest import Through
 from tests.app.operations.shapes import (

@@ -1,7 +1,6 @@
 """Calls of the openai SDK: what it sees, and what is recorded of it."""
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,6 @@ from tests.app.sdk.clients import async_client, sync_client, user, v1_client
 from tests.kit.azure import DATED, MODEL, Trace
 from tests.kit.hub import HubReader
 from tests.kit.proxy import ProxyThread
-
-ROOT = Path(__file__).parents[2]
 
 TOOL: Any = {
     "type": "function",

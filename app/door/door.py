@@ -1,0 +1,145 @@
+"""The door: what is refused before a call begins, and what is known of those that may enter."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+from urllib.parse import unquote
+
+from starlette.types import Scope
+
+from app.door.auth import Access
+from app.errors import BadBody, MethodNotAllowed, NotFound, ProxyError
+from app.headers import caller_fields, decoded
+from app.operations import Family, Operation, Plain, Target
+from app.operations.json_text import load
+
+_API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)")
+_PLAIN: Final = Plain()
+REMEMBERED_BYTES: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may go upstream."""
+
+    method: str
+    path: str
+    """As the client wrote it, percent-encoding and all."""
+    query: str
+    headers: list[tuple[bytes, bytes]]
+    family: Family
+    operation: Operation
+    target: Target
+    api_version: str | None
+    caller: Mapping[str, str]
+    content_length: int | None
+    has_body: bool
+    capture_content: bool
+    client_request_id: str | None
+
+
+class Door:
+    """Checks path, caller and method, and counts whom it refuses."""
+
+    def __init__(
+        self,
+        access: Access,
+        caller_headers: Mapping[str, str],
+        api_version: str | None,
+        capture_content: bool,
+    ) -> None:
+        """`caller_headers` maps a caller's field to the header that carries it."""
+        self._access = access
+        self._fields = {header.encode(): field for field, header in caller_headers.items()}
+        self.caller_headers = frozenset(self._fields)
+        self._api_version = api_version
+        self._capture_content = capture_content
+        self.refused: Counter[str] = Counter()
+
+    def refuse(self, error: ProxyError) -> None:
+        """Count a refusal by its code."""
+        self.refused[error.code] += 1
+
+    async def admit(self, scope: Scope, family: Family) -> Admitted:
+        """What is asked of a family; raises Unauthorized, IdentityUnavailable, NotFound or MethodNotAllowed."""
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        vouched = await self._access.check(headers, family.key_headers)
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path, target = (_known_path if len(raw) <= REMEMBERED_BYTES else _checked_path)(raw, family)
+        method: str = scope["method"]
+        if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
+            raise MethodNotAllowed("TRACE is not allowed here.")
+        operation = family.operation(target)
+        if operation.json_body and method != "POST":
+            if target.deployment is not None:
+                raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
+            operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored ones
+        query, version = self._versioned(scope["query_string"], target)
+        named = dict(reversed(headers))  # the first of each name
+        length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
+        return Admitted(
+            method=method,
+            path=path,
+            query=query.decode("latin-1"),
+            headers=headers,
+            family=family,
+            operation=operation,
+            target=target,
+            api_version=version,
+            caller={**caller_fields(headers, self._fields), **vouched},
+            # beside a transfer-encoding it says nothing, and must not be passed on (RFC 9112 §6.3)
+            content_length=int(length) if length and length.isdigit() and not chunked else None,
+            has_body=length not in (None, b"0") or chunked,
+            capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
+            client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,
+        )
+
+    def _versioned(self, query: bytes, target: Target) -> tuple[bytes, str | None]:
+        """The query with the default api-version where the client gave none and the path takes one."""
+        found = _API_VERSION.search(query)
+        if found:
+            return query, unquote(found[1].decode("latin-1"))
+        if self._api_version is None or not target.takes_api_version:
+            return query, None
+        added = b"api-version=" + self._api_version.encode()
+        return (query + b"&" + added if query else added), self._api_version
+
+
+def json_object(body: bytes) -> Mapping[str, object]:
+    """The JSON object in a request's body; raises BadBody."""
+    try:
+        parsed = load(body)
+    except ValueError as fault:
+        raise BadBody(f"The request's body is not valid JSON: {fault}.") from None
+    if not isinstance(parsed, dict):
+        raise BadBody("The request's body must be a JSON object.")
+    return parsed
+
+
+@lru_cache(maxsize=1024)
+def _known_path(raw: bytes, family: Family) -> tuple[str, Target]:
+    """A proxy is asked for the same few paths again and again."""
+    return _checked_path(raw, family)
+
+
+def _checked_path(raw: bytes, family: Family) -> tuple[str, Target]:
+    """The raw path, if no reading of it by anyone leads out of the family."""
+    path = raw.decode("latin-1")
+    decoded = unquote(path)
+    segments = decoded.split("/")
+    tricky = (
+        not path.startswith(family.prefix)
+        or "\\" in decoded
+        or decoded.count("/") != path.count("/")
+        or any(segment.partition(";")[0] in (".", "..") for segment in segments)  # `..;` is `..` to some
+        or "" in segments[1:-1]
+        or any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in decoded)
+        or "%" in decoded
+        or "\ufffd" in decoded  # no UTF-8, such as the overlong forms of a dot
+    )
+    if tricky:
+        raise NotFound(f"There is nothing at this path: calls go to {family.prefix}….")
+    return path, family.target(decoded)

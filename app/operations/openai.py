@@ -1,0 +1,56 @@
+"""OpenAI's family of paths, `/openai/…`: its operations, the grammar of its paths and the shape of its errors.
+
+/openai/deployments/{deployment}/{suffix}?api-version=…     Azure OpenAI's own
+/openai/v1/{suffix}                                         the v1 API, which has no api-version
+/openai/{suffix}?api-version=…                              responses, files, batches, …
+"""
+
+import re
+from typing import Final
+
+import orjson
+
+from app.errors import ProxyError
+from app.operations.audio import Speech, Transcription, Translation
+from app.operations.chat import Chat
+from app.operations.completions import Completions
+from app.operations.embeddings import Embeddings
+from app.operations.family import Family, Target
+from app.operations.images import ImageEdit, ImageGeneration
+from app.operations.responses import Responses
+
+_PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.*))?")
+
+
+def target_of(path: str) -> Target:
+    """Read a decoded path; raises ValueError for one that is not under /openai/."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        raise ValueError(path)
+    return Target(found["suffix"] or "", found["deployment"], takes_api_version=found["v1"] is None)
+
+
+def error_body(error: ProxyError) -> bytes:
+    """`{"error": {"message", "type", "code", "param"}}`, which every OpenAI client reads."""
+    told = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
+    return orjson.dumps({"error": told})
+
+
+OPENAI: Final = Family(
+    name="openai",
+    prefix="/openai/",
+    operations={
+        "chat/completions": Chat(),
+        "completions": Completions(),
+        "embeddings": Embeddings(),
+        "responses": Responses(),
+        "images/generations": ImageGeneration(),
+        "images/edits": ImageEdit(),
+        "audio/speech": Speech(),
+        "audio/transcriptions": Transcription(),
+        "audio/translations": Translation(),
+    },
+    target=target_of,
+    error_body=error_body,
+    key_headers=(b"api-key",),
+)

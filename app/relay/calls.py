@@ -1,0 +1,46 @@
+"""OpenCalls: the calls now running, so that a stopping process can wait for them and then cut them off."""
+
+import asyncio
+
+from app.relay.cutoff import Cutoff, Reason
+
+
+class OpenCalls:
+    """Lives on one event loop."""
+
+    def __init__(self) -> None:
+        self._cutoffs: set[Cutoff] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.closing = False
+        """Set when no further call may begin."""
+
+    def __len__(self) -> int:
+        return len(self._cutoffs)
+
+    def enter(self, cutoff: Cutoff) -> None:
+        """Count a call in, until it has left."""
+        self._cutoffs.add(cutoff)
+        self._idle.clear()
+
+    def leave(self, cutoff: Cutoff) -> None:
+        """Count a call out that has ended."""
+        self._cutoffs.discard(cutoff)
+        if not self._cutoffs:
+            self._idle.set()
+
+    async def wait_idle(self, seconds: float) -> bool:
+        """Wait for the open calls to end; False if some are left after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def cut_all(self) -> int:
+        """Cut off what still runs; how many calls that were."""
+        left = list(self._cutoffs)
+        for cutoff in left:
+            cutoff.cut(Reason.SHUTDOWN)
+        return len(left)

@@ -1,0 +1,140 @@
+"""Relay: the ASGI application behind the families of paths. It admits a request, makes a call of it and sees it
+through."""
+
+import asyncio
+import time
+from collections.abc import Coroutine
+
+from opentelemetry.trace import Tracer, get_current_span
+from starlette.types import Receive, Scope, Send
+
+from app.answer.estimate import Estimator
+from app.answer.redact import Redactor
+from app.door.body import ClientGone, RequestBody
+from app.door.door import Admitted, Door
+from app.door.inbound import Inbound, InboundReader
+from app.errors import ProxyError, RequestTimeout, ShuttingDown
+from app.operations import Families
+from app.relay.attempts import Asked, Attempts
+from app.relay.calls import OpenCalls
+from app.relay.cutoff import Cutoff, Reason
+from app.relay.exchange import Exchange
+from app.relay.response import send_error
+from otel.call import Call
+from otel.span import CallSpan
+
+
+class Relay:
+    """Holds what all calls share; what belongs to one call lives in its `Exchange`."""
+
+    def __init__(
+        self,
+        *,
+        families: Families,
+        door: Door,
+        reader: InboundReader,
+        attempts: Attempts,
+        estimator: Estimator,
+        redactor: Redactor,
+        tracer: Tracer,
+        calls: OpenCalls,
+        max_request_bytes: int,
+        max_seconds: float,
+        drain_on_abort: bool,
+    ) -> None:
+        """A body may have `max_request_bytes`, a call take `max_seconds`; `drain_on_abort` reads upstream to its end
+        when the client has left."""
+        self._families = families
+        self._door = door
+        self._reader = reader
+        self._attempts = attempts
+        self._estimator = estimator
+        self._redactor = redactor
+        self._tracer = tracer
+        self._calls = calls
+        self._max_request_bytes = max_request_bytes
+        self._max_seconds = max_seconds
+        self._drain_on_abort = drain_on_abort
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request to a path of one of the families."""
+        arrived_ns, started_at_ns = time.monotonic_ns(), time.time_ns()
+        family = self._families.of(scope["path"]) or self._families.default
+        try:
+            self._check_open()
+            admitted = await self._door.admit(scope, family)
+            body = RequestBody(receive, self._max_request_bytes, admitted.content_length)
+            inbound = await self._read(admitted, body)
+            deployment = admitted.target.deployment or inbound.request.model
+            self._attempts.check(deployment)
+            self._check_open()  # again: a body may take long to come, and nobody waits for a call that is none yet
+        except ProxyError as refusal:
+            self._door.refuse(refusal)
+            await send_error(send, refusal, family.error_body(refusal), current_trace_id())
+            return
+        except ClientGone:
+            return  # nothing was asked of upstream yet, and nobody is left to answer
+        call = Call(
+            operation=admitted.operation.name,
+            api_type=admitted.operation.api_type,
+            deployment=deployment,
+            api_version=admitted.api_version,
+            request=inbound.request,
+            caller=admitted.caller,
+            capture_content=admitted.capture_content,
+            client_request_id=admitted.client_request_id,
+            request_bytes=body.size if admitted.content_length is None else admitted.content_length,
+            arrived_ns=arrived_ns,
+            started_at_ns=started_at_ns,
+        )
+        await self._run(call, admitted, body, inbound, send)
+
+    async def _read(self, admitted: Admitted, body: RequestBody) -> Inbound:
+        try:
+            async with asyncio.timeout(self._max_seconds):
+                return await self._reader.read(admitted, body)
+        except TimeoutError:
+            raise RequestTimeout("The request's body did not come in time.") from None
+
+    def _check_open(self) -> None:
+        if self._calls.closing:
+            raise ShuttingDown("The proxy is shutting down; try again.")
+
+    async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
+        span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()
+
+        async def ask() -> Asked:
+            asked = await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
+            inbound.asking = None  # a copy of the body that a long stream would hold to its end
+            return asked
+
+        def settle() -> Coroutine[None, None, None] | None:
+            if admitted.content_length is None:
+                call.request_bytes = body.size  # known at its end
+            return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
+
+        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)
+        self._calls.enter(cutoff)
+        try:
+            if (error := await exchange.run(ask, body, self._max_seconds, send)) is not None:
+                await send_error(send, error, admitted.family.error_body(error), span.trace_id)
+        finally:
+            self._calls.leave(cutoff)
+
+    def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
+        """What is left to do when the last byte was sent and before the record is made; None if that is nothing."""
+        estimates, redacts = self._estimator.applies(call), self._redactor.applies(call)
+
+        async def settle() -> None:
+            if estimates:
+                sent = inbound.body if isinstance(inbound.body, bytes) else None
+                await self._estimator.estimate(call, sent, hurry)
+            if redacts:
+                span.withhold = not await self._redactor.redact(call, hurry)
+
+        return settle() if estimates or redacts else None
+
+
+def current_trace_id() -> str:
+    """The trace of the request's SERVER span, 32 hex digits."""
+    return f"{get_current_span().get_span_context().trace_id:032x}"

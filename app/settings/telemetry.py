@@ -1,0 +1,65 @@
+"""Where telemetry goes, in the environment: Application Insights, by key or Entra ID, and an OTLP collector."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from app.settings.backends import url_fault
+
+CONN_STR: Final = "APPLICATIONINSIGHTS_CONNECTION_STRING"
+AUTHENTICATION: Final = "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"
+ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
+PROTOCOL: Final = "OTEL_EXPORTER_OTLP_PROTOCOL"
+
+_KEY: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetrySettings:
+    """`insights` is Application Insights' connection string, `otlp` a collector's base URL; either may be missing."""
+
+    insights: str | None = field(default=None, repr=False)
+    entra: bool = False
+    """Authenticate with Entra ID; as the managed identity `client_id`, or as whoever the process is."""
+    client_id: str | None = None
+    otlp: str | None = None
+    content: bool = False
+    caller: bool = False
+
+
+def read_telemetry(
+    text: Callable[[str], str | None], content: bool, caller: bool
+) -> tuple[TelemetrySettings, list[str]]:
+    """The settings and every fault in them; `text` gives a variable's value, None if it is missing or empty."""
+    faults: list[str] = []
+    insights, otlp = text(CONN_STR), text(ENDPOINT)
+    if insights and (fault := _insights_fault(insights)):
+        faults.append(f"{CONN_STR} {fault}")
+    if otlp and (fault := url_fault(otlp)):
+        faults.append(f"{ENDPOINT} {fault}")
+    if otlp and text(PROTOCOL) not in (None, "http/protobuf"):
+        faults.append(f"{PROTOCOL} must be http/protobuf, the only one spoken here")
+    authentication = dict(_pairs(text(AUTHENTICATION) or ""))
+    client_id = authentication.pop("clientid", None)
+    if text(AUTHENTICATION) and authentication != {"authorization": "AAD"}:
+        faults.append(f"{AUTHENTICATION} must be Authorization=AAD, with ;ClientId=… for a user-assigned identity")
+    return TelemetrySettings(insights, bool(authentication), client_id, otlp, content, caller), faults
+
+
+def _insights_fault(conn_str: str) -> str | None:
+    """What is wrong with a connection string, by the rules of Azure's exporter, and without repeating it."""
+    if any(part.count("=") != 1 for part in conn_str.split(";")):
+        return "must be of the form name=value;name=value, with nothing after the last value"
+    parts = dict(_pairs(conn_str))
+    if not _KEY.fullmatch(parts.get("instrumentationkey", "")):
+        return "has no InstrumentationKey that is a UUID in small letters"
+    if "ingestionendpoint" in parts and url_fault(parts["ingestionendpoint"]):
+        return "has an IngestionEndpoint that is no http or https URL"
+    return None
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """`name=value;name=value`, names in small letters."""
+    parts = (part.partition("=") for part in text.split(";") if part)
+    return [(name.strip().lower(), value.strip()) for name, _, value in parts]

@@ -1,0 +1,74 @@
+"""What the proxy presents to an Azure OpenAI resource: the resource's key, or a token of the proxy's own identity."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from app.errors import UpstreamUnreachable
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.exceptions import AzureError
+
+log = logging.getLogger(__name__)
+
+SCOPE: Final = "https://cognitiveservices.azure.com/.default"
+REFRESH_S: Final = 300.0
+
+
+class UpstreamAuth(Protocol):
+    """What to present to an Azure OpenAI resource."""
+
+    async def header(self) -> tuple[str, str]:
+        """The header's name and value."""
+        ...
+
+
+class KeyAuth:
+    """A resource's own key."""
+
+    def __init__(self, key: str) -> None:
+        self._header = ("api-key", key)
+
+    async def header(self) -> tuple[str, str]:
+        """`api-key` and the key."""
+        return self._header
+
+
+class EntraAuth:
+    """A token of the proxy's identity, fetched once for all who ask meanwhile.
+
+    The next one is fetched from five minutes before it expires; nobody waits for that while the one in hand serves.
+    """
+
+    def __init__(self, credential: "AsyncTokenCredential", clock: Callable[[], float] = time.time) -> None:
+        self._credential = credential
+        self._clock = clock
+        self._fetching: asyncio.Task[AzureError | None] | None = None
+        self._value = ""
+        self._expires = 0.0
+
+    async def header(self) -> tuple[str, str]:
+        """`authorization` and the token; raises UpstreamUnreachable when none can be had."""
+        left = self._expires - self._clock()
+        if left < REFRESH_S and (self._fetching is None or self._fetching.done()):
+            self._fetching = asyncio.create_task(self._fetch())
+        if left <= 0 and self._fetching is not None:
+            fault = await asyncio.shield(self._fetching)  # a caller that leaves takes the token from nobody
+            if fault is not None:
+                raise UpstreamUnreachable("No Entra ID token for Azure OpenAI could be had.") from fault
+        return "authorization", self._value
+
+    async def _fetch(self) -> "AzureError | None":
+        """Take a new token, or return why there is none: it may be that nobody waits for the fault."""
+        from azure.core.exceptions import AzureError
+
+        try:
+            token = await self._credential.get_token(SCOPE)
+        except AzureError as fault:
+            log.warning("no Entra ID token for Azure OpenAI could be had: %s", type(fault).__name__)
+            return fault
+        self._value, self._expires = f"Bearer {token.token}", float(token.expires_on)
+        return None

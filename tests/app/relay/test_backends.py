@@ -1,0 +1,257 @@
+"""Backends: who is asked first, who is left alone for a while, and what the client gets."""
+
+import http.client
+import json
+from typing import Any
+
+import pytest
+
+from app.relay.backends import KNOWN, Backend, Backends, retry_after
+from app.upstream.credentials import KeyAuth
+from tests.kit.hub import HubReader
+from tests.kit.scripts import streaming
+from tests.kit.upstream import Reply, Seen
+from tests.kit.wire import PROMPT, STREAM, STREAM_WITH_USAGE, TEXT, USAGE, chat_body, chat_json, client
+
+DEPLOYMENTS = "/openai/deployments"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def backend(name: str, priority: int = 0, *deployments: str) -> Backend:
+    return Backend.at(name, "http://127.0.0.1", KeyAuth("k"), priority, frozenset(deployments) or None)
+
+
+def names(order: list[Backend]) -> list[str]:
+    return [backend.name for backend in order]
+
+
+def test_lower_priority_goes_first_and_equals_share() -> None:
+    """Priorities decide; among equals, calls take turns evenly."""
+    backends = Backends([backend("c", 1), backend("a"), backend("b")])
+    orders = [names(backends.order("d")) for _ in range(10)]
+    assert {tuple(order) for order in orders} == {("a", "b", "c"), ("b", "a", "c")}
+    assert sum(order[0] == "a" for order in orders) == 5
+
+
+def test_a_backend_serves_its_deployments() -> None:
+    """A backend with a list of deployments is asked for those only; one without, for all."""
+    backends = Backends([backend("a", 0, "gpt"), backend("b")])
+    assert names(backends.serving("gpt")) == ["a", "b"]
+    assert names(backends.serving("other")) == ["b"]
+    assert names(backends.serving(None)) == ["a", "b"]
+
+
+def test_a_cold_backend_is_left_alone_for_its_deployment_and_its_time() -> None:
+    """Cool-off is per backend and deployment, and ends by itself; the least cold one is the last resort."""
+    clock = Clock()
+    backends = Backends([backend("a"), backend("b", 1)], clock)
+    backends.cool_off(backends.serving("d")[0], "d", 5.0)
+    assert names(backends.order("d")) == ["b", "a"]
+    assert names(backends.order("other"))[0] == "a"
+    backends.cool_off(backends.serving("d")[1], "d", 9.0)
+    assert names(backends.order("d")) == ["a"]
+    clock.now += 5.0
+    assert names(backends.order("d")) == ["a", "b"]
+
+
+def test_a_sole_backend_never_cools_off() -> None:
+    """With one backend there is nothing to go to instead."""
+    backends = Backends([backend("a"), backend("b", 0, "other")])
+    backends.cool_off(backends.serving("d")[0], "d", 60.0)
+    assert names(backends.order("d")) == ["a"]
+
+
+def test_names_that_clients_make_up_are_forgotten() -> None:
+    """However many deployments are asked for in vain, only those that are cold now are remembered."""
+    clock = Clock()
+    backends = Backends([backend("a"), backend("b")], clock)
+    for number in range(5 * KNOWN):
+        backends.cool_off(backends.serving("d")[0], f"made-up-{number}", 1.0)
+        clock.now += 0.01
+    assert len(backends._cold_until) <= KNOWN + 1
+    assert names(backends.order(f"made-up-{5 * KNOWN - 1}"))[0] == "b"
+
+
+def test_sticky_calls_stay_together_and_move_only_when_they_must() -> None:
+    """One value goes to one warm backend; values spread; while it is cold, its calls go elsewhere and come back."""
+    clock = Clock()
+    backends = Backends([backend("a"), backend("b"), backend("c")], clock)
+    first = {user: names(backends.order("d", user))[0] for user in map(str, range(60))}
+    assert {names(backends.order("d", user))[0] == first[user] for user in first} == {True}
+    assert set(first.values()) == {"a", "b", "c"}
+    backends.cool_off(backends.serving("d")[0], "d", 5.0)
+    moved = {user: names(backends.order("d", user))[0] for user in first}
+    assert all(moved[user] == first[user] for user in first if first[user] != "a")
+    assert "a" not in moved.values()
+    clock.now += 5.0
+    assert {user: names(backends.order("d", user))[0] for user in first} == first
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "after", "seconds"),
+    [
+        ("1500", "9", 1.5),
+        (None, "9", 9.0),
+        ("odd", "2", 2.0),
+        (None, None, None),
+        (None, "-1", None),
+        (None, "odd", None),
+        (None, "Thu, 25 Apr 2024 09:22:53 GMT", 0.0),
+        (None, "Thu, 25 Apr 2024 09:22:53 +99999999999999999999", None),
+        (None, "Thu, 25 Apr 99999999999999999999 09:22:53 GMT", None),
+    ],
+)
+def test_how_long_to_leave_alone(milliseconds: str | None, after: str | None, seconds: float | None) -> None:
+    """retry-after-ms counts first, then retry-after as seconds or a date; anything else says nothing."""
+    assert retry_after(milliseconds, after) == seconds
+
+
+def failing(status: int, **headers: str) -> Any:
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.json(b'{"error":{"code":"%d","message":"busy"}}' % status, status, headers)
+
+    return script
+
+
+async def answering(request: Seen, reply: Reply) -> None:
+    await reply.json(chat_json(), headers={"x-ms-region": "West Europe"})
+
+
+def configured(*urls: str, **more: object) -> str:
+    return json.dumps(
+        [
+            {"name": f"b{number}", "base_url": url, "key": f"key-{number}", "priority": number, **more}
+            for number, url in enumerate(urls)
+        ]
+    )
+
+
+@pytest.mark.parametrize("status", [429, 408, 500, 503])
+def test_the_next_backend_answers_for_a_busy_one(upstream: Any, proxy: Any, hub: HubReader, status: int) -> None:
+    """The client sees only the answer that counts; the record and the span tell of both attempts; each has its key."""
+    busy, free = upstream(failing(status, **{"retry-after": "60"})), upstream(answering)
+    running = proxy("", AZURE_OPENAI_BACKENDS=configured(busy.url, free.url))
+    with client(running.url) as caller:
+        first, second = caller.chat(), None
+        assert (first.status, first.read()) == (200, chat_json())
+        second = caller.chat()
+        assert second.read() == chat_json()
+    assert [seen.header("api-key") for seen in busy.seen + free.seen] == ["key-0", "key-1", "key-1"]
+    assert busy.seen[0].body == free.seen[0].body == chat_body()
+    record = hub.record(first.trace_id)
+    assert (record["backend"], record["attempts"], record["region"]) == ("b1", 2, "West Europe")
+    assert (record["status"], record["prompt"]) == ("completed", PROMPT)
+    assert hub.record(second.trace_id)["attempts"] == 1
+    (call,) = [span for span in running.spans.of_trace(first.trace_id, 2) if span.kind.name == "CLIENT"]
+    attempts = [dict(event.attributes) for event in call.events if event.name == "proxy.attempt"]
+    assert attempts == [
+        {"proxy.backend": "b0", "proxy.http_status": status},
+        {"proxy.backend": "b1", "proxy.http_status": 200},
+    ]
+
+
+def test_a_backend_without_connection_is_passed_over(upstream: Any, proxy: Any, hub: HubReader, dead_port: int) -> None:
+    """No connection to one backend: the next one answers."""
+    dead = f"http://127.0.0.1:{dead_port}"
+    free = upstream(answering)
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(dead, free.url)).url) as caller:
+        answer = caller.chat()
+        assert answer.read() == chat_json()
+    assert hub.record(answer.trace_id)["attempts"] == 2
+
+
+def test_a_stream_goes_to_the_next_backend(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A stream whose usage is asked for is asked for alike of the next backend; the client's bytes are that one's."""
+    busy, free = upstream(failing(503)), upstream(streaming(STREAM_WITH_USAGE))
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(busy.url, free.url)).url) as caller:
+        answer = caller.chat(stream=True)
+        assert (answer.status, answer.read()) == (200, b"".join(STREAM))
+    assert busy.seen[0].body == free.seen[0].body != chat_body(stream=True)
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["backend"], record["attempts"]) == ("completed", "b1", 2)
+    assert (record["content"], record["usage"]) == (TEXT, USAGE)
+
+
+def test_what_has_begun_stays_where_it_is(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Once a byte of an answer is with the client no other backend is asked: a stream that breaks off is broken."""
+
+    async def breaking(request: Seen, reply: Reply) -> None:
+        await reply.stream_head()
+        await reply.chunk(STREAM[0])
+        reply.writer.close()
+
+    one, two = upstream(breaking), upstream(answering)
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(one.url, two.url)).url) as caller:
+        answer = caller.chat(stream=True)
+        with pytest.raises(http.client.IncompleteRead):
+            answer.read()
+    assert not two.seen
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["backend"], record["attempts"]) == ("upstream_cut", "b0", 1)
+
+
+def test_an_upload_is_sent_once(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A body that passes piece by piece cannot be sent again: the first backend's answer is the client's. The next
+    upload goes elsewhere."""
+    busy, free = upstream(failing(429)), upstream(answering)
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(busy.url, free.url)).url) as caller:
+        statuses = []
+        for _ in range(2):
+            answer = caller.send("POST", "/openai/files?api-version=1", b"x" * 1000, content_type="text/plain")
+            answer.read()
+            statuses.append(answer.status)
+    assert statuses == [429, 200]
+    assert (len(busy.seen), len(free.seen)) == (1, 1)
+
+
+def test_with_nothing_warm_left_the_least_cold_ones_own_answer_counts(upstream: Any, proxy: Any) -> None:
+    """All are busy: the last one tried answers the client itself, now and on the next call."""
+    one, two = upstream(failing(429, **{"retry-after": "60"})), upstream(failing(503, **{"retry-after": "30"}))
+    with client(proxy("", AZURE_OPENAI_BACKENDS=configured(one.url, two.url)).url) as caller:
+        first = caller.chat()
+        assert (first.status, json.loads(first.read())["error"]["code"]) == (503, "503")
+        answer = caller.chat()
+        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (503, "503")
+    assert (len(one.seen), len(two.seen)) == (1, 2)
+
+
+def test_a_deployment_that_no_backend_has_is_refused(upstream: Any, proxy: Any) -> None:
+    """The proxy says so itself, in Azure's words, and asks no one."""
+    server = upstream(answering)
+    backends = configured(server.url, deployments=["other"])
+    with client(proxy("", AZURE_OPENAI_BACKENDS=backends).url) as caller:
+        answer = caller.chat()
+        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (404, "DeploymentNotFound")
+    assert not server.seen
+
+
+@pytest.mark.parametrize("sticky", ["body:user", "header:X-Session-Id"])
+def test_calls_of_one_user_stay_on_one_backend(upstream: Any, proxy: Any, sticky: str) -> None:
+    """PROXY_STICKY keeps calls together by a field of their body, or by a header, be it one that goes no further."""
+    servers = [upstream(answering) for _ in range(3)]
+    backends = json.dumps([{"name": s.url, "base_url": s.url, "key": "k"} for s in servers])
+    with client(proxy("", AZURE_OPENAI_BACKENDS=backends, PROXY_STICKY=sticky).url) as caller:
+        for user in "abcdefgh" * 2:
+            target = DEPLOYMENTS + "/d/chat/completions?api-version=1"
+            caller.send("POST", target, chat_body(user=user), x_session_id=user).read()
+    users = [{json.loads(seen.body)["user"] for seen in server.seen} for server in servers]
+    assert sum(map(len, users)) == 8
+    assert sum(len(server.seen) for server in servers) == 16
+
+
+def test_calls_stay_together_by_any_text(upstream: Any, proxy: Any) -> None:
+    """Also by a value that JSON can hold and UTF-8 cannot."""
+    servers = [upstream(answering) for _ in range(3)]
+    backends = json.dumps([{"name": s.url, "base_url": s.url, "key": "k"} for s in servers])
+    with client(proxy("", AZURE_OPENAI_BACKENDS=backends, PROXY_STICKY="body:user").url) as caller:
+        for _ in range(3):
+            answer = caller.send("POST", DEPLOYMENTS + "/d/chat/completions?api-version=1", chat_body(user="\ud83d"))
+            assert (answer.status, answer.read()) == (200, chat_json())
+    assert sorted(len(server.seen) for server in servers) == [0, 0, 3]
