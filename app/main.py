@@ -107,7 +107,7 @@ def create_app(
         attempts=Attempts(
             Backends([_backend(backend, credentials) for backend in settings.backends]),
             lifecycle.pool,
-            door.caller_headers,
+            door.caller_headers | families.key_headers,
             UsageRefusals(),
         ),
         estimator=Estimator(),

@@ -61,6 +61,8 @@ class Families:
         self.prefixes = tuple(family.prefix for family in self._families)
         self.named = ", ".join(f"{prefix}…" for prefix in self.prefixes)
         """All prefixes, for a message."""
+        self.key_headers = frozenset(name for family in self._families for name in family.key_headers)
+        """Where a client's key may be, which must not go upstream."""
 
     def of(self, path: str) -> Family | None:
         """The family of a decoded path."""

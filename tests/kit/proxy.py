@@ -15,6 +15,7 @@ import uvicorn
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 
 from app.main import create_app
+from app.operations import FAMILIES, Families
 from app.proxy_app import ProxyApp
 from app.settings.settings import Settings
 
@@ -51,9 +52,9 @@ class SpanList(SpanProcessor):
 class ProxyThread:
     """uvicorn with the app in a thread of this process."""
 
-    def __init__(self, environ: dict[str, str]) -> None:
+    def __init__(self, environ: dict[str, str], families: Families = FAMILIES) -> None:
         self.spans = SpanList()
-        self.app: ProxyApp = create_app(Settings.from_environ(environ), [self.spans])
+        self.app: ProxyApp = create_app(Settings.from_environ(environ), [self.spans], families)
         config = uvicorn.Config(self.app, host="127.0.0.1", port=0, log_level="warning", lifespan="on")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
