@@ -6,6 +6,9 @@
     ├── NotFound            404  a path that no family has, and that is not /health/
     │   └── DeploymentNotFound   no backend has it
     ├── MethodNotAllowed    405  a known operation called by another method
+    ├── HeadTimeout         408  a head that did not come whole in time
+    ├── HeadTooLarge        431  a head past its limit
+    ├── NoWebSockets        426  a session where the server can serve none
     ├── RequestTimeout      408  a body that did not come whole within PROXY_MAX_SECONDS
     ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
     ├── BadBody             400  no JSON object where the operation takes one
@@ -61,6 +64,22 @@ class RequestTimeout(ProxyError):
     status = 408
     type = "invalid_request_error"
     code = "request_timeout"
+
+
+class HeadTimeout(RequestTimeout):
+    pass
+
+
+class HeadTooLarge(ProxyError):
+    status = 431
+    type = "invalid_request_error"
+    code = "request_header_fields_too_large"
+
+
+class NoWebSockets(ProxyError):
+    status = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
 
 
 class BodyTooLarge(ProxyError):

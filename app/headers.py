@@ -107,5 +107,5 @@ def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
 
 
 def caller_fields(headers: RawHeaders, names: Mapping[bytes, str]) -> dict[str, str]:
-    """The caller's fields, read off the headers that name them."""
-    return {names[name]: decoded(value) for name, value in headers if name in names and value}
+    """The caller's fields, read off the headers that name them. Of a header that comes twice the first value counts."""
+    return {names[name]: decoded(value) for name, value in reversed(headers) if name in names and value}

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from starlette.types import Scope
 
 from app.door.auth import Access
-from app.errors import BadBody, MethodNotAllowed, NotFound, ProxyError
+from app.errors import BadBody, MethodNotAllowed, NotFound, NoWebSockets, ProxyError
 from app.headers import caller_fields, decoded
 from app.operations import Family, Operation, Plain, Target
 from app.operations.json_text import load
@@ -64,12 +64,18 @@ class Door:
         self.refused[error.code] += 1
 
     async def admit(self, scope: Scope, family: Family) -> Admitted:
-        """What is asked of a family; raises Unauthorized, IdentityUnavailable, NotFound or MethodNotAllowed."""
+        """What is asked of a family.
+
+        Raises Unauthorized, IdentityUnavailable, NotFound, MethodNotAllowed or NoWebSockets.
+        """
         headers: list[tuple[bytes, bytes]] = scope["headers"]
+        named = dict(reversed(headers))  # the first of each name
+        method: str = scope["method"]
+        if b"upgrade" in named and offers_websocket(method, named):
+            raise self._no_session(scope["path"], family)
         vouched = await self._access.check(headers, family.key_headers)
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path, target = (_known_path if len(raw) <= REMEMBERED_BYTES else _checked_path)(raw, family)
-        method: str = scope["method"]
         if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
             raise MethodNotAllowed("TRACE is not allowed here.")
         operation = family.operation(target)
@@ -78,7 +84,6 @@ class Door:
                 raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
             operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored ones
         query, version = self._versioned(scope["query_string"], target)
-        named = dict(reversed(headers))  # the first of each name
         length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
         return Admitted(
             method=method,
@@ -96,6 +101,12 @@ class Door:
             capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
             client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,
         )
+
+    def _no_session(self, path: str, family: Family) -> ProxyError:
+        """Why no WebSocket session begins. Clients that can do without one go over to HTTP at 426, and retry at 404."""
+        if path in family.sessions:
+            return NoWebSockets("WebSocket sessions are not served here: use HTTP.")
+        return NotFound("There is no WebSocket session at this path.")
 
     def _versioned(self, query: bytes, target: Target) -> tuple[bytes, str | None]:
         """The query with the default api-version where the client gave none and the path takes one."""
@@ -117,6 +128,12 @@ def json_object(body: bytes) -> Mapping[str, object]:
     if not isinstance(parsed, dict):
         raise BadBody("The request's body must be a JSON object.")
     return parsed
+
+
+def offers_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:
+    """Whether a request is the handshake of a WebSocket session (RFC 6455 §4.1). Any other offer is ignored."""
+    tokens = [token.strip() for token in named.get(b"connection", b"").lower().split(b",")]
+    return method == "GET" and named.get(b"upgrade", b"").lower() == b"websocket" and b"upgrade" in tokens
 
 
 @lru_cache(maxsize=1024)

@@ -39,6 +39,8 @@ class Family:
     """Reads a decoded path, which starts with the prefix."""
     error_body: Callable[[ProxyError], bytes]
     """The JSON that tells an error of the proxy's own to this family's clients."""
+    sessions: frozenset[str]
+    """The decoded paths at which WebSocket sessions begin."""
     key_headers: tuple[bytes, ...]
     """Where its clients present a key, beside a bearer token; in lower case."""
 

@@ -52,5 +52,6 @@ OPENAI: Final = Family(
     },
     target=target_of,
     error_body=error_body,
+    sessions=frozenset({"/openai/realtime", "/openai/v1/realtime", "/openai/v1/responses"}),
     key_headers=(b"api-key",),
 )

@@ -4,11 +4,14 @@ import http.client
 import json
 import re
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.app.relay.stage import Stage
+from tests.kit.hub import Broker
 from tests.kit.proxy import KEY, ProxyThread
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 from tests.kit.wire import CHAT, Answer, client
@@ -92,3 +95,10 @@ def door(upstream: Any, proxy: Any) -> Door:
 
     server = upstream(answering)
     return Door(proxy(server.url, PROXY_MAX_REQUEST_BYTES="300000"), server)
+
+
+@pytest.fixture(scope="module")
+def stage(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A proxy for all tests of a module, and the upstream behind it."""
+    with Stage(ProxyThread, broker, tmp_path_factory.mktemp("connection")) as started:
+        yield started

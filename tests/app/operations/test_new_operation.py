@@ -46,6 +46,7 @@ ECHO = Family(
     operations={"moderate": Moderation()},
     target=lambda path: Target(path.removeprefix("/echo/"), takes_api_version=False),
     error_body=told,
+    sessions=frozenset(),
     key_headers=(b"x-echo-key",),
 )
 
