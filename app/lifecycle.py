@@ -168,6 +168,7 @@ def why_no_limit() -> str | None:
     import inspect
 
     from uvicorn import Config, Server
+    from uvicorn.server import HANDLED_SIGNALS
 
     if inspect.signature(Config).parameters["timeout_graceful_shutdown"].default is not None:
         return "uvicorn.Config has a limit of its own"
@@ -175,6 +176,6 @@ def why_no_limit() -> str | None:
         return "uvicorn.Server.shutdown looks elsewhere for its limit: use --timeout-graceful-shutdown"
     signals = inspect.unwrap(Server.capture_signals).__code__
     names = {name for code in (signals, *filter(inspect.iscode, signals.co_consts)) for name in code.co_names}
-    if not {"handle_exit", "raise_signal"} <= names:
+    if signal.SIGTERM not in HANDLED_SIGNALS or not {"handle_exit", "raise_signal"} <= names:
         return "uvicorn.Server takes signals in another way: use --timeout-graceful-shutdown"
     return None
