@@ -31,6 +31,8 @@ class Readiness:
     refused: Mapping[str, int]
     """By error code."""
     delivery: Delivery
+    shortcuts_off: Mapping[str, str]
+    """What goes the public way instead of through the insides of a dependency, and why (docs/dependencies.md)."""
 
 
 def health_router(look: Callable[[], Readiness], max_backlog_s: float | None) -> APIRouter:
@@ -63,6 +65,7 @@ def health_router(look: Callable[[], Readiness], max_backlog_s: float | None) ->
                 "lost": dict(delivery.lost),
                 "unjournalled": delivery.unjournalled,
             },
+            "shortcuts_off": dict(found.shortcuts_off),
         }
 
     return router

@@ -5,6 +5,7 @@ import contextlib
 import faulthandler
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -51,6 +52,8 @@ class Lifecycle:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping: asyncio.Task[None] | None = None
         self._stop_at = 0.0
+        self.limits_server = True
+        """Whether uvicorn can be told how long to wait: see `why_no_limit`."""
 
     def pool(self) -> Pool:
         """The connections to upstream, on the loop that serves."""
@@ -127,7 +130,8 @@ class Lifecycle:
             faulthandler.dump_traceback_later(self._shutdown_seconds + GRACE_S, exit=True, file=_STDERR)
             handler = previous[signal.Signals(number)]
             if callable(handler):
-                _let_go_after(self._shutdown_seconds, handler)
+                if self.limits_server:
+                    _let_go_after(self._shutdown_seconds, handler)
                 handler(number, frame)
 
         for number, handler in previous.items():
@@ -151,3 +155,27 @@ def _let_go_after(seconds: float, handler: object) -> None:
     config = getattr(getattr(handler, "__self__", None), "config", None)
     if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:
         config.timeout_graceful_shutdown = seconds
+
+
+def why_no_limit() -> str | None:
+    """Why uvicorn cannot be told at a signal how long to wait, or None; None too where another server serves.
+
+    What `function_app` knows of uvicorn's signals is looked at here too. Without the limit, a connection with something
+    left to send holds the process up to its hard end, unless uvicorn was started with --timeout-graceful-shutdown.
+    """
+    if "uvicorn" not in sys.modules:
+        return None
+    import inspect
+
+    from uvicorn import Config, Server
+    from uvicorn.server import HANDLED_SIGNALS
+
+    if inspect.signature(Config).parameters["timeout_graceful_shutdown"].default is not None:
+        return "uvicorn.Config has a limit of its own"
+    if "timeout_graceful_shutdown" not in Server.shutdown.__code__.co_names:
+        return "uvicorn.Server.shutdown looks elsewhere for its limit: use --timeout-graceful-shutdown"
+    signals = inspect.unwrap(Server.capture_signals).__code__
+    names = {name for code in (signals, *filter(inspect.iscode, signals.co_consts)) for name in code.co_names}
+    if signal.SIGTERM not in HANDLED_SIGNALS or not {"handle_exit", "raise_signal"} <= names:
+        return "uvicorn.Server takes signals in another way: use --timeout-graceful-shutdown"
+    return None

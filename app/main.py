@@ -1,6 +1,7 @@
 """create_app: the only place where the parts are built and joined."""
 
 import gc
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +16,7 @@ from app.door.auth import Access, ClientKeys
 from app.door.door import Door
 from app.door.entra import EntraTokens
 from app.door.inbound import InboundReader, Sticky
-from app.lifecycle import Lifecycle
+from app.lifecycle import Lifecycle, why_no_limit
 from app.operations import FAMILIES, Families
 from app.relay.attempts import Attempts, UsageRefusals
 from app.relay.backends import Backend, Backends
@@ -26,6 +27,7 @@ from app.settings.settings import HubSettings, Settings
 from app.settings.telemetry import TelemetrySettings
 from app.upstream import Pool
 from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
+from exporters import insides
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -35,7 +37,7 @@ from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.sender import Sender
 from exporters.spool import Spool
-from otel import logs
+from otel import azure_exporter, logs, recording, writing
 from otel.attributes import SCOPE
 from otel.destinations import Credential, Destinations
 from otel.metrics import ProxyCounts
@@ -46,6 +48,8 @@ from otel.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from app.proxy_app import ProxyApp
+
+log = logging.getLogger(__name__)
 
 
 def create_app(
@@ -61,24 +65,27 @@ def create_app(
     """
     # here, since FastAPI with its models takes longer to import than all else together
     from app.health import Delivery, Readiness, health_router
-    from app.proxy_app import ProxyApp, join_calls
+    from app.proxy_app import ProxyApp, join_calls, why_not_left_off
 
     own_process = settings is None
     if settings is None:
         settings = Settings.from_environ(os.environ)
         logs.set_up()
-    losses, calls, credentials = Losses(), OpenCalls(), _Credentials()
+    losses, calls, credentials, shortcuts = Losses(), OpenCalls(), _Credentials(), _Shortcuts()
     directory = OwnDirectory(settings.spool_dir)
     spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)
     blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
-    sender = Sender(spool, _hub(settings.hub).connect, losses, partial(adopt, directory, spool), blobs)
+    hub = _hub(settings.hub, direct=shortcuts.take("records", insides.why_not_direct))
+    sender = Sender(spool, hub.connect, losses, partial(adopt, directory, spool), blobs, put=hub.put)
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
-    telemetry = Telemetry(_destinations(settings))
+    telemetry = _telemetry(_destinations(settings), shortcuts)
+    direct = shortcuts.take("spans", writing.why_not_direct)
     provider = make_provider(
         [records, *telemetry.processors, *span_processors],
         make_sampler(settings.trace_ratio),
         record_requests=bool(span_processors),
+        writer=writing.DirectWriter() if direct else writing.SpanWriter(),
     )
 
     def start() -> None:
@@ -98,6 +105,7 @@ def create_app(
         directory.release()
 
     lifecycle = Lifecycle(calls, settings.shutdown_seconds, start, flush, credentials.close)
+    lifecycle.limits_server = shortcuts.take("shutdown", why_no_limit)
     access = _access(settings, lifecycle.pool)
     door = Door(access, settings.caller_headers, settings.api_version, settings.capture_content)
     relay = Relay(
@@ -130,7 +138,7 @@ def create_app(
             losses.by_reason(),
             journal.failures,
         )
-        return Readiness(calls.closing, len(calls), door.refused, delivery)
+        return Readiness(calls.closing, len(calls), door.refused, delivery, shortcuts.off)
 
     def count() -> ProxyCounts:
         waiting = spool.backlog()
@@ -154,6 +162,7 @@ def create_app(
     )
     app.include_router(health_router(look, settings.ready_max_backlog_s))
     app.state.proxy = lifecycle
+    app.leaves_off_headers = shortcuts.take("headers", why_not_left_off)
     join_calls(app, families, relay, door, provider)
     return app
 
@@ -164,6 +173,26 @@ def _calm_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
+
+
+class _Shortcuts:
+    """What leans on the insides of a dependency, each tried once before it is used (docs/dependencies.md)."""
+
+    def __init__(self) -> None:
+        self.off: dict[str, str] = {}
+        """Why one is not taken, by name."""
+
+    def take(self, name: str, why_not: Callable[[], str | None]) -> bool:
+        """Whether the insides are as we know them; if not, that is said once, and the public way is to be taken."""
+        try:
+            reason = why_not()
+        except Exception as fault:  # whatever insides do that have changed
+            reason = f"{type(fault).__name__}: {fault}"[:300]
+        if reason is None:
+            return True
+        self.off[name] = reason
+        log.warning("a dependency has changed: %s go the public way (docs/dependencies.md): %s", name, reason)
+        return False
 
 
 class _Credentials:
@@ -211,6 +240,14 @@ def _destinations(settings: Settings) -> Destinations:
     )
 
 
+def _telemetry(to: Destinations, shortcuts: _Shortcuts) -> Telemetry:
+    """Without destinations the SDK's metrics are not even imported, nor is Azure's exporter without its own."""
+    measures = to.insights or to.otlp
+    counted = not measures or shortcuts.take("metrics", recording.why_not_recording)
+    coded = not to.insights or shortcuts.take("result codes", azure_exporter.why_no_result_codes)
+    return Telemetry(to, recording.Recording if counted else recording.PublicRecording, coded)
+
+
 def _insights_credential(settings: TelemetrySettings) -> Credential:
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
 
@@ -219,5 +256,5 @@ def _insights_credential(settings: TelemetrySettings) -> Credential:
     return DefaultAzureCredential()
 
 
-def _hub(settings: HubSettings) -> Hub:
-    return Hub(settings.name, settings.conn_str, settings.namespace, settings.websocket)
+def _hub(settings: HubSettings, direct: bool) -> Hub:
+    return Hub(settings.name, settings.conn_str, settings.namespace, settings.websocket, direct)

@@ -3,6 +3,7 @@
 Imported when an application is made and not with `app.main`: FastAPI with its models takes longer than all else here.
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -30,7 +31,8 @@ class ProxyApp(FastAPI):
 
     A key in the query string (`code` of the Functions host, `subscription-key` of API Management) is taken out, so
     that neither spans nor logs nor upstream can show it. And uvicorn's own `date` and `server` headers are left off:
-    it puts them before those of the answer, where upstream's would then stand a second time.
+    it puts them before those of the answer, where upstream's would then stand a second time. (`why_not_left_off` says
+    whether that can be done; otherwise it is for uvicorn's own options to do.)
 
     Calls go straight to `calls`: FastAPI's own layers and its router would do nothing for them but take their time.
     """
@@ -38,6 +40,7 @@ class ProxyApp(FastAPI):
     calls: ASGIApp
     call_prefixes: tuple[str, ...] = ()
     guard: Callable[[object], None]
+    leaves_off_headers = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,9 +49,10 @@ class ProxyApp(FastAPI):
             await super().__call__(scope, receive, send)
             return
         scope["query_string"] = without_secrets(scope["query_string"])
-        server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
-        if getattr(server, "default_headers", None):
-            server.default_headers = []  # type: ignore[union-attr]
+        if self.leaves_off_headers:
+            server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
+            if getattr(server, "default_headers", None):
+                server.default_headers = []  # type: ignore[union-attr]
         if scope["path"].startswith(self.call_prefixes):
             await self.calls(scope, receive, send)
             return
@@ -58,6 +62,19 @@ class ProxyApp(FastAPI):
             await super().__call__(scope, receive, send)
         finally:
             context.detach(token)
+
+
+def why_not_left_off() -> str | None:
+    """Why uvicorn's own headers cannot be left off, or None; None too where another server serves."""
+    if "uvicorn" not in sys.modules:
+        return None
+    from uvicorn.protocols.http import httptools_impl
+
+    loaded = [httptools_impl, sys.modules.get("uvicorn.protocols.http.h11_impl")]
+    for cycle in (module.RequestResponseCycle for module in loaded if module is not None):
+        if not all("default_headers" in method.__code__.co_names for method in (cycle.__init__, cycle.send)):
+            return f"{cycle.__module__} keeps its own headers elsewhere: use --no-date-header --no-server-header"
+    return None
 
 
 def join_calls(app: ProxyApp, families: Families, relay: ASGIApp, door: Door, provider: TracerProvider) -> None:

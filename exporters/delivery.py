@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
-from exporters.batch import add
+from exporters.batch import Add, add
 from exporters.blob import BlobStore
 from exporters.data_uris import without_data_uris
 from exporters.losses import Losses
@@ -41,8 +41,11 @@ class Delivery:
         losses: Losses,
         pace: Pace,
         patience: float | None = None,
+        put: Add = add,
     ) -> None:
-        """`patience` is how many seconds the hub may take to answer, those of `pace` if None."""
+        """`patience` is how many seconds the hub may take to answer, those of `pace` if None. `put` fits the links of
+        `client`: see `exporters.hub`."""
+        self._put = put
         self._client = client
         self._blobs = blobs
         self._losses = losses
@@ -101,7 +104,7 @@ class Delivery:
     def _add(self, batch: "EventDataBatch", line: bytes | memoryview) -> bool:
         """Put a record in the batch; False if there is no room left."""
         try:
-            return len(batch) < BATCH and add(batch, line)
+            return len(batch) < BATCH and self._put(batch, line)
         except ValueError:
             return False
 

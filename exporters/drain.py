@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from exporters.batch import Add, add
 from exporters.blob import BlobStore
 from exporters.delivery import Delivery, is_busy, is_refused_for_ever
 from exporters.losses import Losses
@@ -30,8 +31,14 @@ class Drain:
     """One segment at a time, in order, for ever. Lives on one loop; `stop` and `wake` are called there."""
 
     def __init__(
-        self, spool: Spool, connect: "Callable[[], EventHubProducerClient]", losses: Losses, pace: Pace
+        self,
+        spool: Spool,
+        connect: "Callable[[], EventHubProducerClient]",
+        losses: Losses,
+        pace: Pace,
+        put: Add = add,
     ) -> None:
+        self._put = put
         self._spool = spool
         self._connect = connect
         self._losses = losses
@@ -151,7 +158,7 @@ class Drain:
             return
         if self._delivery is None:
             patience = self._pace.patience(self._unanswered)
-            self._delivery = Delivery(self._connect(), self._blobs, self._losses, self._pace, patience)
+            self._delivery = Delivery(self._connect(), self._blobs, self._losses, self._pace, patience, self._put)
         if self._limit is None:
             await self._delivery.send(lines[self._done :], self._count)
         else:

@@ -6,6 +6,8 @@ The client is imported when it is first needed: that takes a tenth of a second, 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from exporters.batch import Add, add, add_by_client
+
 if TYPE_CHECKING:
     from azure.eventhub.aio import EventHubProducerClient
 
@@ -18,6 +20,13 @@ class Hub:
     conn_str: str | None = field(default=None, repr=False)
     namespace: str | None = None
     websocket: bool = False
+    direct: bool = True
+    """Whether batches go out as `exporters.batch` and `exporters.transfer` write them, or as the client does."""
+
+    @property
+    def put(self) -> Add:
+        """How records get into a batch of these clients."""
+        return add if self.direct else add_by_client
 
     def connect(self) -> "EventHubProducerClient":
         """A new client, for one thread's loop; it connects when it is first used.
@@ -28,9 +37,10 @@ class Hub:
         from azure.eventhub import TransportType
         from azure.eventhub.aio import EventHubProducerClient
 
-        from exporters.transfer import send_batches_so
+        if self.direct:
+            from exporters.transfer import send_batches_so
 
-        send_batches_so()
+            send_batches_so()
         options: dict[str, Any] = {
             "eventhub_name": self.name,
             "transport_type": TransportType.AmqpOverWebsocket if self.websocket else TransportType.Amqp,

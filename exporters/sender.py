@@ -18,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Final
 
+from exporters.batch import Add, add
 from exporters.blob import BlobStore
 from exporters.drain import Drain
 from exporters.losses import Losses
@@ -47,14 +48,16 @@ class Sender:
         adopt: Callable[[], object],
         open_blobs: Callable[[], BlobStore] | None = None,
         pace: Pace | None = None,
+        put: Add = add,
     ) -> None:
-        """`adopt` looks for what dead processes left; `open_blobs` connects to the container, if there is one."""
+        """`adopt` looks for what dead processes left; `open_blobs` connects to the container, if there is one; `put`
+        is how records get into a batch of the client that `connect` makes."""
         self._spool = spool
         self._adopt = adopt
         self._open_blobs = open_blobs
         self._losses = losses
         self._pace = pace or Pace()
-        self._drain = Drain(spool, connect, losses, self._pace)
+        self._drain = Drain(spool, connect, losses, self._pace, put)
         self._thread = threading.Thread(target=self._main, name="record-sender", daemon=True)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -2,11 +2,12 @@
 
 What azure-monitor-opentelemetry-exporter 1.0.0b58 does by itself, and what is done about it here:
   - A dependency's target is looked for in peer attributes only: they are added.
-  - Its result code is known for HTTP alone, and an HTTP dependency is named after a path: the code is set afterwards.
+  - Its result code is known for HTTP alone, and an HTTP dependency is named after a path: the code is set afterwards,
+    in a method that is not public. Without it (`why_no_result_codes`) the code is left as "0".
   - Numbers become text: those worth reckoning with become measurements, by their attributes' names.
   - A list becomes Python's text of a tuple: it is written as JSON.
   - A request is marked as already counted in metrics of FastAPI's instrumentation, which is told to make none here;
-    Application Insights would then count no requests at all: the mark is taken off.
+    Application Insights would then count no requests at all: requests go under a scope that bears no mark.
   - A request is named after its route, which is one for all that is proxied: operations are told apart in it.
 """
 
@@ -16,6 +17,8 @@ from typing import Any, Final
 import orjson
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, SpanKind
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
@@ -38,7 +41,7 @@ _MEASURED: Final = frozenset(
 # These stay properties too, since Azure's own views of GenAI calls read them there.
 _MEASURED_AND_KEPT: Final = frozenset({a.INPUT_TOKENS, a.OUTPUT_TOKENS, a.CACHED_TOKENS, a.REASONING_TOKENS})
 _DEFAULT_PORTS: Final = (80, 443)
-_COUNTED: Final = "_MS.ProcessedByMetricExtractors"
+_REQUESTS: Final = InstrumentationScope(f"{a.SCOPE}.requests")
 _ROUTE: Final = "http.route"
 _CATCH_ALL: Final = "/openai/{path:path}"
 # The words of Azure OpenAI's paths; whatever else stands in one is a name or an id.
@@ -50,36 +53,59 @@ _WORDS: Final = frozenset(
 )
 
 
-def monitor_span_exporter(arguments: Mapping[str, Any]) -> SpanExporter:
-    """Azure's exporter, set up by `arguments`, that gives spans the right shape. They must have been scrubbed."""
+def monitor_span_exporter(arguments: Mapping[str, Any], result_codes: bool = True) -> SpanExporter:
+    """Azure's exporter, set up by `arguments`, that gives spans the right shape. They must have been scrubbed.
+
+    `result_codes`: with those of calls, for which a method of Azure's is extended that is not public.
+    """
     from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 
-    class MonitorSpanExporter(AzureMonitorTraceExporter):
+    class Shaping(AzureMonitorTraceExporter):
         def export(self, spans: Sequence[ReadableSpan], **kwargs: Any) -> SpanExportResult:
             return super().export([shaped(span) for span in spans], **kwargs)
 
+    class WithResultCodes(Shaping):
         def _span_to_envelope(self, span: ReadableSpan) -> Any:
-            envelope: Any = super()._span_to_envelope(span)
-            data, status = envelope.data.base_data, (span.attributes or {}).get(a.HTTP_STATUS)
-            if status is not None:
-                data.result_code = str(status)
-            data.properties.pop(_COUNTED, None)
-            return envelope
+            return _with_result_code(super()._span_to_envelope(span), span)
 
-    return MonitorSpanExporter(**arguments)
+    return (WithResultCodes if result_codes else Shaping)(**arguments)
+
+
+def why_no_result_codes() -> str | None:
+    """Why result codes cannot be set, or None: tried on one span. May raise whatever the exporter's insides do."""
+    from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter as Exporter
+
+    where = SpanContext(1, 1, is_remote=False)
+    told: dict[str, AttributeValue] = {a.SYSTEM: a.PROVIDER, a.HTTP_STATUS: 200}
+    span = ReadableSpan("check", where, kind=SpanKind.CLIENT, attributes=told, start_time=1, end_time=2)
+    exporter: Any = object.__new__(Exporter)  # one that is set up starts threads
+    exporter._instrumentation_key = ""
+    made = exporter._span_to_envelope(span)
+    before = made.as_dict()["data"]["baseData"]
+    after = _with_result_code(made, span).as_dict()["data"]["baseData"]
+    if after != {**before, "resultCode": "200"}:
+        return "the result code of a dependency is not where it was"
+    return None if "_span_to_envelope" in Exporter.export.__code__.co_names else "export makes envelopes in another way"
+
+
+def _with_result_code(envelope: Any, span: ReadableSpan) -> Any:
+    status = (span.attributes or {}).get(a.HTTP_STATUS)
+    if status is not None:
+        envelope.data.base_data.result_code = str(status)
+    return envelope
 
 
 def shaped(span: ReadableSpan) -> ReadableSpan:
-    """The span of a call or of its request in Application Insights' shape; any other is left as it is."""
+    """The span of a call or of a request in Application Insights' shape; any other is left as it is."""
     scope = span.instrumentation_scope
     given = span.attributes or {}
     if scope is not None and scope.name == a.SCOPE:
         events = [_shaped_event(event, span.start_time or 0) for event in span.events]
-        return _copy(span, _call_attributes(given), events)
-    if given.get(_ROUTE) == _CATCH_ALL:
-        return _copy(
-            span, {**given, _ROUTE: _route(str(given.get("http.target") or given.get("url.path")))}, span.events
-        )
+        return _copy(span, _call_attributes(given), events, scope)
+    if span.kind is SpanKind.SERVER:
+        if given.get(_ROUTE) == _CATCH_ALL:
+            given = {**given, _ROUTE: _route(str(given.get("http.target") or given.get("url.path")))}
+        return _copy(span, given, span.events, _REQUESTS)
     return span
 
 
@@ -104,7 +130,9 @@ def _route(path: str) -> str:
     return "/" + "/".join(segment if segment in _WORDS else "{}" for segment in segments[:10])
 
 
-def _copy(span: ReadableSpan, attributes: Mapping[str, AttributeValue], events: Sequence[Event]) -> ReadableSpan:
+def _copy(
+    span: ReadableSpan, attributes: Mapping[str, AttributeValue], events: Sequence[Event], scope: InstrumentationScope
+) -> ReadableSpan:
     return ReadableSpan(
         name=span.name,
         context=span.get_span_context(),
@@ -117,7 +145,7 @@ def _copy(span: ReadableSpan, attributes: Mapping[str, AttributeValue], events: 
         status=span.status,
         start_time=span.start_time,
         end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
+        instrumentation_scope=scope,
     )
 
 

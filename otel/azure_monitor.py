@@ -59,8 +59,10 @@ class Signals:
 class AzureMonitor:
     """One Application Insights resource. At most one in a process, since the distro's providers are global."""
 
-    def __init__(self, conn_str: str, storage: Path, credential: Credential | None) -> None:
-        """`storage` is a directory for this alone, made with mode 0700 when needed."""
+    def __init__(self, conn_str: str, storage: Path, credential: Credential | None, result_codes: bool = True) -> None:
+        """`storage` is a directory for this alone, made with mode 0700 when needed. `result_codes`: see
+        `monitor_span_exporter`."""
+        self._result_codes = result_codes
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
         import azure.monitor.opentelemetry  # noqa: F401  now, since it takes its time, rather than in the lifespan
@@ -81,7 +83,7 @@ class AzureMonitor:
         with contextlib.suppress(OSError):  # it then does without
             for directory in (self._storage.parent, self._storage):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return monitor_span_exporter(self._arguments)
+        return monitor_span_exporter(self._arguments, self._result_codes)
 
     def configure(self, resource: Resource, readers: Sequence[MetricReader]) -> Signals:
         """Set up metrics, with `readers` for other destinations, and logs."""

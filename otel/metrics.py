@@ -16,7 +16,7 @@ from opentelemetry.trace import NonRecordingSpan, StatusCode, set_span_in_contex
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
-from otel.recording import NO_TRACE, Recording
+from otel.recording import NO_TRACE, PublicRecording, Recording
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +58,9 @@ class CallMetrics(SpanProcessor):
     `_other`.
     """
 
-    def __init__(self, caller: bool = False) -> None:
-        """`caller`: with the caller's subscription and product as attributes."""
+    def __init__(self, caller: bool = False, recording: type[PublicRecording] = Recording) -> None:
+        """`caller`: with the caller's subscription and product as attributes. `recording` is how values are counted."""
+        self._recording = recording
         self._named = _NAMED + _CALLERS if caller else _NAMED
         self._told = _TOLD + self._named
         self._known: dict[str, set[AttributeValue]] = {name: set() for name in self._named}
@@ -108,7 +109,7 @@ class CallMetrics(SpanProcessor):
             said = (source, *attributes.items())
             series = self._all_series.get(said)
             if series is None:
-                series = self._all_series[said] = _Series(histograms, attributes, source)
+                series = self._all_series[said] = _Series(histograms, attributes, source, self._recording)
             if all(facts.get(name) == attributes.get(name) for name in self._named):
                 self._series[told] = series
         return series
@@ -171,14 +172,20 @@ class _Histograms:
 class _Series:
     """The recordings of calls that are told apart by nothing but their numbers."""
 
-    def __init__(self, to: _Histograms, attributes: dict[str, AttributeValue], usage_source: AttributeValue) -> None:
-        def tokens(kind: str) -> Recording:
+    def __init__(
+        self,
+        to: _Histograms,
+        attributes: dict[str, AttributeValue],
+        usage_source: AttributeValue,
+        recording: type[PublicRecording],
+    ) -> None:
+        def tokens(kind: str) -> PublicRecording:
             # what was estimated must not pass for what was billed
-            return Recording(to.tokens, {**attributes, TOKEN_TYPE: kind, a.USAGE_SOURCE: usage_source})
+            return recording(to.tokens, {**attributes, TOKEN_TYPE: kind, a.USAGE_SOURCE: usage_source})
 
-        self._duration = Recording(to.duration, attributes)
-        self._first_chunk = Recording(to.first_chunk, attributes)
-        self._per_chunk = Recording(to.per_chunk, attributes)
+        self._duration = recording(to.duration, attributes)
+        self._first_chunk = recording(to.first_chunk, attributes)
+        self._per_chunk = recording(to.per_chunk, attributes)
         self._tokens = ((a.INPUT_TOKENS, tokens("input")), (a.OUTPUT_TOKENS, tokens("output")))
 
     def record(self, facts: Facts, seconds: float, context: Context) -> None:

@@ -11,15 +11,21 @@ from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from otel.span import KnownAtStart
+from otel.writing import DirectWriter, SpanWriter
 
 SERVICE = "azure-openai-telemetry-proxy"
 _RECORDED: Final = SamplingResult(Decision.RECORD_ONLY)
 
 
 def make_provider(
-    processors: Sequence[SpanProcessor], sampler: Sampler, record_requests: bool = True
+    processors: Sequence[SpanProcessor],
+    sampler: Sampler,
+    record_requests: bool = True,
+    writer: SpanWriter | None = None,
 ) -> TracerProvider:
     """A provider whose spans are all recorded, and sampled as `sampler` says.
+
+    `writer` is how calls' facts get onto their spans, a DirectWriter if None.
 
     Without `record_requests` the SERVER spans are recorded only if they are sampled: of the others no record needs
     anything, and none of `processors` looks at them.
@@ -38,7 +44,7 @@ def make_provider(
         ),
         shutdown_on_exit=False,
     )
-    for processor in (KnownAtStart(), *processors):
+    for processor in (KnownAtStart(writer or DirectWriter()), *processors):
         provider.add_span_processor(processor)
     return provider
 

@@ -8,15 +8,27 @@ from typing import Final
 
 import orjson
 from opentelemetry.context import Context, create_key, set_value
-from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
 from otel.call import Answer, Call, Choice, Usage
+from otel.writing import SpanWriter
 
 NS_PER_MS = 1_000_000
 _KNOWN: Final = create_key("known")
+
+
+class _Start:
+    """What a span is started with, in the context that it is started in; there `KnownAtStart` answers with how to
+    write on it."""
+
+    __slots__ = ("facts", "writer")
+
+    def __init__(self, facts: Mapping[str, AttributeValue]) -> None:
+        self.facts = facts
+        self.writer: SpanWriter | None = None
 
 
 class CallSpan:
@@ -35,10 +47,12 @@ class CallSpan:
         self.withhold = self._withheld = withhold
         self._named = call.model
         name = f"{call.operation} {call.model}" if call.model else call.operation
-        known = _known_at_start(call, withhold)
-        context = set_value(_KNOWN, known)
+        start = _Start(_known_at_start(call, withhold))
+        context = set_value(_KNOWN, start)
         self._span: Span = tracer.start_span(name, context, SpanKind.CLIENT, start_time=call.started_at_ns)
-        _put(self._span, known)  # once more, for a provider that is not ours
+        self._writer = start.writer or SpanWriter()
+        if start.writer is None:  # a provider that is not ours
+            self._writer.put(self._span, start.facts)
         self._finished = False
         self.trace_id = f"{self._span.get_span_context().trace_id:032x}"
         """32 hex digits: W3C trace-id."""
@@ -70,54 +84,42 @@ class CallSpan:
             if self._withheld:
                 facts |= _asked(call)
             facts |= _content(call)
-        _put(span, facts)
+        self._writer.put(span, facts)
         if call.error_code is not None:
             span.set_status(StatusCode.ERROR, call.error_code)
         self._add_events()
         span.end(_wall(call, call.end_ns))
 
     def _add_events(self) -> None:
-        call = self.call
+        call, note = self.call, self._writer.note
         for attempt in call.attempts:
             where: dict[str, AttributeValue] = {a.BACKEND: attempt.backend}
             if attempt.http_status is not None:
                 where[a.HTTP_STATUS] = attempt.http_status
-            _note(self._span, a.ATTEMPT, where, _wall(call, attempt.at_ns))
+            note(self._span, a.ATTEMPT, where, _wall(call, attempt.at_ns))
         if not call.request.stream:
             return
         for name, at in ((a.FIRST_CHUNK, call.first_chunk_ns), (a.FIRST_TOKEN, call.first_token_ns)):
             if at is not None:
-                _note(self._span, name, {}, _wall(call, at))
+                note(self._span, name, {}, _wall(call, at))
         if call.first_chunk_ns is not None and call.end_ns is not None:
             chunks: Mapping[str, AttributeValue] = {a.CHUNKS: call.chunks, a.STATUS: call.status.value}
-            _note(self._span, a.END_OF_STREAM, chunks, _wall(call, call.end_ns))
+            note(self._span, a.END_OF_STREAM, chunks, _wall(call, call.end_ns))
 
 
 class KnownAtStart(SpanProcessor):
     """Puts on a call's span what is known of it when it starts; must come before every processor that looks."""
 
+    def __init__(self, writer: SpanWriter) -> None:
+        """`writer` fits the spans of the provider that this is given to."""
+        self._writer = writer
+
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Take it from the context that the span was started in."""
-        known = parent_context and parent_context.get(_KNOWN)
-        if isinstance(known, dict):
-            _put(span, known)
-
-
-def _put(span: Span, facts: Mapping[str, AttributeValue]) -> None:
-    """Set attributes as the SDK keeps them, which would else look at each value for what is none, and so spend more
-    on them than on all the rest of the span (docs/decisions/0008). These are all texts, numbers or tuples of texts."""
-    if isinstance(span, ReadableSpan):
-        span._attributes._dict.update(facts)  # type: ignore[union-attr]
-    else:
-        span.set_attributes(facts)
-
-
-def _note(span: Span, name: str, attributes: Mapping[str, AttributeValue], at_ns: int) -> None:
-    """Add an event, in the same way."""
-    if isinstance(span, ReadableSpan):
-        span._events.append(Event(name, attributes, at_ns))  # type: ignore[attr-defined]
-    else:
-        span.add_event(name, attributes, at_ns)
+        start = parent_context and parent_context.get(_KNOWN)
+        if isinstance(start, _Start):
+            self._writer.put(span, start.facts)
+            start.writer = self._writer
 
 
 def _wall(call: Call, monotonic_ns: int) -> int:

@@ -14,6 +14,7 @@ from otel.attributes import SCOPE
 from otel.destinations import Destinations
 from otel.metrics import CallMetrics, ProxyCounts, observe_proxy
 from otel.outbox import BATCH, Outbox
+from otel.recording import PublicRecording, Recording
 from otel.scrub import Scrub
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ BATCH_WITH_CONTENT: Final = 16
 class Telemetry:
     """Begins with the lifespan and ends in the time that a stop has. With nowhere to send to, it does nothing."""
 
-    def __init__(self, to: Destinations) -> None:
-        """Imports what is needed, and starts nothing."""
+    def __init__(
+        self, to: Destinations, recording: type[PublicRecording] = Recording, result_codes: bool = True
+    ) -> None:
+        """Imports what is needed, and starts nothing. `recording` is how metrics are counted; `result_codes`: calls
+        have them in Application Insights."""
         self._to = to
-        self._monitor = _azure_monitor(to) if to.insights else None
+        self._monitor = _azure_monitor(to, result_codes) if to.insights else None
         self._lost: Counter[str] = Counter()
-        self._calls = CallMetrics(to.caller)
+        self._calls = CallMetrics(to.caller, recording)
         self._outbox = Outbox(Scrub(content=to.content, caller=to.caller), self._lose)
         self._closing: list[Callable[[], object]] = []
         self._handler: logging.Handler | None = None
@@ -111,7 +115,7 @@ class Telemetry:
         self._lost[reason] += spans
 
 
-def _azure_monitor(to: Destinations) -> "AzureMonitor":
+def _azure_monitor(to: Destinations, result_codes: bool) -> "AzureMonitor":
     from otel.azure_monitor import AzureMonitor
 
-    return AzureMonitor(to.insights or "", to.storage, to.credential and to.credential())
+    return AzureMonitor(to.insights or "", to.storage, to.credential and to.credential(), result_codes)

@@ -15,6 +15,7 @@ from tests.functions.conftest import SHUTDOWN_SECONDS, StartHost, new_client, re
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE
+from tests.kit.altered import NO_SIGTERM
 from tests.kit.proxy import A_LITTLE_S
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,19 @@ async def test_records_are_delivered(new_host: StartHost, upstream: Upstream, hu
     trace_id = uuid.uuid4().hex
     async with new_host(loop=loop, PROXY_SHUTDOWN_SECONDS=str(PATIENCE)) as host, new_client(host) as client:
         await chat.ask(client, upstream, chat.in_trace(trace_id))
+        host.worker.process.terminate()
+        assert await host.worker.exit_code() == 0
+    assert [record["status"] for record in await records_of(hub, trace_id)] == ["completed"]
+
+
+async def test_uvicorn_leaves_sigterm_alone(new_host: StartHost, upstream: Upstream, hub: BrokerProcess) -> None:
+    """Such a uvicorn is not the one that we know: the worker says so, and ends as any other, its records delivered."""
+    trace_id = uuid.uuid4().hex
+    settings = {"PROXY_SHUTDOWN_SECONDS": str(PATIENCE), **NO_SIGTERM.environ}
+    async with new_host(**settings) as host, new_client(host) as client:
+        await chat.ask(client, upstream, chat.in_trace(trace_id))
+        async with client.get("/health/ready") as answer:
+            assert list((await answer.json())["shortcuts_off"]) == ["shutdown"]
         host.worker.process.terminate()
         assert await host.worker.exit_code() == 0
     assert [record["status"] for record in await records_of(hub, trace_id)] == ["completed"]

@@ -1,0 +1,70 @@
+"""Writing: how attributes and events get onto a span, past the SDK's cleaning or through it.
+
+The SDK looks at each value for what is none, and spends more on that than on all the rest of a span
+(docs/decisions/0008). `DirectWriter` goes past it, into attributes of the SDK's span that are not public;
+`why_not_direct` tries whether they are there. What is written is always text, numbers or tuples of texts.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import Span
+from opentelemetry.util.types import AttributeValue
+
+
+class SpanWriter:
+    """Writes by the API: the public way, for a span of any provider."""
+
+    def put(self, span: Span, facts: Mapping[str, AttributeValue]) -> None:
+        """Set attributes."""
+        span.set_attributes(facts)
+
+    def note(self, span: Span, name: str, attributes: Mapping[str, AttributeValue], at_ns: int) -> None:
+        """Add an event; `at_ns` is nanoseconds since the epoch."""
+        span.add_event(name, attributes, at_ns)
+
+
+class DirectWriter(SpanWriter):
+    """Writes where the SDK's spans keep what the API is told; only for spans that the SDK made and that record."""
+
+    def put(self, span: Any, facts: Mapping[str, AttributeValue]) -> None:
+        """Set attributes."""
+        span._attributes._dict.update(facts)
+
+    def note(self, span: Any, name: str, attributes: Mapping[str, AttributeValue], at_ns: int) -> None:
+        """Add an event."""
+        span._events.append(Event(name, attributes, at_ns))
+
+
+class _Ended(SpanProcessor):
+    """Keeps what a span is when it ends, types included, attributes in any order."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def on_end(self, span: ReadableSpan) -> None:
+        events = [(event.name, dict(event.attributes or {}), event.timestamp) for event in span.events]
+        self.found.append(repr((sorted((span.attributes or {}).items()), events)))
+
+
+def why_not_direct() -> str | None:
+    """Why a `DirectWriter` cannot be used, or None: two spans are written on, one each way, and compared.
+
+    May raise whatever the SDK's insides do.
+    """
+    ended = _Ended()
+    provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource({}), shutdown_on_exit=False)
+    provider.add_span_processor(ended)
+    tracer = provider.get_tracer("check")
+    for writer in (SpanWriter(), DirectWriter()):
+        span = tracer.start_span("check", attributes={"started": 1})
+        writer.put(span, {"text": "a", "number": 1, "share": 0.5, "whether": True, "texts": ("a", "b")})
+        writer.put(span, {"number": 2})
+        writer.note(span, "moment", {"text": "b"}, 3)
+        span.end(4)
+    provider.shutdown()
+    public, direct = ended.found
+    return None if public == direct else "what is written on a span directly is not what it ends with"
