@@ -86,6 +86,14 @@ def test_each_file_of_app_lies_in_a_room() -> None:
     assert homeless == {"app", *JOINS_ROOMS}
 
 
+def test_nothing_imports_in_a_circle() -> None:
+    """No module imports itself by way of others, for types alone included."""
+    imports = {module: {name for name in imported(module) if name in FILES} - {module} for module in FILES}
+    while leaves := {module for module, names in imports.items() if not names & imports.keys()}:
+        imports = {module: names for module, names in imports.items() if module not in leaves}
+    assert sorted(imports) == [], "these are in a circle, or import one that is"
+
+
 @pytest.mark.parametrize("module", FILES)
 def test_a_module_is_one_thing(module: str) -> None:
     """A module says in a docstring what it is, and does nothing when it is imported."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final, Protocol
 from zlib import crc32
 
-from dev.event_hubs.amqp_values import AmqpError, Timestamp, strings
+from dev.event_hubs.amqp_values import AmqpError, Int, Timestamp, strings
 from dev.event_hubs.log import PartitionLog
 
 _POSITION: Final = re.compile(
-    r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=?)\s*'(-?\d+|@latest)'"
+    r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=?)\s*('?)(-?\d+|@latest)\3"
 )
 # What the service says of an empty partition: the first moment of the year 1.
 _NEVER: Final = Timestamp(-62_135_596_800_000)
@@ -50,7 +50,7 @@ class Partition:
         found = _POSITION.fullmatch(selector.strip())
         if not found:
             raise AmqpError("com.microsoft:argument-error", f"the selector {selector!r} is not understood")
-        by, operator, value = found.groups()
+        by, operator, _, value = found.groups()
         if value == "@latest":
             return len(self.log)
         inclusive = operator == ">="
@@ -87,6 +87,7 @@ class Partition:
             "partition": self.id,
             "begin_sequence_number": 0,
             "last_enqueued_sequence_number": last.sequence_number if last else -1,
+            "last_enqueued_sequence_number_epoch": -1,
             "last_enqueued_offset": str(last.offset) if last else "-1",
             "last_enqueued_time_utc": Timestamp(last.milliseconds) if last else _NEVER,
             "is_partition_empty": last is None,
@@ -123,6 +124,7 @@ class Hub:
             "name": self.name,
             "type": "com.microsoft:eventhub",
             "created_at": self._created,
+            "georeplication_factor": Int(1),
             "partition_count": len(self.partitions),
             "partition_ids": strings(*self.partitions),
         }

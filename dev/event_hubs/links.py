@@ -3,19 +3,44 @@
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from dev.event_hubs.amqp import Flow, Transfer, accepted
 from dev.event_hubs.amqp_values import AmqpError, Described
+from dev.event_hubs.broker import Broker
 from dev.event_hubs.hub import Partition
 from dev.event_hubs.message import REPLY_TO, annotate
 from dev.event_hubs.nodes import Node, respond
 
-if TYPE_CHECKING:
-    from dev.event_hubs.session import Session
-
 _CREDIT: Final = 1000
 """Messages that a client may send ahead; renewed when half of them are used."""
+
+
+class Session(Protocol):
+    """What a link needs of the session that it is attached in."""
+
+    @property
+    def links(self) -> Mapping[int, "Link"]:
+        """The links of the session, by handle."""
+
+    @property
+    def broker(self) -> Broker: ...
+
+    def flow(self, flow: Flow) -> None:
+        """Send a flow; the session's own fields are filled in."""
+
+    def settle(self, delivery_id: int, state: Described) -> None:
+        """Settle a delivery of the client."""
+
+    def transfer(self, first: Transfer, message: bytes) -> bool:
+        """Send a message; False, and nothing sent, if there is no room now."""
+
+    def detach(self, link: "Link", error: AmqpError) -> None:
+        """End a link from this side."""
+
+    def reset(self) -> None:
+        """Break the connection."""
 
 
 class Link:
@@ -23,7 +48,7 @@ class Link:
 
     role: bool
 
-    def __init__(self, session: "Session", name: str, handle: int) -> None:
+    def __init__(self, session: Session, name: str, handle: int) -> None:
         self.session = session
         self.name = name
         self.handle = handle
@@ -41,7 +66,7 @@ class IncomingLink(Link, ABC):
 
     role = True
 
-    def __init__(self, session: "Session", name: str, handle: int, max_message_size: int | None) -> None:
+    def __init__(self, session: Session, name: str, handle: int, max_message_size: int | None) -> None:
         super().__init__(session, name, handle)
         self._max_message_size = max_message_size
         self._credit = 0
@@ -91,7 +116,7 @@ class IncomingLink(Link, ABC):
 class PublisherLink(IncomingLink):
     """Events for the hub, or for one partition of it."""
 
-    def __init__(self, session: "Session", name: str, handle: int, size: int, partition: Partition | None) -> None:
+    def __init__(self, session: Session, name: str, handle: int, size: int, partition: Partition | None) -> None:
         super().__init__(session, name, handle, size)
         self._partition = partition
 
@@ -114,7 +139,7 @@ class PublisherLink(IncomingLink):
 class RequestLink(IncomingLink):
     """Requests to a node; the answer leaves by the session's ReplyLink from the same node."""
 
-    def __init__(self, session: "Session", name: str, handle: int, address: str, node: Node) -> None:
+    def __init__(self, session: Session, name: str, handle: int, address: str, node: Node) -> None:
         super().__init__(session, name, handle, None)
         self._address = address
         self._node = node
@@ -124,8 +149,12 @@ class RequestLink(IncomingLink):
         self.settle(first, accepted())
         reply_to = request.property(REPLY_TO)
         for link in self.session.links.values():
-            # azure-eventhub leaves reply-to null and has one reply link for each node.
-            if isinstance(link, ReplyLink) and link.source == self._address and reply_to in (None, link.target):
+            # Python's client leaves reply-to null and has one reply link for each node; JavaScript's names the link
+            if (
+                isinstance(link, ReplyLink)
+                and link.source == self._address
+                and reply_to in (None, link.target or link.name)
+            ):
                 link.send(reply)
                 return
 
@@ -135,7 +164,7 @@ class OutgoingLink(Link, ABC):
 
     role = False
 
-    def __init__(self, session: "Session", name: str, handle: int, settled: bool) -> None:
+    def __init__(self, session: Session, name: str, handle: int, settled: bool) -> None:
         super().__init__(session, name, handle)
         self._credit = 0
         self._settled = settled
@@ -170,7 +199,7 @@ class OutgoingLink(Link, ABC):
 
 
 class ReplyLink(OutgoingLink):
-    def __init__(self, session: "Session", name: str, handle: int, source: str, target: str) -> None:
+    def __init__(self, session: Session, name: str, handle: int, source: str, target: str) -> None:
         super().__init__(session, name, handle, settled=True)
         self.source = source
         self.target = target
@@ -192,7 +221,7 @@ class ConsumerLink(OutgoingLink):
 
     def __init__(
         self,
-        session: "Session",
+        session: Session,
         name: str,
         handle: int,
         settled: bool,

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from time import time
 from typing import Final
 
-from dev.event_hubs.amqp_values import AmqpError, Int
+from dev.event_hubs.amqp_values import AmqpError, Int, Symbol
 from dev.event_hubs.hub import Hub
 from dev.event_hubs.message import CORRELATION_ID, MESSAGE_ID, Message, read, reply
-from dev.event_hubs.token import SharedKey, TokenRefused
+from dev.event_hubs.token import JWT, SAS, SharedKey, TokenRefused
 
 CBS: Final = "$cbs"
 MANAGEMENT: Final = "$management"
+_UNAUTHORIZED: Final = "amqp:unauthorized-access"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class Answer:
     status: int
     description: str
     body: object = None
+    condition: str | None = None
+    """The error condition, by which clients decide whether to retry."""
 
 
 Node = Callable[[Message], Answer]
@@ -40,17 +43,31 @@ def cbs(key: SharedKey, open_path: Callable[[str], None]) -> Node:
     return answer
 
 
-def management(hub: Hub, may_use: Callable[[str], bool]) -> Node:
-    """READ of the hub and of its partitions; `may_use` says whether a token opens the path of a hub."""
+def management(hub: Hub, key: SharedKey, may_use: Callable[[str], bool]) -> Node:
+    """READ of the hub and of its partitions; `may_use` says whether a token that was put opens the path of a hub.
+
+    Python's client puts a token for it; the others send theirs along, as `security_token`.
+    """
+
+    def brings_token(request: Message) -> bool:
+        token = request.text("security_token")
+        kind = SAS if token.startswith("SharedAccessSignature ") else JWT
+        try:
+            key.authorise(kind, token, f"sb://hub/{request.text('name')}", time())
+        except TokenRefused:
+            return False
+        return True
 
     def answer(request: Message) -> Answer:
-        if not may_use(request.text("name")):
+        if not may_use(request.text("name")) and not brings_token(request):
             return Answer(
                 401,
                 "Unauthorized access. 'Listen' or 'Send' claim(s) are required to perform this operation.",
+                condition=_UNAUTHORIZED,
             )
         if request.text("name").lower() != hub.name.lower():
-            return Answer(404, f"The messaging entity '{request.text('name')}' could not be found.")
+            text = f"The messaging entity '{request.text('name')}' could not be found."
+            return Answer(404, text, condition="amqp:not-found")
         match request.text("operation"), request.text("type"):
             case "READ", "com.microsoft:eventhub":
                 return Answer(200, "OK", hub.describe())
@@ -58,10 +75,10 @@ def management(hub: Hub, may_use: Callable[[str], bool]) -> Node:
                 try:
                     partition = hub.partition(request.text("partition"))
                 except AmqpError as error:
-                    return Answer(404, error.description)
+                    return Answer(404, error.description, condition=error.condition)
                 names: dict[object, object] = {"name": hub.name, "type": "com.microsoft:partition"}
                 return Answer(200, "OK", names | partition.describe())
-        return Answer(400, "The operation is not known here.")
+        return Answer(400, "The operation is not known here.", condition="amqp:not-implemented")
 
     return answer
 
@@ -77,4 +94,6 @@ def respond(node: Node, request: bytes) -> tuple[bytes, Message]:
         "status-code": Int(answer.status),
         "status-description": answer.description,
     }
+    if answer.condition is not None:
+        properties["error-condition"] = Symbol(answer.condition)
     return reply(correlation_id, properties, answer.body), message

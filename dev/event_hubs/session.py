@@ -1,11 +1,12 @@
 """A session: attaches links where their addresses say, carries transfers within the windows, settles them."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import Final, Protocol
 
 from dev.event_hubs.address import HubAddress, filter_of, parse, path_of
 from dev.event_hubs.amqp import Attach, Begin, Detach, Disposition, End, Flow, Performative, Transfer, error_value
 from dev.event_hubs.amqp_values import AmqpError, Array, Described
+from dev.event_hubs.broker import Broker
 from dev.event_hubs.links import (
     ConsumerLink,
     IncomingLink,
@@ -17,10 +18,6 @@ from dev.event_hubs.links import (
 )
 from dev.event_hubs.nodes import CBS, MANAGEMENT, Node, cbs, management
 
-if TYPE_CHECKING:
-    from dev.event_hubs.broker import Broker
-    from dev.event_hubs.connection import Connection
-
 # Never closed: credit is what limits a sender here.
 _INCOMING_WINDOW: Final = 2**31 - 1
 _OUTGOING_WINDOW: Final = 2**31 - 1
@@ -31,18 +28,41 @@ _EPOCH: Final = "com.microsoft:epoch"
 _UNSETTLED: Final = 0
 
 
+class Connection(Protocol):
+    """What a session needs of the connection that carries it."""
+
+    broker: Broker
+    max_frame_size: int
+    opened_paths: set[str]
+
+    @property
+    def writable(self) -> bool:
+        """Whether more may be sent now."""
+
+    def may_use(self, path: str) -> bool:
+        """Whether a token that this connection has put opens the path."""
+
+    def send(self, channel: int, performative: Performative, payload: bytes = b"") -> None:
+        """Send a frame."""
+
+    def reset(self) -> None:
+        """Break the connection."""
+
+
 class Session:
-    def __init__(self, connection: "Connection", channel: int, begin: Begin) -> None:
+    def __init__(self, connection: Connection, channel: int, begin: Begin) -> None:
         self.links: dict[int, Link] = {}
         self._connection = connection
         self._channel = channel
         self._next_incoming_id = begin.next_outgoing_id or 0
         self._next_outgoing_id = 0
+        """Counts frames (transfer ids), as the windows do."""
+        self._next_delivery_id = 0
         self._window = begin.incoming_window or 0
         self._send(Begin(channel, 0, _INCOMING_WINDOW, _OUTGOING_WINDOW, _HANDLE_MAX))
 
     @property
-    def broker(self) -> "Broker":
+    def broker(self) -> Broker:
         return self._connection.broker
 
     def _send(self, performative: Performative, payload: bytes = b"") -> None:
@@ -119,7 +139,8 @@ class Session:
         parts = [message[at : at + room] for at in range(0, len(message), room)]
         if not self._connection.writable or len(parts) > self._window:
             return False
-        first.delivery_id = self._next_outgoing_id
+        first.delivery_id = self._next_delivery_id
+        self._next_delivery_id += 1
         self._next_outgoing_id += len(parts)
         self._window -= len(parts)
         for number, part in enumerate(parts, 1):
@@ -148,8 +169,8 @@ class Session:
         try:
             link = self._link(attach, handle)
         except AmqpError as error:
-            # A refused link is attached without its terminus, then detached with the reason (part 2 §2.6.3).
-            self._send(replace(answer, target=None) if broker_receives else replace(answer, source=None))
+            # A refused link is attached without termini, then detached with the reason (part 2 §2.6.3).
+            self._send(replace(answer, source=None, target=None))
             self._send(Detach(handle, True, error_value(error.condition, error.description)))
             return
         if isinstance(link, PublisherLink):
@@ -191,7 +212,7 @@ class Session:
         connection, broker = self._connection, self.broker
         if path == CBS:
             return cbs(broker.key, connection.opened_paths.add)
-        return management(broker.hub, connection.may_use)
+        return management(broker.hub, broker.key, connection.may_use)
 
     def _authorised(self, path: str) -> HubAddress:
         if not self._connection.may_use(path):

@@ -3,8 +3,11 @@
 import hmac
 from base64 import b64encode
 from dataclasses import dataclass
+from typing import Final
 from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
+SAS: Final = "servicebus.windows.net:sastoken"
+JWT: Final = "jwt"
 _SAS_PREFIX = "SharedAccessSignature "
 
 
@@ -25,9 +28,9 @@ class SharedKey:
         if not token:
             raise TokenRefused("InvalidToken: The token is empty.")
         path = urlsplit(audience).path.strip("/").lower()
-        if kind == "servicebus.windows.net:sastoken":
+        if kind == SAS:
             self._check(token, path, now)
-        elif kind != "jwt":
+        elif kind != JWT:
             raise TokenRefused(f"InvalidTokenType: Tokens of type {kind!r} are not accepted.")
         return path
 

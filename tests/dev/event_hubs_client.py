@@ -102,7 +102,7 @@ class Wire:
         """The condition with which the link just asked for is refused."""
         attach, _ = self.next(amqp.Attach)
         detach, _ = self.next(amqp.Detach)
-        assert attach.source is None or attach.target is None
+        assert (attach.source, attach.target) == (None, None), "a refused link has no terminus"
         return condition(detach.error)
 
     def read(self, selector: str = "amqp.annotation.x-opt-offset > '-1'", epoch: int | None = None) -> None:

@@ -35,7 +35,7 @@ def _body(payload: bytes) -> str:
 
 
 def test_links_need_a_token(filled: BrokerProcess) -> None:
-    """Without an authorised token a link is attached without its terminus and detached at once."""
+    """Without an authorised token a link is attached without termini and detached at once."""
     with Wire(filled, authorised=False) as wire:
         wire.read()
         assert wire.refusal() == "amqp:unauthorized-access"
@@ -74,6 +74,28 @@ def test_reading_starts_where_the_selector_says(filled: BrokerProcess, name: str
         wire.read(f"amqp.annotation.x-opt-{name.replace('_', '-')} {operator} '{at}'")
         wire.flow(handle=7, delivery_count=0, link_credit=100)
         assert [_body(wire.next(amqp.Transfer)[1]) for _ in expected] == expected
+
+
+@pytest.mark.parametrize("value", ["'1'", "1"])
+def test_a_position_may_stand_without_quotes(filled: BrokerProcess, value: str) -> None:
+    """.NET's client writes the position as a number, the others as a text."""
+    with Wire(filled) as wire:
+        wire.read(f"amqp.annotation.x-opt-sequence-number > {value}")
+        wire.flow(handle=7, delivery_count=0, link_credit=1)
+        assert _body(wire.next(amqp.Transfer)[1]) == _BODIES[2]
+
+
+def test_delivery_ids_count_deliveries(filled: BrokerProcess) -> None:
+    """An event in several frames is one delivery: ids go up by one (AMQP 1.0 part 2 §2.5.6)."""
+    with Wire(filled, max_frame_size=512) as wire:
+        wire.read()
+        wire.flow(handle=7, delivery_count=0, link_credit=3)
+        ids, events = [], 0
+        while events < 3:
+            transfer, _ = wire.next(amqp.Transfer)
+            ids += [] if transfer.delivery_id is None else [transfer.delivery_id]
+            events += not transfer.more
+        assert ids == [0, 1, 2]
 
 
 def test_latest_means_from_now_on(tmp_path: Path) -> None:

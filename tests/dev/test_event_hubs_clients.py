@@ -1,0 +1,82 @@
+"""The stand-in for Event Hubs as the official clients of other languages use it: unmodified, over real AMQP."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dev.event_hubs.process import BrokerProcess
+from tests.kit.npm import installed, needed_for
+
+pytestmark = pytest.mark.heavy
+
+CLIENTS = Path(__file__).parent / "clients"
+CACHE = Path(__file__).parents[2] / ".cache"
+
+type Use = Callable[[str], Any]
+
+
+def _javascript(environ: dict[str, str]) -> list[str]:
+    with needed_for("Event Hubs' client for JavaScript"):
+        folder = installed(CLIENTS / "hub-javascript")
+    shutil.copy(CLIENTS / "hub-javascript/hub.mjs", folder)
+    return ["node", str(folder / "hub.mjs")]
+
+
+def _go(environ: dict[str, str]) -> list[str]:
+    if shutil.which("go") is None or os.environ.get("CI") == "true":
+        pytest.skip("Event Hubs' client for Go: needs a Go toolchain, and is not run in CI")
+    program = CACHE / "hub-go"
+    built = {**environ, "GOFLAGS": "-mod=readonly", "HOME": os.environ.get("HOME", str(CACHE))}
+    subprocess.run(["go", "build", "-o", str(program), "."], cwd=CLIENTS / "go", env=built, check=True, timeout=600)
+    return [str(program)]
+
+
+@pytest.fixture(params=[_javascript, _go], ids=["JavaScript", "Go"])
+def use(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Use]:
+    """Run one use of a language's client on a new hub; what it printed."""
+    environ = dict(os.environ)
+    command = request.param(environ)
+    with BrokerProcess(tmp_path / "hub", "--partitions", "2") as broker:
+
+        def run(name: str) -> Any:
+            ended = subprocess.run(
+                [*command, name],
+                env={**environ, "HUB": broker.connection_string},
+                capture_output=True,
+                text=True,
+                timeout=180,
+                check=False,
+            )
+            assert ended.returncode == 0, ended.stderr
+            return json.loads(ended.stdout)
+
+        yield run
+
+
+def test_events_are_sent_and_read(use: Use) -> None:
+    """100 of 100 events, some of 150 KB, come back equal and in order, and reading starts where it is asked to."""
+    found = use("exchange")
+    assert (found["partitions"], int(found["last"]), found["equal"]) == (2, 99, True)
+    assert (int(found["sequence"]), int(found["offset"]), found["time"]) == (40, 41, True)
+
+
+def test_the_higher_owner_level_wins(use: Use) -> None:
+    """A reader of a higher owner level takes a partition, and the one before is told that it lost it."""
+    use("exchange")
+    found = use("owner")
+    assert found["won"] is True
+    assert found["lost"] in ("ArgumentError", "ReceiverDisconnectedError", "ownershiplost"), found
+
+
+def test_refusals_are_told(use: Use) -> None:
+    """A wrong key and an unknown partition are refused, to send and to ask; nothing is retried for ever."""
+    found = use("refused")
+    assert found["key"] == "UnauthorizedError" or "status code 401" in found["key"], found
+    assert found["partition"] not in ("let in", False), found
+    assert found["sending"] not in ("let in", False), found

@@ -1,0 +1,76 @@
+"""The `$management` node of the stand-in for Event Hubs, asked as the clients of other languages ask it."""
+
+import gc
+import hmac
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from dev.event_hubs import amqp
+from dev.event_hubs.amqp_values import Described, ULong, encode
+from dev.event_hubs.message import Message, read
+from dev.event_hubs.process import BrokerProcess
+from tests.dev.event_hubs_client import Wire
+
+HUB = {"operation": "READ", "type": "com.microsoft:eventhub", "name": "records"}
+PARTITION = {**HUB, "type": "com.microsoft:partition", "partition": "0"}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
+    with BrokerProcess(tmp_path_factory.mktemp("hub"), "--partitions", "1") as started:
+        yield started
+    gc.collect()
+
+
+def sas(path: str, key: str = "SAS_KEY_VALUE") -> str:
+    """A shared access signature for a path of the namespace."""
+    resource, expiry = quote(f"sb://localhost/{path}", safe=""), "4102444800"
+    signature = b64encode(hmac.digest(key.encode(), f"{resource}\n{expiry}".encode(), "sha256")).decode()
+    name = "RootManageSharedAccessKey"
+    return f"SharedAccessSignature sr={resource}&sig={quote(signature, safe='')}&se={expiry}&skn={name}"
+
+
+def ask(broker: BrokerProcess, **request: str) -> Message:
+    """The answer to a request on a connection that has put no token; its reply link has a name and no target."""
+    with Wire(broker, authorised=False) as wire:
+        node = Described(ULong(0x28), ["$management"])
+        wire.send(amqp.Attach("replies", 2, True, source=node, target=Described(ULong(0x29), [None])))
+        wire.send(amqp.Attach("requests", 1, False, target=Described(ULong(0x29), ["$management"])))
+        wire.flow(handle=2, delivery_count=0, link_credit=1)
+        properties: list[Any] = ["id-1", None, None, None, "replies"]
+        message = encode(Described(ULong(0x73), properties)) + encode(Described(ULong(0x74), dict(request)))
+        wire.send(amqp.Transfer(1, 0, b"tag", 0, True), message)
+        return read(wire.next(amqp.Transfer)[1])
+
+
+@pytest.mark.parametrize("token", [sas("records"), sas(""), "eyJ.a.b"], ids=["hub", "namespace", "bearer"])
+@pytest.mark.parametrize("request_", [HUB, PARTITION], ids=["hub", "partition"])
+def test_a_request_may_bring_its_token(broker: BrokerProcess, request_: dict[str, str], token: str) -> None:
+    """A token within the request opens the hub; the answer finds the reply link by its name."""
+    answer = ask(broker, **request_, security_token=token)
+    assert answer.application_properties["status-code"] == 200
+    assert isinstance(answer.value, dict)
+    expected = "georeplication_factor" if request_ is HUB else "last_enqueued_sequence_number_epoch"
+    assert expected in answer.value
+
+
+@pytest.mark.parametrize("token", ["", sas("records", "wrong"), sas("other")], ids=["none", "wrong key", "other hub"])
+def test_without_a_token_that_opens_the_hub_nothing_is_told(broker: BrokerProcess, token: str) -> None:
+    """The refusal has the condition by which clients decide not to retry."""
+    answer = ask(broker, **HUB, security_token=token)
+    assert answer.application_properties["status-code"] == 401
+    assert answer.application_properties["error-condition"] == "amqp:unauthorized-access"
+    assert answer.value is None
+
+
+def test_what_is_not_there_is_named_by_its_condition(broker: BrokerProcess) -> None:
+    """An unknown hub and an unknown partition are told apart from a refusal."""
+    other = {**HUB, "name": "other", "security_token": sas("other")}
+    assert ask(broker, **other).application_properties["error-condition"] == "amqp:not-found"
+    partition = {**PARTITION, "partition": "9", "security_token": sas("records")}
+    condition = ask(broker, **partition).application_properties["error-condition"]
+    assert condition == "com.microsoft:argument-out-of-range"
