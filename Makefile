@@ -1,7 +1,7 @@
 # make run    the proxy on stand-ins for Azure, with one call shown from end to end
 # make test   the tests
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all bench profile consume ask check chaos format lock audit sbom licences clean
+.PHONY: help run test test-newest test-all bench profile consume ask check chaos format lock audit sbom licences clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,6 +20,16 @@ test: $(READY) ## the tests that need nothing but Python
 
 test-all: $(READY) ## what needs Node, a browser or minutes
 	$(BIN)/python -m pytest -q -m "heavy"
+
+NEWEST := .cache/newest
+
+test-newest: $(READY) ## the tests on the newest releases of all dependencies, in .cache/newest (ARGS="tests/otel")
+	@mkdir -p .cache && cat requirements.in requirements-dev.in requirements-analytics.in | grep -v '^-c' > .cache/newest.in
+	$(BIN)/uv venv -q --clear --python $(BIN)/python $(NEWEST)
+	$(BIN)/uv pip install -q --python $(NEWEST)/bin/python --upgrade -r .cache/newest.in
+	@echo "what differs from the pins:"; $(BIN)/uv pip list -q --python $(NEWEST)/bin/python --format freeze \
+	  | grep -vixFf requirements.txt -f requirements-dev.txt -f requirements-analytics.txt || true
+	$(NEWEST)/bin/python -m pytest -q -n 4 --dist loadfile -m "not heavy" $(ARGS)
 
 chaos: $(READY) ## a minute of calls while the broker and the proxy are killed, frozen and throttled
 	$(BIN)/python -m tests.chaos

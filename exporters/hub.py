@@ -1,6 +1,7 @@
 """Hub: how to reach Event Hubs.
 
-The client is imported when it is first needed: that takes a tenth of a second, in which nothing could be served.
+The client is imported when the application is made (`exporters.insides`) and not with this: that takes a tenth of a
+second, in which nothing could be served.
 """
 
 from dataclasses import dataclass, field

@@ -136,9 +136,9 @@ def test_a_changed_dependency_is_told_and_harms_no_record(
     assert proxy.wait_in_time(10) == -signal.SIGTERM
 
 
-def durations(collector: Collector, service: str) -> list[tuple[int, str]]:
-    """How many calls were measured last, and with which outcome."""
-    (*_, last) = collector.metrics("gen_ai.client.operation.duration", service) or [None]
+def measured(collector: Collector, name: str, service: str) -> list[tuple[int, str]]:
+    """How many values were counted at last, for calls of which outcome."""
+    (*_, last) = collector.metrics(f"gen_ai.client.{name}", service) or [None]
     points = last.histogram.data_points if last else []
     return sorted((point.count, str(attributes(point)["proxy.status"])) for point in points)
 
@@ -147,12 +147,18 @@ def durations(collector: Collector, service: str) -> list[tuple[int, str]]:
 def test_calls_are_measured_both_ways(
     environment: dict[str, str], start: Start, hub: HubReader, collector: Collector
 ) -> None:
-    """A collector is told of each call once, first calls and those that follow."""
+    """A collector is told once of each call and of the tokens it took and brought, first calls and those after."""
     service = f"measured-{len(environment)}"
     proxy = start(OTEL_SERVICE_NAME=service, **environment)
     made(proxy, hub)
     made(proxy, hub)
-    wait_until(lambda: durations(collector, service) == [(2, "upstream_error"), (6, "completed")], 10)
+    expected = {
+        "operation.duration": [(2, "upstream_error"), (6, "completed")],
+        "token.usage": [(6, "completed")] * 2,
+        "operation.time_to_first_chunk": [(2, "completed")],
+    }
+    for name, counts in expected.items():
+        wait_until(lambda name=name, counts=counts: measured(collector, name, service) == counts, 20)
 
 
 @pytest.mark.parametrize(("environment", "code"), [({}, "429"), (ENVELOPES.environ, "0")], ids=["direct", "public"])

@@ -37,7 +37,15 @@ AGGREGATIONS = Alteration(
     "metrics", "_attributes_aggregation", ("opentelemetry.sdk.metrics._internal._view_instrument_match",)
 )
 ENVELOPES = Alteration(
-    "result codes", "_span_to_envelope", ("azure.monitor.opentelemetry.exporter.export.trace._exporter",)
+    "result codes",
+    "base_data",
+    tuple(
+        f"azure.monitor.opentelemetry.exporter.{name}"
+        for name in (
+            *("_generated.exporter.models._models", "statsbeat.customer._utils"),
+            *(f"export.{signal}._exporter" for signal in ("trace", "metrics", "logs")),
+        )
+    ),
 )
 HEADERS = Alteration("headers", "default_headers", ("uvicorn.server", "uvicorn.protocols.http.httptools_impl"))
 HANDLER = Alteration("shutdown", "handle_exit", ("uvicorn.server",))
