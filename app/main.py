@@ -64,6 +64,7 @@ def create_app(
     that cannot be used. Nothing is opened before the lifespan starts.
     """
     # here, since FastAPI with its models takes longer to import than all else together
+    from app.door.connection_check import why_not_guarded
     from app.health import Delivery, Readiness, health_router
     from app.proxy_app import ProxyApp, join_calls, why_not_left_off
 
@@ -163,6 +164,7 @@ def create_app(
     app.include_router(health_router(look, settings.ready_max_backlog_s))
     app.state.proxy = lifecycle
     app.leaves_off_headers = shortcuts.take("headers", why_not_left_off)
+    app.guards_connections = shortcuts.take("connections", why_not_guarded)
     join_calls(app, families, relay, door, provider)
     return app
 

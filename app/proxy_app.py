@@ -39,13 +39,14 @@ class ProxyApp(FastAPI):
 
     calls: ASGIApp
     call_prefixes: tuple[str, ...] = ()
-    guard: Callable[[object], None]
+    guard: Callable[[object, bool], None]
     leaves_off_headers = True
+    guards_connections = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
-                self.guard(getattr(receive, "__self__", None))
+                self.guard(getattr(receive, "__self__", None), self.guards_connections)
             await super().__call__(scope, receive, send)
             return
         scope["query_string"] = without_secrets(scope["query_string"])

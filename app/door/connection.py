@@ -208,11 +208,23 @@ class GuardedConnection(HttpToolsProtocol):
 
 
 def guard_connections(
-    lifespan: object, error_body: Callable[[ProxyError], bytes], refuse: Callable[[ProxyError], None]
+    lifespan: object,
+    fit: bool,
+    error_body: Callable[[ProxyError], bytes],
+    refuse: Callable[[ProxyError], None],
 ) -> None:
-    """Have the uvicorn whose lifespan this is make guarded connections from now on, unless it was told to use h11."""
+    """Have the uvicorn whose lifespan this is make guarded connections from now on, unless it was told to use h11.
+
+    Where its insides have changed (not `fit`) it is h11 that serves: slower, with none of httptools' faults.
+    """
     config = getattr(lifespan, "config", None)
-    if getattr(config, "http_protocol_class", None) is HttpToolsProtocol:
+    if getattr(config, "http_protocol_class", None) is not HttpToolsProtocol:
+        return
+    if not fit:
+        from uvicorn.protocols.http.h11_impl import H11Protocol
+
+        config.http_protocol_class, config.ws_protocol_class = H11Protocol, None  # type: ignore[union-attr]
+    else:
         config.http_protocol_class = partial(GuardedConnection, error_body=error_body, refuse=refuse)  # type: ignore[union-attr]
 
 

@@ -48,7 +48,8 @@ ENVELOPES = Alteration(
     ),
 )
 HEADERS = Alteration("headers", "default_headers", ("uvicorn.server", "uvicorn.protocols.http.httptools_impl"))
+CONNECTIONS = Alteration("connections", "timeout_keep_alive_task", ("uvicorn.protocols.http.httptools_impl",))
 HANDLER = Alteration("shutdown", "handle_exit", ("uvicorn.server",))
 NO_SIGTERM = Alteration("shutdown", "SIGTERM", ("uvicorn.server",), "SIGUSR1")
 
-ALTERATIONS = (COUNT, WINDOW, ENCODER, ATTRIBUTES, EVENTS, AGGREGATIONS, ENVELOPES, HEADERS, HANDLER)
+ALTERATIONS = (COUNT, WINDOW, ENCODER, ATTRIBUTES, EVENTS, AGGREGATIONS, ENVELOPES, HEADERS, CONNECTIONS, HANDLER)
