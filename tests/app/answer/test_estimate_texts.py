@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answer.estimate import MAX_LETTERS, PIECE, Texts, count, encoding_of, pieces
+from app.answer.estimate import MAX_CHARS, PIECE, Texts, count, encoding_of, pieces
 from otel.call import Answer, Choice, ToolCall
 from tests.app.answer.tokenizers import NEW, OLD, Words
 
@@ -30,7 +30,7 @@ def test_prompts_count_as_the_service_counts_them(
     tokenizers: Any, model: str, body: dict[str, Any], prompt_tokens: int
 ) -> None:
     """Recorded answers of the service reported just these counts, messages' overhead included."""
-    asked = Texts.asked(body, chat="messages" in body)
+    asked = Texts.of_request(body, chat="messages" in body)
     counted = count(tokenizers[encoding_of(model)], asked.texts)
     assert counted is not None
     assert counted + asked.fixed == prompt_tokens
@@ -50,8 +50,8 @@ def test_tools_count_about_as_the_service_counts_them(tokenizers: Any) -> None:
             {"type": "function", "function": {"name": "get_capital", "description": "", "parameters": parameters}}
         ],
     }
-    said = Texts.said(Answer(choices=[Choice(tool_calls=[ToolCall("1", "get_capital", '{"country":"UK"}')])]))
-    for texts, reported in ((Texts.asked(body, chat=True), 53), (said, 15)):
+    said = Texts.of_answer(Answer(choices=[Choice(tool_calls=[ToolCall("1", "get_capital", '{"country":"UK"}')])]))
+    for texts, reported in ((Texts.of_request(body, chat=True), 53), (said, 15)):
         counted = count(tokenizers[NEW], texts.texts)
         assert counted is not None
         assert abs(counted + texts.fixed - reported) <= 1
@@ -72,7 +72,7 @@ def test_a_model_has_its_encoding(encoding: str, models: list[str]) -> None:
 
 
 def asked(body: dict[str, Any], chat: bool = True) -> tuple[list[str], int]:
-    texts = Texts.asked(body, chat)
+    texts = Texts.of_request(body, chat)
     return texts.texts, texts.fixed
 
 
@@ -192,7 +192,7 @@ def test_pieces_hardly_change_the_count(tokenizers: Any) -> None:
 def test_what_is_too_long_is_taken_to_be_like_the_rest() -> None:
     """A million letters are counted, however many there are; time that is over has the same effect."""
     tokenizer = Words()
-    assert count(tokenizer, ["x" * (5 * MAX_LETTERS)]) == 5 * MAX_LETTERS
+    assert count(tokenizer, ["x" * (5 * MAX_CHARS)]) == 5 * MAX_CHARS
     assert tokenizer.largest == PIECE
     assert count(tokenizer, ["x" * 100], until=time.monotonic() - 1) is None
     slow = SlowTokenizer(time.monotonic() + 1.0)

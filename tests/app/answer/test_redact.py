@@ -149,7 +149,7 @@ def test_a_failure_lets_nothing_through(monkeypatch: pytest.MonkeyPatch, caplog:
     def fail(*_: object) -> None:
         raise RuntimeError(MARK)
 
-    monkeypatch.setattr("app.answer.redact._Search.said", fail)
+    monkeypatch.setattr("app.answer.redact._Search.redacted", fail)
     call = asked(MARK)
     assert not redacted(call, MARK)
     assert prompt_of(call) == MARK

@@ -167,7 +167,7 @@ def test_what_could_not_be_redacted_is_not_recorded(
             raise RuntimeError(MARK)
         time.sleep(CALL_S + 0.5)
 
-    monkeypatch.setattr("app.answer.redact._Search.said", bad)
+    monkeypatch.setattr("app.answer.redact._Search.redacted", bad)
     monkeypatch.setattr("app.main.Redactor", Redactor)
     running = proxy(upstream(lambda request, reply: reply.json(chat_json(MARK))).url, PROXY_REDACT=PATTERNS)
     with client(running.url) as caller:

@@ -51,13 +51,13 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events = 0
-        more = ChoiceStream.more
+        more = ChoiceStream.add_text
 
         def counted(stream: ChoiceStream, text: str) -> None:
             self.events += 1
             more(stream, text)
 
-        monkeypatch.setattr(ChoiceStream, "more", counted)
+        monkeypatch.setattr(ChoiceStream, "add_text", counted)
 
 
 def test_only_the_first_of_its_kind_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

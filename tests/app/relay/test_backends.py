@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from app.relay.backends import KNOWN, Backend, Backends, retry_after
+from app.relay.backends import MAX_COOLING, Backend, Backends, retry_after
 from app.upstream.credentials import KeyAuth
 from tests.kit.hub import HubReader
 from tests.kit.scripts import streaming
@@ -72,11 +72,11 @@ def test_names_that_clients_make_up_are_forgotten() -> None:
     """However many deployments are asked for in vain, only those that are cold now are remembered."""
     clock = Clock()
     backends = Backends([backend("a"), backend("b")], clock)
-    for number in range(5 * KNOWN):
+    for number in range(5 * MAX_COOLING):
         backends.cool_off(backends.serving("d")[0], f"made-up-{number}", 1.0)
         clock.now += 0.01
-    assert len(backends._cold_until) <= KNOWN + 1
-    assert names(backends.order(f"made-up-{5 * KNOWN - 1}"))[0] == "b"
+    assert len(backends._cold_until) <= MAX_COOLING + 1
+    assert names(backends.order(f"made-up-{5 * MAX_COOLING - 1}"))[0] == "b"
 
 
 def test_sticky_calls_stay_together_and_move_only_when_they_must() -> None:

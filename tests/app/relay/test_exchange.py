@@ -9,7 +9,7 @@ from opentelemetry.trace import NoOpTracer
 from app.door.body import RequestBody
 from app.errors import ProxyError, UpstreamUnreachable
 from app.operations.chat import Chat
-from app.relay.attempts import Asked
+from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff
 from app.relay.exchange import Exchange
 from otel.call import Call, Status
@@ -35,7 +35,7 @@ async def exchanged(fault: Exception) -> tuple[Call, ProxyError | None, Sent]:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async def ask() -> Asked:
+    async def ask() -> UpstreamResponse:
         raise fault
 
     body, call = RequestBody(receive, 100, None), Call(operation="chat")
@@ -65,4 +65,4 @@ def test_a_fault_of_our_own_is_an_answer_and_a_failed_call(caplog: pytest.LogCap
     assert error is not None
     assert (error.status, error.code) == (500, "proxy_error")
     assert "planted" not in error.message
-    assert "a call failed by a fault of the proxy" in caplog.text
+    assert "a call failed due to an error in the proxy" in caplog.text

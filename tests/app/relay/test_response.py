@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import Message
 
-from app.relay.attempts import Asked
+from app.relay.attempts import UpstreamResponse
 from app.relay.response import RelayedResponse
 from app.upstream import Answer
 from otel.call import Call
@@ -34,7 +34,7 @@ def test_a_chunk_is_sent_before_it_is_looked_at() -> None:
 
         answer.feed(FIRST)
         reader: Any = Reader()
-        await RelayedResponse(Asked(answer), Call("chat"), reader, "0" * 32).run(send)
+        await RelayedResponse(UpstreamResponse(answer), Call("chat"), reader, "0" * 32).run(send)
 
     asyncio.run(run())
     assert sent_when_looked_at == [[b"", FIRST], [b"", FIRST, SECOND]]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.door.door import json_object
 from app.operations.embeddings import Embeddings
-from app.operations.stream_options import asking_for_usage
+from app.operations.stream_options import request_usage
 from app.relay.usage_event import UsageEventFilter
 from tests.kit.hub import HubReader
 from tests.kit.scripts import streaming
@@ -115,8 +115,8 @@ def test_the_clients_own_options_are_kept() -> None:
     assert asking("stream_options", {"include_usage": True}) is None
     assert asking("stream_options", "odd") is None
     assert asking("data_sources", []) is None
-    assert asking_for_usage(b"{}", {}) is None
-    assert Embeddings().asking_for_usage(b'{"stream":true}', {"stream": True}) is None
+    assert request_usage(b"{}", {}) is None
+    assert Embeddings().request_usage(b'{"stream":true}', {"stream": True}) is None
 
 
 ODD = [b'"\\ud83d"', b"123456789012345678901234567890", b"1e400", b"1.00", b"[" * 300 + b"]" * 300]
@@ -127,7 +127,7 @@ ODD = [b'"\\ud83d"', b"123456789012345678901234567890", b"1e400", b"1.00", b"[" 
 def test_nothing_but_the_clients_options_is_changed(odd: bytes, options: bytes) -> None:
     """Whatever else is in the body, and be it nothing that could be written again, its bytes stay."""
     before, after = b'{"stream": true, "user": %b, "stream_options" : ' % odd, b', "messages": ["stream_options"]}'
-    asked = asking_for_usage(before + options + after, json_object(before + options + after))
+    asked = request_usage(before + options + after, json_object(before + options + after))
     assert asked is not None
     assert asked.startswith(before)
     assert asked.endswith(after)
@@ -146,18 +146,18 @@ def test_nothing_but_the_clients_options_is_changed(odd: bytes, options: bytes) 
 )
 def test_what_cannot_be_changed_for_sure_is_not(body: bytes) -> None:
     """Rather than to guess at a body, the client's own is sent."""
-    assert asking_for_usage(body, json_object(body)) is None
+    assert request_usage(body, json_object(body)) is None
 
 
 def asking(name: str, value: object) -> bytes | None:
     parsed = {"stream": True, name: value}
-    return asking_for_usage(json.dumps(parsed).encode(), parsed)
+    return request_usage(json.dumps(parsed).encode(), parsed)
 
 
 def test_only_a_member_is_added_to_the_clients_bytes() -> None:
     """The client's own bytes follow the added member exactly, odd spacing and all."""
     body = b' {\n "stream" : true , "x":1.00}'
-    asked = asking_for_usage(body, {"stream": True})
+    asked = request_usage(body, {"stream": True})
     assert asked is not None
     assert asked.replace(b'"stream_options":{"include_usage":true},', b"") == body
 
