@@ -157,9 +157,7 @@ def test_a_busy_backend_is_replaced_by_the_next(upstream: Any, proxy: Any, hub: 
     ]
 
 
-def test_an_unreachable_backend_is_replaced_by_the_next(
-    upstream: Any, proxy: Any, hub: HubReader, dead_port: int
-) -> None:
+def test_an_unreachable_backend_is_replaced(upstream: Any, proxy: Any, hub: HubReader, dead_port: int) -> None:
     """Without a connection to one backend, the next one serves the call."""
     dead = f"http://127.0.0.1:{dead_port}"
     free = upstream(answering)

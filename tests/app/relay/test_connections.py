@@ -94,8 +94,8 @@ class Forgetful:
 def test_a_call_on_a_stale_connection_is_resent(
     stage: Stage, hub: HubReader, monkeypatch: pytest.MonkeyPatch, reset: bool
 ) -> None:
-    """If a pooled connection closes before the first byte of the response, the call is resent on another one. A streamed
-    body cannot be resent; its client gets a 502."""
+    """If a pooled connection closes before the first byte of the response, the call is resent on another one. A
+    streamed body cannot be resent; its client gets a 502."""
     monkeypatch.setattr(app.upstream.connection, "STALE_S", 60.0)  # a busy machine may take a while
     stage.play(Forgetful(reset))
     calls = {

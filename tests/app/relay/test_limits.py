@@ -180,8 +180,8 @@ def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: 
 
 
 def test_a_json_body_of_30_mb_is_released_after_its_call(stage: Stage, hub: HubReader) -> None:
-    """It reaches upstream unchanged. Several copies are held, for a retry and the record, until the record is sent; then
-    they are released: the next such call needs no more memory."""
+    """It reaches upstream unchanged. Several copies are held, for a retry and the record, until the record is sent;
+    then they are released: the next such call needs no more memory."""
     body = json.dumps({"messages": [{"role": "user", "content": "word " * (6 * MB)}], "seed": 1}).encode()
     server, memory, peaks = stage.play(answering), Memory(stage.proxy.pid), []
     for _ in range(2):
