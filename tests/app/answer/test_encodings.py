@@ -74,20 +74,15 @@ def said(record: Record) -> tuple[Any, ...]:
 
 def test_a_compressed_response_passes_unchanged_and_is_read(stage: Stage, hub: HubReader) -> None:
     """In every encoding, for JSON and events, bytes and headers are upstream's and the record is complete."""
-    compressors: dict[str, Callable[[bytes], bytes]] = {
+    encoders: dict[str, Callable[[bytes], bytes]] = {
         "gzip": functools.partial(gzip.compress, mtime=0),
         "deflate": zlib.compress,
         "br": brotli.compress,
         "zstd": zstd.compress,
     }
     scripts = {
-        **{
-            f"json-{name}": sized(compress(chat_json()), content_encoding=name)
-            for name, compress in compressors.items()
-        },
-        **{
-            f"sse-{name}": chunked(compress(EVENTS), 7, content_encoding=name) for name, compress in compressors.items()
-        },
+        **{f"json-{name}": sized(compress(chat_json()), content_encoding=name) for name, compress in encoders.items()},
+        **{f"sse-{name}": chunked(compress(EVENTS), 7, content_encoding=name) for name, compress in encoders.items()},
     }
     server = stage.play(by_way(**scripts))
     with client(stage.url) as caller:
@@ -98,7 +93,7 @@ def test_a_compressed_response_passes_unchanged_and_is_read(stage: Stage, hub: H
     for way, (answer, body) in got.items():
         kind, _, name = way.partition("-")
         assert answer.header("content-encoding") == name
-        assert body == compressors[name](EVENTS if kind == "sse" else chat_json())
+        assert body == encoders[name](EVENTS if kind == "sse" else chat_json())
         assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE), way
 
 
