@@ -31,7 +31,8 @@ id model choices index delta message content refusal reasoning_content tool_call
 function name arguments input usage finish_reason prompt_tokens input_tokens output_tokens total_tokens response error
 output_tokens_details prompt_filter_results content_filter_results content_filters source_type filtered messages prompt
 instructions stream stream_format encoding_format dimensions text format temperature n type status code hate call_id
-max_tokens seed stop incomplete_details reason output output_index summary_index item summary data revised_prompt innererror service_tier
+max_tokens seed stop incomplete_details reason output output_index summary_index item summary data revised_prompt
+innererror service_tier
 """
 TYPES = """
 message reasoning function_call custom_tool_call output_text error completed incomplete failed tokens prompt completion
