@@ -159,7 +159,7 @@ def test_a_json_answer_gives_its_facts() -> None:
         (503, b'{"error":null}', "503", None),
         (503, b'{"error":"down"}', "503", None),
         (503, b'{"error":{"code":["odd"],"message":{"odd":1}}}', "['odd']", None),
-        (429, b'{"statusCode":429,"message":"Rate limit is exceeded."}', "429", "Rate limit is exceeded."),
+        (503, b'{"statusCode":429,"message":"Rate limit is exceeded."}', "429", "Rate limit is exceeded."),
         (503, b'{"code":"ServiceUnavailable","message":"Busy."}', "ServiceUnavailable", "Busy."),
         (502, b"<html><body>502 Bad Gateway</body></html>", "502", None),
         (503, b"", "503", None),

@@ -53,7 +53,7 @@ NUMBERS = st.integers() | st.just(2**70) | st.floats(allow_nan=False, allow_infi
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(max_size=4) | st.just("\ud800") | KINDS
 ANYTHING = st.recursive(SCALARS, within, max_leaves=16)
 OBJECTS = st.dictionaries(NAMES, ANYTHING, max_size=6)
-CHOICES = st.lists(st.dictionaries(NAMES, OBJECTS | ANYTHING, max_size=4), max_size=2)
+CHOICES = st.lists(ANYTHING | st.dictionaries(NAMES, OBJECTS | ANYTHING, max_size=4), max_size=2)
 BODIES = (
     OBJECTS
     | st.builds(lambda body, kind: {**body, "type": kind}, OBJECTS, KINDS)

@@ -21,7 +21,7 @@ WORDS = json.dumps({"text": "Hello"}).encode()
     ("path", "body", "content_type", "answer", "named", "deployment", "model", "span"),
     [
         (CHAT, chat_body(), "application/json", chat_json(), "", "chat-deployment", MODEL, "chat chat-deployment"),
-        (f"{V1}/chat/completions", chat_body(model="d"), "application/json", chat_json(), "d", "d", MODEL, "chat d"),
+        (f"{V1}/chat/completions", chat_body(model="d"), "application/json", chat_json(), "", "d", MODEL, "chat d"),
         (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "ear", "ear", "ear", "transcription ear"),
         (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "", None, "unknown", "transcription"),
     ],
