@@ -1,6 +1,6 @@
-"""The answer: bytes that were just sent to the client become facts of the call.
+"""The answer: turns the bytes just sent to the client into facts of the call.
 
-Chunks come in from the relay after they were sent; the call's Answer is filled in. Nothing here raises, sends or waits
+The relay passes chunks in after it has sent them; they fill in the call's Answer. Nothing here raises, sends or waits
 for the network.
 
     AnswerReader (reader.py) ── decoding.py: content-encoding

@@ -1,4 +1,4 @@
-"""Content-encodings, undone piece by piece for the record. The client gets an answer encoded as it came."""
+"""Content-encodings, decoded chunk by chunk for the record. The client gets the response as upstream encoded it."""
 
 import zlib
 from collections.abc import Callable
@@ -10,23 +10,21 @@ from backports.zstd import DecompressionParameter, ZstdDecompressor, ZstdError
 type Decode = Callable[[bytes], bytes]
 
 MAX_DECODED: Final = 8 * 1024 * 1024
-"""What the bytes of one read, at most some 100 KB, may become: a bomb would stall all other streams, or fill memory."""
+"""Limit on the output of one read (about 100 KB at most): a bomb would stall all other streams or fill memory."""
 _GZIP: Final = b"\x1f\x8b"
-_ZSTD_WINDOW: Final[dict[int, int]] = {
-    DecompressionParameter.window_log_max: 23
-}  # 8 MB, all that RFC 9659 allows on the wire
+_ZSTD_WINDOW: Final[dict[int, int]] = {DecompressionParameter.window_log_max: 23}  # 8 MB, the most that RFC 9659 allows
 
 
 class DecodedTooLarge(Exception):
-    """A few bytes became more than is read at once."""
+    """One read decodes to MAX_DECODED bytes or more."""
 
 
 FAULTS: Final = (zlib.error, brotli.error, ZstdError, DecodedTooLarge)
-"""What a decoder raises at bytes that are not what the header says, or are too much."""
+"""What a decoder raises for bytes that do not match the header or exceed the limit."""
 
 
 def decoder(encoding: str | None) -> Decode | None:
-    """Undoes the encoding that a content-encoding header names; None for one that cannot be undone here."""
+    """A decoder for a content-encoding header; None for an unsupported encoding."""
     match (encoding or "identity").strip().lower():
         case "identity":
             return bytes
@@ -43,7 +41,7 @@ def decoder(encoding: str | None) -> Decode | None:
 
 
 class _Frame(Protocol):
-    """One compressed stream, with an end of its own."""
+    """One compressed stream that marks its own end."""
 
     @property
     def eof(self) -> bool: ...
@@ -53,27 +51,27 @@ class _Frame(Protocol):
 
 
 class _Frames:
-    """An encoding whose streams know their end, and may stand one behind the other: gzip's members, zstd's frames."""
+    """An encoding whose streams mark their end and can be concatenated: gzip members, zstd frames."""
 
     def __init__(self, start: Callable[[], _Frame], magic: bytes | None) -> None:
-        """`magic` begins another stream behind the first; with None there is only one.
+        """`magic` marks the start of a further stream; with None there is only one.
 
-        What begins otherwise is passed over, as the program gzip does.
+        Other trailing bytes are ignored, as gzip(1) does.
         """
         self._start = start
         self._magic = magic
         self._frame = start()
-        self._behind = b""
+        self._pending = b""
 
     def decode(self, data: bytes) -> bytes:
         decoded = b""
-        data, self._behind = self._behind + data, b""
+        data, self._pending = self._pending + data, b""
         while data:
             if self._frame.eof:
                 if self._magic is None or not self._magic.startswith(data[: len(self._magic)]):
                     break
                 if len(data) < len(self._magic):
-                    self._behind = data
+                    self._pending = data
                     break
                 self._frame = self._start()
             decoded += self._frame.decompress(data, MAX_DECODED - len(decoded))

@@ -1,13 +1,13 @@
-"""Estimator: the token usage of a call for which upstream reported none, counted from the texts on both sides.
+"""Estimator: counts a call's token usage from its texts where upstream reported none.
 
-What it promises:
-  1. A count is of texts that were there: what is not known stays unknown, and is never zero.
-  2. It ends within its time, however long the texts are: what was not counted by then is taken to be like the rest.
-  3. It takes turns with the event loop. The tokenizer holds the interpreter's lock while it counts, so it gets a piece
-     at a time, half a millisecond of work, in a thread that lets others run in between.
+Invariants:
+  1. Only known texts are counted: what is unknown stays unknown and never becomes zero.
+  2. It ends within its time limit, however long the texts are: the rest is extrapolated.
+  3. It does not block the event loop. The tokenizer holds the GIL while it counts, so a thread gives it one piece at a
+     time, half a millisecond of work, and yields in between.
 
-The vocabularies come with the package bpe-openai, and each is read when first needed: 64 MB and, once, 80 ms for
-o200k_base, 28 MB and 50 ms for cl100k_base.
+The vocabularies come with the package bpe-openai. Each is loaded on first use: o200k_base takes 64 MB and 80 ms once,
+cl100k_base 28 MB and 50 ms.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ log = logging.getLogger(__name__)
 
 CALL_S: Final = 1.0
 HURRY_S: Final = 0.35
-"""For one call, waiting for its turn included; in a hurry at a shutdown, which does not wait for long. Counting ends
-when three quarters of it are over."""
+"""Time limit for one call, queueing included; HURRY_S applies during a shutdown. Counting stops after three quarters of
+it."""
 MAX_BODY: Final = 8 << 20
-MAX_LETTERS: Final = 1_000_000
+MAX_CHARS: Final = 1_000_000
 PIECE: Final = 4096
 DEPTH: Final = 6
-"""How deep a message is looked into; none that upstream takes is deeper."""
+"""Nesting limit for messages; upstream accepts none that is deeper."""
 
 # github.com/openai/openai-cookbook: How to count tokens with tiktoken, sections 6 and 7
 PER_MESSAGE: Final = 3
@@ -48,8 +48,8 @@ PER_PROPERTY: Final = 3
 PER_ENUM: Final = -3
 PER_ENUM_ITEM: Final = 3
 PER_TOOLS: Final = 12
-PER_CALL: Final = 7  # around a generated call of a tool, in recorded answers of gpt-4o
-# what a picture of 1024 by 1024 costs, since none is looked at; in low detail all cost the same
+PER_CALL: Final = 7  # overhead of a generated tool call, from recorded responses of gpt-4o
+# images are not inspected: the cost of 1024 by 1024 pixels, and the fixed cost of low detail
 PER_IMAGE: Final = 765
 PER_SMALL_IMAGE: Final = 85
 
@@ -60,18 +60,18 @@ _HOLDERS: Final = frozenset({"content", "tool_calls", "function_call", "function
 
 
 class Tokenizer(Protocol):
-    """Knows one vocabulary."""
+    """Counts tokens by one vocabulary."""
 
     def count(self, text: str) -> int:
-        """How many tokens the text is; raises UnicodeEncodeError for a lone surrogate."""
+        """The number of tokens in a text; raises UnicodeEncodeError for a lone surrogate."""
         ...
 
 
 def load_tokenizer(encoding: str) -> Tokenizer:
-    """The tokenizer of an encoding, o200k_base or cl100k_base. Raises ImportError where there is none.
+    """The tokenizer of an encoding, o200k_base or cl100k_base. Raises ImportError if it is not available.
 
-    Only the package's extension module is loaded: the package around it reads three vocabularies into Python objects
-    when it is imported, which takes a second and 66 MB, and needs none of them to count.
+    Loads only the package's extension module: importing the package itself reads three vocabularies into Python
+    objects, which takes a second and 66 MB and is not needed to count.
     """
     package = importlib.util.find_spec("bpe_openai")
     name = "bpe_openai._bindings"
@@ -85,21 +85,21 @@ def load_tokenizer(encoding: str) -> Tokenizer:
 
 
 def encoding_of(model: str | None) -> str:
-    """The encoding of a model, or of a deployment named after one: the newest, unless it is known to be older."""
+    """The encoding of a model, or of a deployment named after one: the newest unless the model is a known older one."""
     return "cl100k_base" if model and _OLD_MODEL.search(model) else "o200k_base"
 
 
 class Estimator:
-    """Shared by all calls; they are counted one after the other."""
+    """Shared by all calls; counts one call at a time."""
 
     def __init__(self, load: Callable[[str], Tokenizer] = load_tokenizer) -> None:
-        """`load` gives the tokenizer of an encoding, or raises ImportError."""
+        """`load` returns the tokenizer of an encoding or raises ImportError."""
         self._load = load
         self._tokenizers: dict[str, Tokenizer | None] = {}
         self._thread = ThreadPoolExecutor(1, "estimate")
 
     def applies(self, call: Call) -> bool:
-        """Whether upstream took the call, reported no usage, and all it said is known."""
+        """Whether upstream accepted the call, reported no usage, and its whole answer is known."""
         answer = call.answer
         return (
             answer.usage is None
@@ -107,39 +107,39 @@ class Estimator:
             and call.operation in _COUNTED
             and call.http_status is not None
             and call.http_status < 400
-            and (call.status is not Status.UPSTREAM_ERROR or bool(Texts.said(answer).texts))
+            and (call.status is not Status.UPSTREAM_ERROR or bool(Texts.of_answer(answer).texts))
         )
 
     async def estimate(self, call: Call, sent: bytes | None, hurry: bool = False) -> None:
-        """Give the call a usage if it can be had in time; `sent` is the client's body."""
+        """Set the call's usage if it can be counted in time; `sent` is the client's body."""
         if sent is None or len(sent) > MAX_BODY:
             return
         limit = HURRY_S if hurry else CALL_S
         until = time.monotonic() + 0.75 * limit
         encoding = encoding_of(call.answer.model or call.model)
         work = asyncio.get_running_loop().run_in_executor(
-            self._thread, self._count, encoding, call.operation == "chat", sent, Texts.said(call.answer), until
+            self._thread, self._count, encoding, call.operation == "chat", sent, Texts.of_answer(call.answer), until
         )
         done, _ = await asyncio.wait((work,), timeout=limit)
         if not done:
-            work.add_done_callback(_forget)
+            work.add_done_callback(_discard)
         elif (fault := work.exception()) is not None:
             log.warning("a call's usage could not be estimated: %s", type(fault).__name__)
         elif (usage := work.result()) is not None:
             call.answer.usage, call.answer.usage_source = usage, "estimated"
 
-    def _count(self, encoding: str, chat: bool, sent: bytes, said: "Texts", until: float) -> Usage | None:
-        """In the thread; None where it cannot be told, or the time was over before anything was counted."""
+    def _count(self, encoding: str, chat: bool, sent: bytes, answer: "Texts", until: float) -> Usage | None:
+        """Runs in the thread; None if the usage is unknown, or nothing was counted in time."""
         if time.monotonic() >= until or (tokenizer := self._tokenizer(encoding)) is None:
             return None
         body = load(sent)
-        asked = Texts.asked(body, chat) if isinstance(body, dict) else Texts()
-        completion = count(tokenizer, said.texts, until) if said.texts else None
-        prompt = count(tokenizer, asked.texts, until)
-        if prompt is None or (said.texts and completion is None) or prompt + asked.fixed == 0:
+        request = Texts.of_request(body, chat) if isinstance(body, dict) else Texts()
+        completion = count(tokenizer, answer.texts, until) if answer.texts else None
+        prompt = count(tokenizer, request.texts, until)
+        if prompt is None or (answer.texts and completion is None) or prompt + request.fixed == 0:
             return None
-        prompt += asked.fixed
-        completion = None if completion is None else completion + said.fixed
+        prompt += request.fixed
+        completion = None if completion is None else completion + answer.fixed
         return Usage(prompt, completion, prompt + (completion or 0))
 
     def _tokenizer(self, encoding: str) -> Tokenizer | None:
@@ -154,31 +154,31 @@ class Estimator:
 
 @dataclass(slots=True)
 class Texts:
-    """What is counted of one side of a call: its texts, and the tokens that stand around them."""
+    """What is counted on one side of a call: its texts and the fixed number of tokens around them."""
 
     texts: list[str] = field(default_factory=list)
     fixed: int = 0
 
     @classmethod
-    def said(cls, answer: Answer) -> "Texts":
-        """Every text that was generated."""
+    def of_answer(cls, answer: Answer) -> "Texts":
+        """All generated texts."""
         calls = [call for choice in answer.choices for call in choice.tool_calls]
         texts = [text for choice in answer.choices for text in (choice.content, choice.refusal, choice.reasoning)]
         texts += [text for call in calls for text in (call.name, call.arguments)]
         return cls([text for text in texts if text], PER_CALL * len(calls))
 
     @classmethod
-    def asked(cls, body: Json, chat: bool) -> "Texts":
-        """Read a body of any of the operations that are counted; `chat` tells messages from bare texts."""
-        asked = cls(fixed=PER_REPLY if chat else 0)
+    def of_request(cls, body: Json, chat: bool) -> "Texts":
+        """All texts of a request body; with `chat`, its members are messages, otherwise bare texts."""
+        request = cls(fixed=PER_REPLY if chat else 0)
         for member in ("messages", "instructions", "input", "prompt"):
             value = body.get(member) or None
             if chat:
-                asked._add_messages([{"role": "user", "content": value}] if isinstance(value, str) else value)
+                request._add_messages([{"role": "user", "content": value}] if isinstance(value, str) else value)
             else:
-                asked._add_text(value)
-        asked._add_tools(body)
-        return asked
+                request._add_text(value)
+        request._add_tools(body)
+        return request
 
     def _add_messages(self, messages: object) -> None:
         for message in as_list(messages):
@@ -201,7 +201,7 @@ class Texts:
                 self._add(entry, depth + 1)
 
     def _add_text(self, value: object, depth: int = 0) -> None:
-        """A text, the ids of its tokens, or a list of either."""
+        """Add a text, token ids, or a list of either."""
         if isinstance(value, str):
             self.texts.append(value)
         elif isinstance(value, int):
@@ -235,14 +235,14 @@ class Texts:
 
 
 def count(tokenizer: Tokenizer, texts: list[str], until: float = float("inf")) -> int | None:
-    """The tokens of all texts; None if the time (`time.monotonic`) is over before there is anything to go by.
+    """The tokens of all texts; None if nothing was counted before `until` (`time.monotonic`).
 
-    Past a million letters, or the time, the rest is taken to be as what was counted.
+    Past MAX_CHARS characters or `until`, the rest is extrapolated from what was counted.
     """
     total, seen, tokens, turn = sum(map(len, texts)), 0, 0, 0
     for text in texts:
         for piece in pieces(text):
-            if seen >= MAX_LETTERS or time.monotonic() >= until:
+            if seen >= MAX_CHARS or time.monotonic() >= until:
                 return round(tokens * total / seen) if seen else None
             try:
                 tokens += tokenizer.count(piece)
@@ -256,7 +256,7 @@ def count(tokenizer: Tokenizer, texts: list[str], until: float = float("inf")) -
 
 
 def pieces(text: str) -> Iterator[str]:
-    """A text in pieces of at most 4096 letters, cut before a space where there is one, as tokens are."""
+    """A text in pieces of at most PIECE characters, split before a space where possible, as tokens are."""
     start = 0
     while len(text) - start > PIECE:
         end = text.rfind(" ", start + 1, start + PIECE)
@@ -267,7 +267,7 @@ def pieces(text: str) -> Iterator[str]:
         yield text[start:]
 
 
-def _forget(work: "asyncio.Future[Usage | None]") -> None:
-    """Look at what came too late, so that a fault in it is not reported as lost."""
+def _discard(work: "asyncio.Future[Usage | None]") -> None:
+    """Retrieve a late exception, so that asyncio does not log it as never retrieved."""
     if not work.cancelled():
         work.exception()

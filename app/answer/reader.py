@@ -1,4 +1,4 @@
-"""AnswerReader: the bytes of an answer, already on their way to the client, become facts of the call."""
+"""AnswerReader: turns the bytes of a response, already sent to the client, into facts of the call."""
 
 import re
 import time
@@ -18,9 +18,9 @@ from otel.call import Call, Status
 
 DONE: Final = b"[DONE]"
 SCAN_BYTES: Final = 2 * 1024
-# Parsing stalls every other stream. orjson takes, for a MB, 2 ms of text or base64, 6 ms of embeddings, 20 ms of log
-# probabilities: at these limits 8 ms (80 at the very worst) and 1.5 ms. Of what is larger only the end is kept: 10 MB
-# of embeddings, 56 ms to parse, take 1.6 ms in all and never more than 0.1 ms at a time.
+# Parsing stalls every other stream. Per MB, orjson takes 2 ms for text or base64, 6 ms for embeddings, 20 ms for log
+# probabilities: at these limits 8 ms (80 ms at worst) and 1.5 ms. Of larger bodies only the end is kept: 10 MB of
+# embeddings, 56 ms to parse, then take 1.6 ms in all and at most 0.1 ms at a time.
 MAX_JSON: Final = 4 * 1024 * 1024
 MAX_BULK: Final = 256 * 1024
 END_BYTES: Final = 4 * 1024
@@ -28,25 +28,25 @@ _MEMBER: Final = re.compile(rb'"\w+"\s*:')
 
 
 class AnswerReader:
-    """Reads what `response` has sent; what cannot be understood is given up, and what is known by then stays."""
+    """Reads what the relay has sent. It gives up on what it cannot read and keeps what it has read so far."""
 
     def __init__(self, call: Call, operation: Operation, content_type: str, encoding: str | None, ok: bool) -> None:
-        """`ok` tells an answer from an error; `encoding` is the content-encoding header."""
+        """`ok`: the status is no error; `encoding` is the content-encoding header."""
         self._call = call
         self._ok = ok
         self._decode = decoder(encoding)
         self._body: _Events | _Whole | None = None
         self.last_event_seen = False
-        """Whether a stream's own last event was among what was sent; known once closed."""
+        """Whether the stream's last event was sent; known once closed."""
         if ok and "text/event-stream" in content_type:
             self._body = _Events(call, operation)
-            if not operation.json_body:  # the request went by unread, and that it asked for a stream shows only here
+            if not operation.json_body:  # the request was not read; only the response shows that it is a stream
                 call.request = replace(call.request, stream=True)
         elif not ok or ("json" in content_type and operation.json_answer):  # Azure's 404 has no content type
             self._body = _Whole(call, operation, ok)
 
     def feed(self, chunk: bytes) -> None:
-        """Take bytes that were just sent to the client."""
+        """Read bytes that were just sent to the client."""
         self._call.response_bytes += len(chunk)
         if self._body is None:
             return
@@ -59,7 +59,7 @@ class AnswerReader:
             self._give_up()
 
     def close(self, whole: bool) -> None:
-        """Read what is left. `whole` says that upstream ended its body rather than that it broke off."""
+        """Read the rest. `whole`: upstream completed its body, which did not break off."""
         call = self._call
         if self._body is not None:
             try:
@@ -72,7 +72,7 @@ class AnswerReader:
             call.answer.usage_source = "reported"
 
     def _give_up(self) -> None:
-        """Read no more of this answer."""
+        """Stop reading this response."""
         if isinstance(self._body, _Events):
             self._body.finish()
         self._body = None
@@ -82,9 +82,9 @@ class AnswerReader:
 class _Events:
     """A body of server-sent events.
 
-    Until the first token each chunk is looked at as it comes, for the token's time; from then on chunks are only
-    kept, and read some 2 KB at a time: that costs less, never stalls the other streams for long, and 1,000 streams
-    hold little. Most events differ from the one before only in their text, and are not even parsed.
+    Until the first token each chunk is read immediately, to time that token. Later chunks are buffered and read about
+    2 KB at a time: that costs less, never stalls other streams for long, and takes little memory for 1,000 streams.
+    Most events differ from the previous one only in their text and are not parsed.
     """
 
     def __init__(self, call: Call, operation: Operation) -> None:
@@ -98,15 +98,15 @@ class _Events:
         self._done = False
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes; raises EventTooLarge."""
+        """Read the next bytes; raises EventTooLarge."""
         self._kept.append(piece)
         self._kept_bytes += len(piece)
-        # an error is noted at once, so that it counts and not the breaking of the connection behind it
+        # an error is read immediately, so that it is recorded and not the disconnect that may follow
         if self._call.first_token_ns is None or self._kept_bytes >= SCAN_BYTES or b'"error"' in piece:
             self._scan()
 
     def close(self, whole: bool) -> bool:
-        """Read what is left; True if the last event was there. Raises EventTooLarge."""
+        """Read the rest; True if the last event arrived. Raises EventTooLarge."""
         self._scan()
         self._take(self._scanner.close())
         ended = self.finish()
@@ -115,7 +115,7 @@ class _Events:
         return ended
 
     def finish(self) -> bool:
-        """Write what the events said; True if the last of them was there."""
+        """Write the facts to the call; True if the last event arrived."""
         return self._stream.finish(self._call.answer) or self._done
 
     def _scan(self) -> None:
@@ -132,7 +132,7 @@ class _Events:
                 continue
             call.chunks += 1
             if (text := repeats.text_of(data)) is not None:
-                stream.more(text)
+                stream.add_text(text)
                 continue
             event = _object(data)
             if event is None:
@@ -145,7 +145,7 @@ class _Events:
 
 
 class _Whole:
-    """A body that is one JSON text, or an error of whatever form."""
+    """A body that is one JSON text, or an error of any form."""
 
     def __init__(self, call: Call, operation: Operation, ok: bool) -> None:
         self._call = call
@@ -156,14 +156,14 @@ class _Whole:
         self._size = 0
 
     def feed(self, piece: bytes) -> None:
-        """Take the next bytes."""
+        """Buffer the next bytes."""
         self._kept.append(piece)
         self._size += len(piece)
         if self._size > self._limit:
             self._kept = [b"".join(self._kept)[-END_BYTES:]]
 
     def close(self, whole: bool) -> bool:
-        """Read what was kept; False, since it has no events."""
+        """Read the buffered bytes; False, as there are no events."""
         call, text = self._call, b"".join(self._kept)
         if self._size > self._limit:
             parsed: Json | None = _last_members(text)
@@ -178,21 +178,21 @@ class _Whole:
                 _note_failure(call, error, "error")
             self._operation.read_answer(parsed, call.answer)
         elif text and self._operation.json_body:
-            call.fail(Status.UPSTREAM_ERROR, "invalid_json", "the answer is no JSON object")
+            call.fail(Status.UPSTREAM_ERROR, "invalid_json", "the response is not a JSON object")
         return False
 
 
 def _note_failure(call: Call, error: object, code: str) -> None:
-    """Fail the call as upstream's error says; with `code` where it gives none."""
-    told = as_object(error)
-    # API Management in front of upstream, or of us, says statusCode
-    code = str(told.get("code") or told.get("type") or told.get("statusCode") or code)
-    call.fail(Status.UPSTREAM_ERROR, code, as_text(told.get("message")))
-    note_error(call.answer.content_filter, told)
+    """Fail the call with upstream's error; `code` applies where that has none."""
+    members = as_object(error)
+    # API Management, in front of upstream or of the proxy, uses statusCode
+    code = str(members.get("code") or members.get("type") or members.get("statusCode") or code)
+    call.fail(Status.UPSTREAM_ERROR, code, as_text(members.get("message")))
+    note_error(call.answer.content_filter, members)
 
 
 def _object(data: bytes) -> Json | None:
-    """The JSON object in `data`, None where there is none."""
+    """The JSON object in `data`; None if it is not one."""
     try:
         parsed = load(data)
     except ValueError:
@@ -201,10 +201,10 @@ def _object(data: bytes) -> Json | None:
 
 
 def _last_members(end: bytes) -> Json:
-    """The last members of the JSON object that a text ends: as many as are whole in `end`."""
+    """The members at the end of a JSON object that are whole in `end`, its last bytes."""
     for found in _MEMBER.finditer(end):
         try:
-            # only from a member of the outermost object on do all brackets match to the end
+            # all brackets match up to the end only from a member of the outermost object on
             members: dict[str, object] = orjson.loads(b"{" + end[found.start() :])
         except orjson.JSONDecodeError:
             continue

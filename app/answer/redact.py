@@ -1,11 +1,11 @@
-"""Redactor: takes what PROXY_REDACT's patterns match out of everything that was said, before any of it is written down.
+"""Redactor: replaces what PROXY_REDACT's patterns match in all content of a call, before any of it is written.
 
-What it promises:
-  1. Text that could not be searched to its end within its time is dropped and marked, never let through.
-  2. What was JSON stays JSON: the patterns see its strings (members' names too), as they read without escapes.
-  3. It ends within its time whatever the patterns and the texts are, and holds up neither the loop nor a byte of the
-     answer: a thread does the work when the last one was sent, and searching lets go of the interpreter's lock. What
-     waits for it, since the record comes before the call's end, is the mark that ends a body without a length.
+Invariants:
+  1. Text that could not be searched to its end in time is dropped and marked, never recorded.
+  2. JSON stays JSON: the patterns see its strings, names of members included, without escapes.
+  3. It ends within its time limit, whatever the patterns and texts, and delays neither the event loop nor a byte of the
+     response: a thread does the work after the last byte, and searching releases the GIL. Only the marker that ends a
+     body without a length waits for it, since the record comes before the call's end.
 """
 
 import asyncio
@@ -29,66 +29,66 @@ REDACTED: Final = "[redacted]"
 DROPPED: Final = "[dropped: redaction took too long]"
 CALL_S: Final = 1.0
 HURRY_S: Final = 0.35
-"""For all texts of one call; in a hurry at a shutdown, which does not wait for long."""
+"""Time limit for all texts of one call; HURRY_S applies during a shutdown."""
 TEXT_S: Final = 0.05
-"""For one pattern on one text, in processor time of all threads, as `regex` counts it."""
-LETTER_S: Final = 1e-6
-"""Either has as much more for each letter: ordinary patterns take 0.01 to 0.35 of that, pathological ones far more."""
+"""Time limit for one pattern on one text, in CPU time of all threads, as `regex` counts it."""
+CHAR_S: Final = 1e-6
+"""Added to both limits per character: ordinary patterns take 0.01 to 0.35 of that, pathological ones far more."""
 MOST_S: Final = 5.0
 QUIET_S: Final = 60.0
 
 
 class Redactor:
-    """Shared by all calls; without patterns it has nothing to do."""
+    """Shared by all calls; does nothing without patterns."""
 
     def __init__(self, patterns: Sequence[str], call_s: float = CALL_S) -> None:
-        """`patterns` have been found to be regular expressions; a call may take `call_s` seconds."""
+        """`patterns` are valid regular expressions; `call_s` is the time limit of a call in seconds."""
         self._patterns = _compiled(patterns)
         self._call_s = call_s
         self._threads = ThreadPoolExecutor(2, "redact") if patterns else None
-        self._said_at = -QUIET_S
+        self._warned_at = -QUIET_S
         self.dropped = 0
-        """Texts dropped since they could not be searched in time."""
+        """Texts dropped because they could not be searched in time."""
 
     def applies(self, call: Call) -> bool:
-        """Whether what was said in this call may be written down only once it was redacted."""
+        """Whether the content of this call must be redacted before it is written."""
         return self._threads is not None and call.capture_content
 
     async def redact(self, call: Call, hurry: bool = False) -> bool:
-        """Redact all that was said in the call; False if that failed or took too long, and nothing has changed.
+        """Redact all content of the call; False if that failed or took too long, in which case nothing has changed.
 
-        Long texts have more time than short ones, but not in a `hurry`.
+        Long texts get more time than short ones, but not in a `hurry`.
         """
         if self._threads is None:
             return False
-        said = _Said.of(call)
-        limit = HURRY_S if hurry else min(self._call_s + LETTER_S * said.letters(), max(self._call_s, MOST_S))
+        content = _Content.of(call)
+        limit = HURRY_S if hurry else min(self._call_s + CHAR_S * content.chars(), max(self._call_s, MOST_S))
         search = _Search(self._patterns, time.monotonic() + limit)
-        work = asyncio.get_running_loop().run_in_executor(self._threads, search.said, said)
+        work = asyncio.get_running_loop().run_in_executor(self._threads, search.redacted, content)
         done, _ = await asyncio.wait((work,), timeout=limit)
         if not done:
-            work.add_done_callback(_forget)
+            work.add_done_callback(_discard)
             self._count(1)
             return False
         fault = work.exception()
         if fault is not None:
-            log.error("what was said in a call could not be redacted and is not recorded: %s", type(fault).__name__)
+            log.error("a call's content could not be redacted and is not recorded: %s", type(fault).__name__)
             return False
         self._count(search.dropped)
-        work.result().put_into(call)
+        work.result().write_to(call)
         return True
 
     def _count(self, dropped: int) -> None:
         self.dropped += dropped
         now = time.monotonic()
-        if dropped and now - self._said_at >= QUIET_S:
-            self._said_at = now
-            log.warning("%d texts were dropped from records, since PROXY_REDACT took too long on them", self.dropped)
+        if dropped and now - self._warned_at >= QUIET_S:
+            self._warned_at = now
+            log.warning("%d texts were dropped from records: PROXY_REDACT took too long", self.dropped)
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
-    """All that was said in a call; the first two are JSON."""
+class _Content:
+    """All content of a call; the first two fields are JSON."""
 
     prompt: str | None
     instructions: str | None
@@ -97,7 +97,7 @@ class _Said:
     error_message: str | None
 
     @classmethod
-    def of(cls, call: Call) -> "_Said":
+    def of(cls, call: Call) -> "_Content":
         stops = call.request.parameters.get(a.REQUEST_STOP_SEQUENCES)
         return cls(
             call.request.prompt,
@@ -107,14 +107,14 @@ class _Said:
             call.error_message,
         )
 
-    def letters(self) -> int:
-        """How much there is to search."""
+    def chars(self) -> int:
+        """How many characters there are to search."""
         texts = [self.prompt or "", self.instructions or "", self.error_message or ""]
         texts += [text for choice in self.choices for text in (choice.content, choice.refusal, choice.reasoning)]
         texts += [call.arguments for choice in self.choices for call in choice.tool_calls]
         return sum(map(len, texts))
 
-    def put_into(self, call: Call) -> None:
+    def write_to(self, call: Call) -> None:
         parameters = dict(call.request.parameters)
         if self.stops:
             parameters[a.REQUEST_STOP_SEQUENCES] = tuple(self.stops)
@@ -124,22 +124,22 @@ class _Said:
 
 
 class _Search:
-    """The search through what was said in one call, in a thread."""
+    """Searches the content of one call; runs in a thread."""
 
     def __init__(self, patterns: "Sequence[Pattern[str]]", until: float) -> None:
-        """`until` is the end of its time, as `time.monotonic` counts."""
+        """`until` is the deadline by `time.monotonic`."""
         self._patterns = patterns
         self._until = until
         self.dropped = 0
 
-    def said(self, said: _Said) -> _Said:
-        """The same, redacted."""
-        return _Said(
-            self._json(said.prompt),
-            self._json(said.instructions),
-            [self._text(stop) for stop in said.stops],
-            [self._choice(choice) for choice in said.choices],
-            None if said.error_message is None else self._text(said.error_message),
+    def redacted(self, content: _Content) -> _Content:
+        """The same content, redacted."""
+        return _Content(
+            self._json(content.prompt),
+            self._json(content.instructions),
+            [self._text(stop) for stop in content.stops],
+            [self._choice(choice) for choice in content.choices],
+            None if content.error_message is None else self._text(content.error_message),
         )
 
     def _choice(self, choice: Choice) -> Choice:
@@ -158,7 +158,7 @@ class _Search:
             return None
         try:
             return dump(self._value(load(text.encode("utf-8", "surrogatepass"))))
-        except (ValueError, RecursionError):  # nested too deep to walk
+        except (ValueError, RecursionError):  # nested too deeply
             self.dropped += 1
             return dump(DROPPED)
 
@@ -176,7 +176,7 @@ class _Search:
         if not text:
             return text
         for pattern in self._patterns:
-            limit = min(TEXT_S + LETTER_S * len(text), self._until - time.monotonic())
+            limit = min(TEXT_S + CHAR_S * len(text), self._until - time.monotonic())
             try:
                 if limit <= 0:
                     raise TimeoutError
@@ -195,7 +195,7 @@ def _compiled(patterns: Iterable[str]) -> "list[Pattern[str]]":
     return [regex.compile(pattern) for pattern in patterns]
 
 
-def _forget(work: "asyncio.Future[_Said]") -> None:
-    """Look at what came too late, so that a fault in it is not reported as lost."""
+def _discard(work: "asyncio.Future[_Content]") -> None:
+    """Retrieve a late exception, so that asyncio does not log it as never retrieved."""
     if not work.cancelled():
         work.exception()

@@ -1,6 +1,6 @@
-"""Repeats: tells of an event, unparsed, whether it says the same as the one before it but for its text.
+"""Repeats: tells, without parsing, whether an event differs from the previous one only in its text.
 
-In a stream of chat completions nearly every event does, and comparing bytes costs less than parsing it
+Nearly every event in a stream of chat completions does, and comparing bytes is cheaper than parsing
 (docs/decisions/0010).
 """
 
@@ -11,9 +11,9 @@ _PADDING: Final = b'"obfuscation":"'
 
 
 class Repeats:
-    """Remembers one event as what stands before its text and behind it.
+    """Remembers the bytes of one event before and after its text.
 
-    A quote within a JSON string has a backslash before it. So what looks like a member is one, and a text without
+    A quote within a JSON string is escaped by a backslash. So what looks like a member is one, and a text without
     backslashes ends at the next quote.
     """
 
@@ -22,7 +22,7 @@ class Repeats:
         self._after = b""
 
     def text_of(self, data: bytes) -> str | None:
-        """The text of an event that differs from the one remembered in its text alone; None for any other."""
+        """The text of an event that differs from the remembered one only in its text; None for any other."""
         before = self._before
         if before is None or not data.startswith(before):
             return None
@@ -33,12 +33,12 @@ class Repeats:
         return _plain(data[start:end])
 
     def remember(self, data: bytes, text: str | None) -> None:
-        """Compare with this event from now on. `text` is what it added to the answer; None if that was not all."""
+        """Compare with this event from now on. `text` is all that it added to the answer; None if it added more."""
         self._before = None
         if not text:
             return
         for member in _MEMBERS:
-            if data.count(member) == 1:  # or it might be another one's text
+            if data.count(member) == 1:  # otherwise it may be another member's
                 start = data.index(member) + len(member)
                 end = data.find(b'"', start)
                 if _plain(data[start:end]) == text:
@@ -46,7 +46,7 @@ class Repeats:
 
 
 def _plain(text: bytes) -> str | None:
-    """The text of a JSON string that has no escapes and is not empty; None for any other."""
+    """The text of a JSON string without escapes; None if it has any or is empty."""
     if b"\\" in text:
         return None
     try:
@@ -57,7 +57,7 @@ def _plain(text: bytes) -> str | None:
 
 
 def _without_padding(after: bytes) -> bytes:
-    """What stands behind a text, without the letters that upstream adds to hide the text's length."""
+    """The bytes after a text, without the padding by which upstream hides the text's length."""
     ahead, member, rest = after.partition(_PADDING)
     padding, _, behind = rest.partition(b'"')
     return ahead + member + behind if padding.isalnum() else after

@@ -1,4 +1,4 @@
-"""SseScanner: bytes of an event stream in, the data of its whole events out. No I/O."""
+"""SseScanner: bytes of an event stream in, the data of complete events out. No I/O."""
 
 from typing import Final
 
@@ -6,14 +6,14 @@ BOM: Final = b"\xef\xbb\xbf"
 
 
 class EventTooLarge(ValueError):
-    """An event grew past the limit; the scanner holds nothing of it any more."""
+    """An event exceeds the limit; the scanner has discarded it."""
 
 
 class SseScanner:
-    """Finds the events of a stream that arrives in pieces of any size (WHATWG HTML §9.2.6).
+    """Finds the events of a stream that arrives in chunks of any size (WHATWG HTML §9.2.6).
 
-    Lines end in LF, CR or CRLF, and a CRLF may be split between pieces. Comments and the fields event, id and retry
-    are passed over: the events of this API say in their data what they are.
+    Lines end in LF, CR or CRLF, and a CRLF may be split between chunks. Comments and the fields event, id and retry are
+    ignored: this API's events name their type in their data.
     """
 
     def __init__(self, max_event: int = 16 * 1024 * 1024) -> None:
@@ -26,8 +26,8 @@ class SseScanner:
     def feed(self, chunk: bytes) -> list[bytes]:
         """Take the next bytes and return the data of each event that they complete.
 
-        Data of several `data:` lines is joined by LF. Raises EventTooLarge past `max_event` bytes without an
-        event's end; the stream cannot be scanned any further then.
+        Data of several `data:` lines is joined by LF. Raises EventTooLarge past `max_event` bytes without the end of an
+        event; after that, the stream cannot be scanned any further.
         """
         buffer = self._buffer
         buffer += self._fold_line_ends(chunk)
@@ -39,7 +39,7 @@ class SseScanner:
                 del buffer[: len(BOM)]
         end = buffer.rfind(b"\n\n", self._searched)
         if end < 0:
-            # an event's end may be split: its first LF can be the last byte here
+            # the end may be split: its first LF can be the last byte so far
             self._searched = max(0, len(buffer) - 1)
             if len(buffer) > self._max_event:
                 buffer.clear()
@@ -51,13 +51,13 @@ class SseScanner:
         return [data for block in blocks if (data := _data(block)) is not None]
 
     def close(self) -> list[bytes]:
-        """The data of a last event that the stream's end left without its empty line."""
+        """The data of a last event without its empty line."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         return [data for block in rest.split(b"\n\n") if (data := _data(block)) is not None]
 
     def _fold_line_ends(self, chunk: bytes) -> bytes:
-        """CRLF and CR become LF; a CR at the end is one at once, and the LF that may follow it is then none."""
+        """Turn CRLF and CR into LF. A CR at the end counts immediately; an LF that follows it is dropped."""
         if not chunk:
             return chunk
         if self._after_cr and chunk.startswith(b"\n"):
@@ -67,7 +67,7 @@ class SseScanner:
 
 
 def _data(block: bytes) -> bytes | None:
-    """The data of one event; None when it has no data line, and so is no event."""
+    """The data of one event; None without a data line, which makes it no event."""
     if block.startswith(b"data:") and b"\n" not in block:  # nearly every event of this API
         return block[6:] if block[5:6] == b" " else block[5:]
     fields = (line.partition(b":") for line in block.split(b"\n"))  # a field without a colon has an empty value

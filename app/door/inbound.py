@@ -59,7 +59,7 @@ class InboundReader:
             return Inbound(
                 whole,
                 admitted.operation.read_request(parsed),
-                admitted.operation.asking_for_usage(whole, parsed) if self.ask_for_usage else None,
+                admitted.operation.request_usage(whole, parsed) if self.ask_for_usage else None,
                 self.sticky.value(admitted, parsed),
             )
         sticky = self.sticky.value(admitted, {})

@@ -1,17 +1,17 @@
-"""Operations: what the bodies and events of each API mean. Bytes and JSON come in, facts of the call go out; no I/O.
+"""Operations: how to read the bodies and events of each API. JSON in, facts of the call out; no I/O.
 
-One file for each operation, and one for each family of paths, whose table says which path is which operation:
+One file per operation, and one per family of paths, with a table from path to operation:
 
     FAMILIES ── OPENAI (openai.py) ── "chat/completions": Chat (chat.py)
                                    ├─ "embeddings": Embeddings (embeddings.py)
-                                   └─ …; any other path is Plain, passed on unread
+                                   └─ …; any other path is Plain and passes unread
 
-docs/decisions/0013 shows how an operation or a family is added: one file and one line.
+docs/decisions/0013 shows how to add an operation or a family: one file and one line.
 
-Operations are named as `gen_ai.operation.name` in OpenTelemetry's GenAI semantic conventions: `chat` (for the Responses
-API too, which `openai.api.type` tells apart), `text_completion` and `embeddings`. The conventions name nothing for
-images and sound; `image_generation` is what instrumentations use, and the rest follows it: `image_edit`, `speech`,
-`transcription`, `translation`. Everything else is a `call`.
+Names are those of `gen_ai.operation.name` in OpenTelemetry's GenAI semantic conventions: `chat` (also for the Responses
+API; `openai.api.type` tells them apart), `text_completion` and `embeddings`. The conventions have no names for images
+and audio: `image_generation` is what instrumentations use, and `image_edit`, `speech`, `transcription` and
+`translation` follow it. Everything else is a `call`.
 """
 
 from typing import Final

@@ -1,6 +1,6 @@
-"""Audio: text to speech, and speech to text; the words are recorded, never the sound.
+"""Audio: text to speech and speech to text. The text is recorded, never the audio.
 
-Recordings come as forms, which pass through unread: what was asked is known by the path and the answer alone.
+Recordings arrive as forms, which pass unread: only the path and the response show what was requested.
 """
 
 from app.operations.operation import Json, Operation, StreamReader
@@ -10,13 +10,13 @@ from otel.call import Answer, Choice, Request, Usage
 
 
 class Speech(Operation):
-    """`POST …/audio/speech`: JSON in; sound out, as it is or within server-sent events."""
+    """`POST …/audio/speech`: JSON in, audio out, raw or in server-sent events."""
 
     name = "speech"
     json_answer = False
 
     def read_request(self, body: Json) -> Request:
-        """Model, the text to speak, how to speak it, and whether events are wanted."""
+        """Model, text, instructions, and whether to stream events."""
         return Request(
             model=as_text(body.get("model")),
             stream=body.get("stream_format") == "sse",
@@ -31,8 +31,10 @@ class Speech(Operation):
 
 
 class Transcription(Operation):
-    """`POST …/audio/transcriptions`, answered by JSON or events, whose text is the content; or by text, which is not
-    read. Usage counted in seconds of sound, not in tokens, is none that a record has a place for."""
+    """`POST …/audio/transcriptions`. The text of JSON or events is the content; plain text is not read.
+
+    Usage in tokens is recorded; usage in seconds of audio is not.
+    """
 
     name = "transcription"
     json_body = False
@@ -50,13 +52,13 @@ class Transcription(Operation):
 
 
 class Translation(Transcription):
-    """`POST …/audio/translations`, which are transcriptions in English."""
+    """`POST …/audio/translations`: transcriptions in English."""
 
     name = "translation"
 
 
 class _AudioStream(StreamReader):
-    """Joins deltas and segments; the last event, `….done`, has the whole text again, and the usage."""
+    """Joins deltas and segments; the last event, `….done`, repeats the whole text and has the usage."""
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
@@ -71,7 +73,7 @@ class _AudioStream(StreamReader):
                 piece = as_text(event.get("delta"))
                 self._pieces.append(piece or "")
                 return bool(piece)
-            case "transcript.text.segment":  # who speaks and when, sent beside the deltas or in their place
+            case "transcript.text.segment":  # with speaker and time, in addition to the deltas or instead
                 segment = as_text(event.get("text"))
                 self._segments.append(segment or "")
                 return bool(segment)

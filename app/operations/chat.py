@@ -1,8 +1,8 @@
-"""Chat completions: what is asked in messages and answered in choices."""
+"""Chat completions: messages in, choices out."""
 
 from app.operations.choices import ChoiceStream, read_choices
 from app.operations.operation import Json, Operation, StreamReader
-from app.operations.stream_options import asking_for_usage
+from app.operations.stream_options import request_usage
 from app.operations.wire import as_text, json_of, parameters
 from otel.call import Answer, Request
 
@@ -10,8 +10,8 @@ from otel.call import Answer, Request
 class Chat(Operation):
     """`POST …/chat/completions`, JSON and server-sent events.
 
-    Functions as they were before tools are tool calls without an id; of spoken output the id and the words are
-    recorded, the words as content, and never the sound. Log probabilities are left out.
+    A legacy `function_call` is a tool call without an id. Of audio output, the id and the transcript are recorded, the
+    latter as content, never the audio. Log probabilities are left out.
     """
 
     name = "chat"
@@ -26,9 +26,9 @@ class Chat(Operation):
             parameters=parameters(body, body.get("response_format")),
         )
 
-    def asking_for_usage(self, body: bytes, parsed: Json) -> bytes | None:
-        """By `stream_options`."""
-        return asking_for_usage(body, parsed)
+    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+        """Through `stream_options`."""
+        return request_usage(body, parsed)
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Choices, usage, filter verdicts and identity of a `chat.completion`."""

@@ -13,34 +13,34 @@ _TEXTS: Final = frozenset({"content", "refusal", "reasoning_content"})
 
 
 def read_choices(body: Json, member: str, answer: Answer) -> None:
-    """Read a whole answer; `member` of a choice is what it says: a message, or a text."""
+    """Read a whole answer; `member` of a choice holds its output: `message` or `text`."""
     _read_identity(body, answer)
     note_prompt_results(answer.content_filter, body.get("prompt_filter_results"))
     for entry in as_list(body.get("choices")):
-        choice, said = as_object(entry), _Said()
-        said.add(choice.get(member))
-        said.finish_reason = as_text(choice.get("finish_reason"))
-        answer.choices.append(said.choice(as_count(choice.get("index")) or 0))
+        choice, building = as_object(entry), _Building()
+        building.add(choice.get(member))
+        building.finish_reason = as_text(choice.get("finish_reason"))
+        answer.choices.append(building.choice(as_count(choice.get("index")) or 0))
         note_verdict(answer.content_filter, "completion", choice.get("content_filter_results"))
     answer.choices.sort(key=lambda choice: choice.index)
     answer.usage = read_usage(body.get("usage"))
 
 
 class ChoiceStream(StreamReader):
-    """Merges chunks, whose choices have a `delta` or a text as their `member`; only [DONE] ends them."""
+    """Merges chunks, whose choices have a `delta` or a `text` as their `member`; only [DONE] ends the stream."""
 
     def __init__(self, member: str) -> None:
         self._member = member
         self._gathered = Answer()
-        self._said: dict[int, _Said] = {}
-        self._speaker: _Said | None = None
+        self._building: dict[int, _Building] = {}
+        self._last_choice: _Building | None = None
         self._last: Json = {}
 
     def event(self, event: Json) -> bool:
-        """Take one chunk."""
+        """Read one chunk."""
         token, gathered = False, self._gathered
         self.only_text = None
-        if event.get("id") or event.get("model"):  # chunks of Azure's filters have neither
+        if event.get("id") or event.get("model"):  # content filter chunks have neither
             if not self._last:
                 _read_identity(event, gathered)
             self._last = {name: event.get(name) for name in _IDENTITY}
@@ -50,41 +50,41 @@ class ChoiceStream(StreamReader):
         for entry in choices:
             choice = as_object(entry)
             index = choice.get("index")
-            said = self._said.get(index) if type(index) is int else None
-            if said is None:
-                said = self._said.setdefault(as_count(index) or 0, _Said())
-            token |= said.add(choice.get(self._member))
+            building = self._building.get(index) if type(index) is int else None
+            if building is None:
+                building = self._building.setdefault(as_count(index) or 0, _Building())
+            token |= building.add(choice.get(self._member))
             if len(choices) == 1:
-                self._speaker, self.only_text = said, _only_text(choice.get(self._member))
+                self._last_choice, self.only_text = building, _only_text(choice.get(self._member))
             if reason := choice.get("finish_reason"):
-                said.finish_reason = as_text(reason) or said.finish_reason
+                building.finish_reason = as_text(reason) or building.finish_reason
             if verdict := choice.get("content_filter_results"):
                 note_verdict(gathered.content_filter, "completion", verdict)
         if usage := event.get("usage"):
             gathered.usage = read_usage(usage) or gathered.usage
         return token
 
-    def more(self, text: str) -> None:
-        """Take a chunk that differs from the last one in its text."""
-        if self._speaker is not None:
-            self._speaker.add(text)
+    def add_text(self, text: str) -> None:
+        """Read a chunk that differs from the last one only in its text."""
+        if self._last_choice is not None:
+            self._last_choice.add(text)
 
     def finish(self, answer: Answer) -> bool:
-        """Write what was gathered."""
+        """Write the merged answer."""
         gathered = self._gathered
         _read_identity(self._last, gathered)
         answer.id, answer.model = gathered.id, gathered.model
         answer.service_tier, answer.system_fingerprint = gathered.service_tier, gathered.system_fingerprint
         answer.usage, answer.content_filter = gathered.usage, gathered.content_filter
-        answer.choices = [self._said[index].choice(index) for index in sorted(self._said)]
+        answer.choices = [self._building[index].choice(index) for index in sorted(self._building)]
         return False
 
 
-class _Said:
-    """What one choice has said so far.
+class _Building:
+    """One choice so far.
 
-    Text goes into buffers: adding to a string 20,000 times would copy it 20,000 times, and a list of 20,000 small ones
-    takes ten times the memory.
+    Text goes into buffers: appending to a string 20,000 times copies it 20,000 times, and a list of 20,000 small
+    strings takes ten times the memory.
     """
 
     def __init__(self) -> None:
@@ -94,19 +94,19 @@ class _Said:
         self._tools: dict[int, tuple[ToolCall, list[str]]] = {}
         self.finish_reason: str | None = None
 
-    def add(self, said: object) -> bool:
-        """Take a delta, a message or a text; True if it holds anything generated."""
+    def add(self, output: object) -> bool:
+        """Add a delta, a message or a text; True if it holds generated output."""
         token = False
-        if isinstance(said, dict):
-            for name, value in said.items():
+        if isinstance(output, dict):
+            for name, value in output.items():
                 if isinstance(value, str):
                     if value and name in _TEXTS:
                         self._write(name, value)
                         token = True
                 elif value:
                     token |= self._add_other(name, value)
-        elif isinstance(said, str) and said:
-            self._write("content", said)
+        elif isinstance(output, str) and output:
+            self._write("content", output)
             token = True
         return token
 
@@ -125,7 +125,7 @@ class _Said:
                 for entry in as_list(value):
                     self._add_tool(as_object(entry))
                 return bool(as_list(value))
-            case "function_call":  # how it was before there were tools: one call, without an id
+            case "function_call":  # the predecessor of tools: one call without an id
                 self._add_function(*self._tools.setdefault(-1, (ToolCall(), [])), as_object(value))
                 return True
             case "audio":
@@ -150,7 +150,7 @@ class _Said:
         arguments.append(as_text(function.get("arguments", function.get("input"))) or "")
 
     def choice(self, index: int) -> Choice:
-        """The choice as far as it was said. Spoken words are its content where it has no other."""
+        """The choice so far. A transcript is its content where it has no other."""
         tools = [self._tools[position] for position in sorted(self._tools)]
         return Choice(
             index=index,
@@ -163,17 +163,17 @@ class _Said:
         )
 
 
-def _only_text(said: object) -> str | None:
-    """The text of a delta that says nothing else, or of a text."""
-    if isinstance(said, dict):
-        if [name for name, value in said.items() if value] != ["content"]:
+def _only_text(output: object) -> str | None:
+    """The text of a delta that holds nothing else; a bare text itself."""
+    if isinstance(output, dict):
+        if [name for name, value in output.items() if value] != ["content"]:
             return None
-        said = said["content"]
-    return as_text(said)
+        output = output["content"]
+    return as_text(output)
 
 
 def _read_identity(body: Json, answer: Answer) -> None:
-    """Id, model and the like; an empty one never replaces another."""
+    """Id, model and the like; an empty value never replaces another."""
     answer.id = as_text(body.get("id")) or answer.id
     answer.model = as_text(body.get("model")) or answer.model
     answer.service_tier = as_text(body.get("service_tier")) or answer.service_tier

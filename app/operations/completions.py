@@ -1,8 +1,8 @@
-"""Completions, the operation before chat: prompts as they are, and the texts that go on from them."""
+"""Completions, the predecessor of chat: a prompt in, the text that continues it out."""
 
 from app.operations.choices import ChoiceStream, read_choices
 from app.operations.operation import Json, Operation, StreamReader
-from app.operations.stream_options import asking_for_usage
+from app.operations.stream_options import request_usage
 from app.operations.wire import as_text, json_of, parameters
 from otel.call import Answer, Request
 
@@ -10,13 +10,13 @@ from otel.call import Answer, Request
 class Completions(Operation):
     """`POST …/completions`, JSON and server-sent events.
 
-    Several prompts in one request have their choices one after the other, in the order of the prompts.
+    With several prompts in one request, the choices come in the order of the prompts.
     """
 
     name = "text_completion"
 
     def read_request(self, body: Json) -> Request:
-        """Model, stream, the prompt — a text, token ids, or a list of either — and sampling parameters."""
+        """Model, stream, the prompt (text, token ids, or a list of either) and sampling parameters."""
         return Request(
             model=as_text(body.get("model")),
             stream=body.get("stream") is True,
@@ -24,14 +24,14 @@ class Completions(Operation):
             parameters=parameters(body),
         )
 
-    def asking_for_usage(self, body: bytes, parsed: Json) -> bytes | None:
-        """By `stream_options`."""
-        return asking_for_usage(body, parsed)
+    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+        """Through `stream_options`."""
+        return request_usage(body, parsed)
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Choices, usage, filter verdicts and identity of a `text_completion`."""
         read_choices(body, "text", answer)
 
     def stream(self) -> StreamReader:
-        """A reader of `text_completion` events, which are whole answers in small."""
+        """A reader of `text_completion` events, which have the shape of whole answers."""
         return ChoiceStream("text")

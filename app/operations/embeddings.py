@@ -1,4 +1,4 @@
-"""Embeddings: the texts that were sent and what they cost; never the vectors."""
+"""Embeddings: the input texts and their usage, never the vectors."""
 
 from app.operations.operation import Json, Operation
 from app.operations.wire import as_count, as_text, json_of, parameters, read_usage
@@ -7,16 +7,16 @@ from otel.call import Answer, Request
 
 
 class Embeddings(Operation):
-    """`POST …/embeddings`. Its usage has no completion tokens, and its record no content.
+    """`POST …/embeddings`. The usage has no completion tokens, the record no content.
 
-    Azure puts `model` and `usage` behind the vectors, so that the end of a large answer says all of it.
+    Azure puts `model` and `usage` after the vectors, so the end of a large answer has all that is recorded.
     """
 
     name = "embeddings"
     bulk = True
 
     def read_request(self, body: Json) -> Request:
-        """Model, input, and in which form and size the vectors are wanted."""
+        """Model, input, and the format and dimensions of the vectors."""
         wanted = parameters(body)
         if encoding := as_text(body.get("encoding_format")):
             wanted[a.REQUEST_ENCODING_FORMATS] = (encoding,)

@@ -1,8 +1,8 @@
-"""A family of paths: one API of a resource, with its operations, its paths, its key headers and its shape of errors.
+"""A family of paths: one API of a resource, with its operations, paths, key headers and error shape.
 
-Families    the table: which families there are       (__init__.py)
-Family      one of them, a line of that table
-Target      what a path within it points to
+Families    the table of families                     (__init__.py)
+Family      one line of that table
+Target      where a path of a family leads
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,10 +16,10 @@ _PLAIN = Plain()
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a path of a family points to."""
+    """Where a path of a family leads."""
 
     suffix: str
-    """The path behind the family's prefix, version and deployment: `chat/completions`."""
+    """The path after the family's prefix, version and deployment: `chat/completions`."""
     deployment: str | None = None
     takes_api_version: bool = True
     """Whether upstream expects `api-version` in the query."""
@@ -27,25 +27,25 @@ class Target:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Family:
-    """Everything that differs between one family of paths and another."""
+    """Everything that differs between families of paths."""
 
     name: str
     """Its name among a backend's `kinds`."""
     prefix: str
     """What its paths start with: `/openai/`."""
     operations: Mapping[str, Operation]
-    """By `Target.suffix`. Any other path is passed on as a plain call."""
+    """By `Target.suffix`. Any other path is a plain call."""
     target: Callable[[str], Target]
-    """Reads a decoded path, which starts with the prefix."""
+    """Parses a decoded path, which starts with the prefix."""
     error_body: Callable[[ProxyError], bytes]
-    """The JSON that tells an error of the proxy's own to this family's clients."""
+    """The JSON of an error of the proxy's own, in the shape that this family's clients read."""
     sessions: frozenset[str]
     """The decoded paths at which WebSocket sessions begin."""
     key_headers: tuple[bytes, ...]
-    """Where its clients present a key, beside a bearer token; in lower case."""
+    """Headers in which its clients send a key, besides a bearer token; lower case."""
 
     def operation(self, target: Target) -> Operation:
-        """The operation that a path asks for; one that only passes bytes on where none is known."""
+        """The operation of a path; `Plain` for an unknown one."""
         return self.operations.get(target.suffix, _PLAIN)
 
     @property
@@ -55,7 +55,7 @@ class Family:
 
 
 class Families:
-    """The families that one proxy serves. The first one's shape of errors serves where no family is asked for."""
+    """The families that a proxy serves. The first is the default: its error shape applies outside any family."""
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = tuple(families)
@@ -67,7 +67,7 @@ class Families:
         """Where a client's key may be, which must not go upstream."""
 
     def of(self, path: str) -> Family | None:
-        """The family of a decoded path."""
+        """The family of a decoded path; None outside all of them."""
         for family in self._families:
             if path.startswith(family.prefix):
                 return family

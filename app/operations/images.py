@@ -1,4 +1,4 @@
-"""Images, generated and edited: prompts and usage; never the images, nor the links to them."""
+"""Images, generated and edited: prompts and usage, never the images or links to them."""
 
 from app.operations.content_filter import note_verdict
 from app.operations.operation import Json, Operation, StreamReader
@@ -10,13 +10,13 @@ from otel.call import Answer, Choice, Request
 class ImageGeneration(Operation):
     """`POST …/images/generations`, JSON and server-sent events.
 
-    The prompt as DALL·E revised it is the only text that is generated, and so it is the content.
+    The prompt as revised by DALL·E is the only generated text, so it is the content.
     """
 
     name = "image_generation"
 
     def read_request(self, body: Json) -> Request:
-        """Model, prompt, stream and how many images are wanted."""
+        """Model, prompt, stream and the number of images."""
         return Request(
             model=as_text(body.get("model")),
             stream=body.get("stream") is True,
@@ -40,14 +40,14 @@ class ImageGeneration(Operation):
 
 
 class ImageEdit(ImageGeneration):
-    """`POST …/images/edits`: a form with images, which passes through unread; its answer is that of a generation."""
+    """`POST …/images/edits`: a form with images, which passes unread; the answer is that of a generation."""
 
     name = "image_edit"
     json_body = False
 
 
 class _ImageStream(StreamReader):
-    """Looks for `….completed`, which comes with the usage once for each image."""
+    """Looks for `….completed`, which comes once per image and has the usage."""
 
     def __init__(self) -> None:
         self._last: Json | None = None

@@ -1,4 +1,4 @@
-"""JSON as it comes over the wire: orjson, and Python's own parser for the valid texts that orjson refuses."""
+"""JSON from the wire: orjson, and Python's own parser for valid texts that orjson rejects."""
 
 import json
 import math
@@ -6,30 +6,30 @@ from typing import Final
 
 import orjson
 
-_REFUSED_BUT_VALID: Final = ("surrogate", "infinity", "depth limit", "BOM")
-"""Words of its complaints about texts that may be valid. For any other, the slower parser need not be asked."""
+_REJECTED_BUT_VALID: Final = ("surrogate", "infinity", "depth limit", "BOM")
+"""Parts of orjson's messages for texts that may be valid. After any other error, the slower parser is not tried."""
 
 
 def load(text: bytes) -> object:
-    """Parse JSON. Raises ValueError, whose message names the place and never the text.
+    """Parse JSON. Raises ValueError with the position, never the text, in its message.
 
-    orjson refuses what RFC 8259 allows: a lone surrogate written as an escape, a number too large for a double.
-    Upstream may take them, so the proxy must.
+    orjson rejects what RFC 8259 allows: an escaped lone surrogate, a number too large for a double. Upstream may accept
+    them, so the proxy must.
     """
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError as fault:
         try:
-            if not any(reason in fault.msg for reason in _REFUSED_BUT_VALID):
+            if not any(reason in fault.msg for reason in _REJECTED_BUT_VALID):
                 raise
-            # as UTF-8, since Python would guess at UTF-16 and UTF-32, which are no JSON (RFC 8259 §8.1)
+            # decoded here, since Python would also accept UTF-16 and UTF-32, which are not JSON (RFC 8259 §8.1)
             return json.loads(str(text, "utf-8-sig"), parse_float=_finite, parse_constant=_refuse)
         except (ValueError, RecursionError):
             raise ValueError(f"{fault.msg.partition(':')[0]}: byte {fault.pos}") from None
 
 
 def dump(value: object) -> str:
-    """Write parsed JSON again."""
+    """Serialize parsed JSON."""
     try:
         return orjson.dumps(value).decode()
     except TypeError:
@@ -37,11 +37,11 @@ def dump(value: object) -> str:
 
 
 def _finite(number: str) -> float | str:
-    """A number, as its own text where no double can hold it."""
+    """A number, or its text if it does not fit into a double."""
     value = float(number)
     return value if math.isfinite(value) else number
 
 
 def _refuse(constant: str) -> None:
-    """NaN and Infinity, which Python would take, are no JSON."""
-    raise ValueError("no JSON")
+    """Reject NaN and Infinity, which Python accepts and JSON does not have."""
+    raise ValueError("not JSON")

@@ -1,4 +1,4 @@
-"""OpenAI's family of paths, `/openai/…`: its operations, the grammar of its paths and the shape of its errors.
+"""OpenAI's family of paths, `/openai/…`: its operations, paths and error shape.
 
 /openai/deployments/{deployment}/{suffix}?api-version=…     Azure OpenAI's own
 /openai/v1/{suffix}                                         the v1 API, which has no api-version
@@ -23,7 +23,7 @@ _PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deploymen
 
 
 def target_of(path: str) -> Target:
-    """Read a decoded path; raises ValueError for one that is not under /openai/."""
+    """Parse a decoded path; raises ValueError for one that is not under /openai/."""
     found = _PATH.fullmatch(path)
     if found is None:
         raise ValueError(path)
@@ -31,9 +31,9 @@ def target_of(path: str) -> Target:
 
 
 def error_body(error: ProxyError) -> bytes:
-    """`{"error": {"message", "type", "code", "param"}}`, which every OpenAI client reads."""
-    told = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
-    return orjson.dumps({"error": told})
+    """`{"error": {"message", "type", "code", "param"}}`, as all OpenAI clients read it."""
+    members = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
+    return orjson.dumps({"error": members})
 
 
 OPENAI: Final = Family(

@@ -1,4 +1,4 @@
-"""What an operation is, and the plain one that knows nothing of its bodies."""
+"""Operation: how to read the bodies of one operation; Plain reads none."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -9,51 +9,51 @@ type Json = Mapping[str, object]
 
 
 class StreamReader(Protocol):
-    """Gathers what the events of one stream say."""
+    """Collects the facts of one stream of events."""
 
     only_text: str | None = None
-    """The text that the last event added, where it would do nothing else if it came again."""
+    """The text that the last event added, if repeating the event would do nothing else."""
 
     def event(self, event: Json) -> bool:
-        """Take one event; True if it holds generated text, reasoning or tool output."""
+        """Read one event; True if it holds generated text, reasoning or tool output."""
         ...
 
-    def more(self, text: str) -> None:
-        """Take an event that is the same as the last one, which had `only_text`, but for this text."""
+    def add_text(self, text: str) -> None:
+        """Read an event that differs from the last one, which had `only_text`, only in this text."""
         return
 
     def finish(self, answer: Answer) -> bool:
-        """Write what was gathered; True if the events came to an end of their own."""
+        """Write the facts to `answer`; True if the stream had its own last event."""
         ...
 
 
 class Operation(Protocol):
-    """How one operation's bodies read. Nothing here raises: what is not understood is upstream's to judge."""
+    """How to read one operation's bodies. Nothing here raises: upstream decides what is valid."""
 
     name: str
-    """GenAI operation name, first word of the span's name."""
+    """GenAI operation name, the first word of the span's name."""
     api_type: str | None = None
     json_body: bool = True
-    """Whether a request must be a JSON object. Such bodies are read whole, so that they can be sent again."""
+    """Whether a request must be a JSON object. Such bodies are buffered, so that they can be resent."""
     json_answer: bool = True
-    """Whether a JSON answer says anything worth reading."""
+    """Whether a JSON answer is worth reading."""
     bulk: bool = False
-    """Whether nearly all of a large JSON answer is numbers that no record wants; its last members are all it says."""
+    """Whether a large JSON answer is nearly all numbers that are not recorded; its last members have all the facts."""
 
     def read_request(self, body: Json) -> Request:
         """The facts of a request's body."""
         return Request()
 
-    def asking_for_usage(self, body: bytes, parsed: Json) -> bytes | None:
-        """A request's body with token usage asked for; None where the client asked already, or nobody can."""
+    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+        """The body with token usage requested; None if the client did so already, or it is not possible."""
         return None
 
     def read_answer(self, body: Json, answer: Answer) -> None:
-        """Add the facts of a whole JSON answer, or of the last members of one too large to be parsed."""
+        """Add the facts of a whole JSON answer, or of the last members of one too large to parse."""
         return
 
     def error_of(self, body: Json) -> object:
-        """The error that an event, or the whole answer of a call that seems to have succeeded, tells of; else None."""
+        """The error in an event, or in a whole answer with a status of success; None without one."""
         return body.get("error") or None
 
     def stream(self) -> StreamReader:
@@ -64,7 +64,7 @@ class Operation(Protocol):
 class Plain(Operation):
     """Any operation of which only status, sizes and times are recorded: files, batches, assistants, models …
 
-    An `error` within its JSON answer is the state of something asked about, such as a batch, and no failed call.
+    An `error` in its JSON answer is the state of a stored object, such as a batch, and not a failed call.
     """
 
     name = "call"
@@ -73,7 +73,7 @@ class Plain(Operation):
 
 
 class _UnreadStream(StreamReader):
-    """Understands no event, and so takes any end for the right one."""
+    """Reads no event, so any end counts as complete."""
 
     def event(self, event: Json) -> bool:
         return False

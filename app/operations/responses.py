@@ -1,4 +1,4 @@
-"""The Responses API: what its output items say, in a whole answer or at the end of a stream."""
+"""The Responses API: its output items, from a whole answer or the last event of a stream."""
 
 from app.operations.content_filter import note_filters
 from app.operations.operation import Json, Operation, StreamReader
@@ -7,22 +7,22 @@ from app.operations.wire import as_list, as_object, as_text, json_of, parameters
 from otel.call import Answer, Choice, Request, ToolCall
 
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
-"""Reasons for an incomplete response that chat completions have a word for."""
+"""Reasons for an incomplete response, in the terms of chat completions."""
 
 
 class Responses(Operation):
-    """`POST …/responses`, JSON and server-sent events; the model is named in the body.
+    """`POST …/responses`, JSON and server-sent events; the body names the model.
 
-    The prompt is `input` as it was sent (else `prompt`, which names a stored one), and `instructions` have a field of
-    their own: they are not part of the input, and the prompt is recorded unchanged.
+    The prompt is `input` unchanged, or else `prompt`, which names a stored one. `instructions` are not part of the
+    input and have a field of their own.
 
-    A response is one choice. Its content joins all `output_text` as the SDK does, its reasoning the texts and summaries
-    of its reasoning items, a paragraph each. Tool calls are those that the client is to answer, of functions and custom
-    tools; what the service calls by itself (web and file search, code, MCP) is left out, as are images and sound.
+    A response is one choice. Its content joins all `output_text`, as the SDK does; its reasoning joins the texts and
+    summaries of the reasoning items, one paragraph each. Tool calls are those that the client executes: functions and
+    custom tools. Tools that the service runs (web and file search, code, MCP) are left out, as are images and audio.
 
-    Its finish reason is told in the words of chat completions, so that one question serves both: `completed` is `stop`,
-    or `tool_calls` with calls to answer; `incomplete` is the reason given, `max_output_tokens` as `length`; any other
-    end, such as `failed` or `cancelled`, has its own name, and one that has not ended (`queued`) no reason.
+    The finish reason uses the terms of chat completions, so that one query covers both: `completed` is `stop`, or
+    `tool_calls` if there are any; `incomplete` is its reason, with `max_output_tokens` as `length`; any other end, such
+    as `failed` or `cancelled`, keeps its name; one that has not ended (`queued`) has none.
     """
 
     name = "chat"
@@ -51,7 +51,7 @@ class Responses(Operation):
             answer.choices = [choice]
 
     def error_of(self, body: Json) -> object:
-        """The `error` of a response, also of one within an event, or an event that is an error by its type."""
+        """The `error` of a response, alone or within an event, or an event of type `error`."""
         match body.get("type"):
             case "error":
                 return body.get("error") or body

@@ -1,4 +1,4 @@
-"""ResponseStream: the events of one response. The last repeats all of it; deltas tell what came if there is no last."""
+"""ResponseStream: the events of one response. The last event repeats all of it; without it, the deltas count."""
 
 from collections.abc import Callable
 from typing import Final
@@ -11,9 +11,9 @@ _LAST_EVENTS: Final = frozenset(
     {"response.completed", "response.incomplete", "response.failed", "response.cancelled", "error"}
 )
 _FIRST_EVENTS: Final = frozenset({"response.created", "response.queued", "response.in_progress"})
-_SOUND: Final = "response.audio.delta"
+_AUDIO: Final = "response.audio.delta"
 
-# Which part of which item a delta adds to. Deltas of other types are of calls that the service makes by itself.
+# The item type and part that a delta extends. Deltas of other types belong to tools that the service runs.
 _PARTS: Final = {
     "response.output_text.delta": ("message", "text"),
     "response.refusal.delta": ("message", "refusal"),
@@ -25,7 +25,7 @@ _PARTS: Final = {
 
 
 class ResponseStream(StreamReader):
-    """Reads by `read`, which reads whole responses: a cut one is put together from its events to look like a whole."""
+    """Reads through `read`, which takes whole responses; one that was cut off is assembled from its events."""
 
     def __init__(self, read: Callable[[Json, Answer], None]) -> None:
         self._read = read
@@ -34,7 +34,7 @@ class ResponseStream(StreamReader):
         self._ended = False
 
     def event(self, event: Json) -> bool:
-        """Take one event; runs for every token of every stream (1 µs, parsing aside)."""
+        """Read one event; runs for every token of every stream (1 µs, without parsing)."""
         kind, delta = event.get("type"), event.get("delta")
         if not isinstance(kind, str):
             return False
@@ -46,15 +46,15 @@ class ResponseStream(StreamReader):
                 if item is None:
                     item = self._item(index)
                 item.add(*part, event.get("summary_index"), delta)
-            return delta != "" and kind != _SOUND
+            return delta != "" and kind != _AUDIO
         return self._other(kind, event)
 
     def _other(self, kind: str, event: Json) -> bool:
         match kind:
             case "response.output_item.added":
                 item = self._item(event.get("output_index"))
-                item.begun = as_object(event.get("item"))
-                return (as_text(item.begun.get("type")) or "").endswith("_call")  # its name is tool output
+                item.added = as_object(event.get("item"))
+                return (as_text(item.added.get("type")) or "").endswith("_call")  # the name of a tool is output
             case "response.output_item.done":
                 self._item(event.get("output_index")).done = as_object(event.get("item"))
             case _ if kind in _LAST_EVENTS:
@@ -68,7 +68,7 @@ class ResponseStream(StreamReader):
         return self._items.setdefault(as_count(index) or 0, _Item())
 
     def finish(self, answer: Answer) -> bool:
-        """Write what was gathered."""
+        """Write the facts of the response."""
         response = self._response
         if not as_list(response.get("output")):
             response = {**response, "output": [self._items[index].whole() for index in sorted(self._items)]}
@@ -77,16 +77,16 @@ class ResponseStream(StreamReader):
 
 
 class _Item:
-    """One output item: as it began, grew and ended."""
+    """One output item: added, extended by deltas, done."""
 
     def __init__(self) -> None:
-        self.begun: Json = {}
+        self.added: Json = {}
         self.done: Json = {}
         self._type = ""
         self._pieces: dict[tuple[str, object], list[str]] = {}
 
     def add(self, kind: str, part: str, number: object, piece: str) -> None:
-        """Take a piece of a part; `number` tells paragraphs of a summary apart."""
+        """Extend a part; `number` distinguishes the paragraphs of a summary."""
         self._type = kind
         key = (part, number if type(number) is int else None)
         pieces = self._pieces.get(key)
@@ -95,7 +95,7 @@ class _Item:
         pieces.append(piece)
 
     def whole(self) -> Json:
-        """The item as a whole response would have it, as far as it is known."""
+        """The item in the shape of a whole response, as far as it is known."""
         if self.done:
             return self.done
         joined = [(part, "".join(pieces)) for (part, _), pieces in self._pieces.items()]
@@ -104,4 +104,4 @@ class _Item:
                 return {"type": "message", "content": [{part: text} for part, text in joined]}
             case "reasoning":
                 return {"type": "reasoning", "content": [{"text": text} for _, text in joined]}
-        return {"type": self._type, **self.begun, **dict(joined)}
+        return {"type": self._type, **self.added, **dict(joined)}

@@ -1,4 +1,4 @@
-"""Stream options: a request's body with token usage asked for on the client's behalf."""
+"""Stream options: requests token usage for a client that did not."""
 
 import re
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ ASK: Final = b'"stream_options":{"include_usage":true},'
 _OPTIONS: Final = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
 
 
-def asking_for_usage(body: bytes, parsed: Mapping[str, object]) -> bytes | None:
-    """The body with usage asked for; None where that is not to be done.
+def request_usage(body: bytes, parsed: Mapping[str, object]) -> bytes | None:
+    """The body with usage requested; None if it must stay as it is.
 
-    The client's bytes stay as they are but for the added member, or the stream options it gave.
+    The client's bytes are unchanged except for the added member or the client's own stream options.
     """
     if parsed.get("stream") is not True or parsed.get("data_sources") is not None:
         return None
@@ -24,12 +24,12 @@ def asking_for_usage(body: bytes, parsed: Mapping[str, object]) -> bytes | None:
         return body[:start] + ASK + body[start:]
     options = parsed["stream_options"]
     if options is not None and (not isinstance(options, dict) or options.get("include_usage") is True):
-        return None  # asked for already, or something upstream shall refuse
+        return None  # requested already, or invalid, which upstream must reject
     return _with_options(body, {**(options or {}), "include_usage": True})
 
 
 def _with_options(body: bytes, options: Mapping[str, object]) -> bytes | None:
-    """The body with other stream options in the place of its own; None where that cannot be told for sure."""
+    """The body with its stream options replaced; None if their place in the bytes is not certain."""
     places = list(_OPTIONS.finditer(body))
     if len(places) != 1:
         return None
@@ -37,6 +37,6 @@ def _with_options(body: bytes, options: Mapping[str, object]) -> bytes | None:
     try:
         changed = body[: place.start(1)] + orjson.dumps(options) + body[place.end(1) :]
         parsed = load(changed)
-    except (TypeError, ValueError):  # a text that is no Unicode, a number beyond 64 bits
+    except (TypeError, ValueError):  # a lone surrogate, a number beyond 64 bits
         return None
     return changed if isinstance(parsed, dict) and parsed.get("stream_options") == options else None

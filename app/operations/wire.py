@@ -1,4 +1,4 @@
-"""Reading JSON that came over the wire: nothing in it is what it should be until looked at."""
+"""Reads JSON from the wire, where any value may have the wrong type."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -39,36 +39,36 @@ def as_list(value: object) -> Sequence[object]:
     return value if isinstance(value, list) else ()
 
 
-def as_whole(value: object) -> int | None:
-    """The value if it is a whole number of 64 bits: more a span's attribute cannot hold."""
-    return value if type(value) is int and -(2**63) <= value < 2**63 else None  # a bool is no number
+def as_int(value: object) -> int | None:
+    """The value if it is an integer of 64 bits, the most that a span attribute can hold."""
+    return value if type(value) is int and -(2**63) <= value < 2**63 else None  # a bool does not count
 
 
 def as_count(value: object) -> int | None:
-    """The value if it is a whole number from 0."""
-    count = as_whole(value)
+    """The value if it is a non-negative integer."""
+    count = as_int(value)
     return None if count is None or count < 0 else count
 
 
 def json_of(body: Mapping[str, object], name: str) -> str | None:
-    """A member as JSON, None where there is none."""
+    """A member as JSON; None without one."""
     return dump(body[name]) if name in body else None
 
 
 def parameters(body: Mapping[str, object], text_format: object = None) -> dict[str, Parameter]:
-    """Sampling parameters of a request by their attribute names (GenAI semantic conventions).
+    """Sampling parameters of a request by attribute name (GenAI semantic conventions).
 
-    `text_format` is where the API at hand asks for JSON in place of text.
+    `text_format` is the API's own member that requests JSON instead of text.
     """
     found: dict[str, Parameter] = {}
     if (kind := as_text(as_object(text_format).get("type"))) is not None:
         found[a.OUTPUT_TYPE] = "json" if kind.startswith("json") else kind
     for name, value in body.items():
         if name in _COUNTS:
-            # one choice is the default, and the conventions ask for the count only where it is another
-            if (count := as_whole(value)) is not None and not (name == "n" and count == 1):
+            # the conventions want the count only where it is not 1, the default
+            if (count := as_int(value)) is not None and not (name == "n" and count == 1):
                 found[_COUNTS[name]] = count
-        elif name in _PARAMETERS and (number := value if isinstance(value, float) else as_whole(value)) is not None:
+        elif name in _PARAMETERS and (number := value if isinstance(value, float) else as_int(value)) is not None:
             found[_PARAMETERS[name]] = float(number)
     stop = body.get("stop")
     stops = [stop] if isinstance(stop, str) else [text for text in as_list(stop) if isinstance(text, str)]
@@ -80,7 +80,7 @@ def parameters(body: Mapping[str, object], text_format: object = None) -> dict[s
 
 
 def read_usage(value: object) -> Usage | None:
-    """Token counts, by either API's names; None where upstream gave no prompt count, never zeros instead."""
+    """Token counts, by either API's names; None without a prompt count, never zeros instead."""
     usage = as_object(value)
     prompt = as_count(usage.get("prompt_tokens", usage.get("input_tokens")))
     if prompt is None:

@@ -1,4 +1,4 @@
-"""Backends: the Azure OpenAI resources a call can go to, the order in which they are tried, and who is cooling off."""
+"""Backends: the Azure OpenAI resources a call can go to, in which order, and which of them are cooling off."""
 
 import hashlib
 import itertools
@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 from app.upstream.credentials import UpstreamAuth
 
 COOL_OFF_S: Final = 10.0
-LONGEST_COOL_OFF_S: Final = 600.0
-KNOWN: Final = 1000
+MAX_COOL_OFF_S: Final = 600.0
+MAX_COOLING: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """One Azure OpenAI resource and what lets the proxy in there."""
+    """One Azure OpenAI resource and the credentials for it."""
 
     name: str
     base_url: str
@@ -27,7 +27,7 @@ class Backend:
     host: str
     port: int
     priority: int = 0
-    """Lower goes first; equals share."""
+    """Lower goes first; backends of equal priority share the calls."""
     deployments: frozenset[str] | None = None
     """None means all."""
 
@@ -40,14 +40,14 @@ class Backend:
         priority: int = 0,
         deployments: frozenset[str] | None = None,
     ) -> "Backend":
-        """A backend by its endpoint, which settings have found to be a URL."""
+        """A backend by its endpoint, a URL that the settings have validated."""
         parts = urlsplit(base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         return cls(name, base_url, auth, parts.hostname or "", port, priority, deployments)
 
 
 class Backends:
-    """Chooses among backends. Cool-off is kept per backend and deployment, since quotas are."""
+    """Chooses among backends. Cool-off is per backend and deployment, as quotas are."""
 
     def __init__(self, backends: Sequence[Backend], clock: Callable[[], float] = time.monotonic) -> None:
         self._backends = backends
@@ -56,18 +56,18 @@ class Backends:
         self._cold_until: dict[tuple[str, str | None], float] = {}
 
     def serving(self, deployment: str | None) -> list[Backend]:
-        """Those that have the deployment; a call of none, such as a list of files, may go to any."""
+        """The backends with the deployment; a call without one, such as a list of files, may go to any."""
         return [b for b in self._backends if deployment is None or b.deployments is None or deployment in b.deployments]
 
     def order(self, deployment: str | None, sticky: str | None = None) -> list[Backend]:
-        """The backends to try, one after the other: all warm ones by priority, and then the least cold one.
+        """The backends to try in turn: all warm ones by priority, then the one whose cool-off ends first.
 
-        Among equals, calls take turns; with a `sticky` value, calls of the same value go to the same one as long as
-        that is warm (rendezvous hashing: a backend that comes or goes moves only its own share).
+        Backends of equal priority take turns. Calls with the same `sticky` value go to the same backend while it is
+        warm (rendezvous hashing: adding or removing a backend moves only its own share).
         """
         now, turn = self._clock(), next(self._turn)
         serving = self.serving(deployment)
-        if len(serving) == 1:  # which is never left alone
+        if len(serving) == 1:  # a sole backend never cools off
             return serving
         warm = [b for b in serving if self._cold_until.get((b.name, deployment), 0.0) <= now]
         cold = [b for b in serving if b not in warm]
@@ -84,17 +84,17 @@ class Backends:
         return [*ordered, least_cold] if least_cold else ordered
 
     def cool_off(self, backend: Backend, deployment: str | None, seconds: float | None) -> None:
-        """Leave a backend alone for as long as it asked, or some seconds. A sole backend is never left alone."""
+        """Avoid a backend for `seconds`, or COOL_OFF_S if None. A sole backend never cools off."""
         if len(self.serving(deployment)) > 1:
-            pause = min(COOL_OFF_S if seconds is None else seconds, LONGEST_COOL_OFF_S)
+            pause = min(COOL_OFF_S if seconds is None else seconds, MAX_COOL_OFF_S)
             now = self._clock()
-            if len(self._cold_until) >= KNOWN:  # a client may name any deployment
+            if len(self._cold_until) >= MAX_COOLING:  # clients can name any deployment
                 self._cold_until = {which: until for which, until in self._cold_until.items() if until > now}
             self._cold_until[backend.name, deployment] = now + pause
 
 
 def retry_after(milliseconds: str | None, after: str | None) -> float | None:
-    """The seconds that `retry-after-ms` or else `retry-after` (seconds or a date) ask for; None if neither does."""
+    """The delay in seconds from `retry-after-ms`, else `retry-after` (seconds or a date); None without either."""
     for text, unit in ((milliseconds, 1000.0), (after, 1.0)):
         try:
             if text is not None and (value := float(text) / unit) >= 0:
@@ -103,6 +103,6 @@ def retry_after(milliseconds: str | None, after: str | None) -> float | None:
             continue
     try:
         until = parsedate_to_datetime(after) if after else None
-    except (ValueError, OverflowError):  # a year, or an offset from UTC, that no date has
+    except (ValueError, OverflowError):  # a year or UTC offset out of range
         return None
     return max(0.0, (until - datetime.now(UTC)).total_seconds()) if until and until.tzinfo else None

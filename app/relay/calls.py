@@ -1,4 +1,4 @@
-"""OpenCalls: the calls now running, so that a stopping process can wait for them and then cut them off."""
+"""OpenCalls: the calls in flight, so that a shutdown can wait for them and then cut them off."""
 
 import asyncio
 
@@ -13,24 +13,24 @@ class OpenCalls:
         self._idle = asyncio.Event()
         self._idle.set()
         self.closing = False
-        """Set when no further call may begin."""
+        """Set when no new call may start."""
 
     def __len__(self) -> int:
         return len(self._cutoffs)
 
     def enter(self, cutoff: Cutoff) -> None:
-        """Count a call in, until it has left."""
+        """Count a call that starts."""
         self._cutoffs.add(cutoff)
         self._idle.clear()
 
     def leave(self, cutoff: Cutoff) -> None:
-        """Count a call out that has ended."""
+        """Stop counting a call that has ended."""
         self._cutoffs.discard(cutoff)
         if not self._cutoffs:
             self._idle.set()
 
     async def wait_idle(self, seconds: float) -> bool:
-        """Wait for the open calls to end; False if some are left after `seconds`."""
+        """Wait for the open calls to end; False if some are still open after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
@@ -39,7 +39,7 @@ class OpenCalls:
         return True
 
     def cut_all(self) -> int:
-        """Cut off what still runs; how many calls that were."""
+        """Cut off all open calls and return their number."""
         left = list(self._cutoffs)
         for cutoff in left:
             cutoff.cut(Reason.SHUTDOWN)

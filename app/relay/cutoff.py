@@ -1,4 +1,4 @@
-"""Cutoff: ends a call's wait from outside, for the first of the reasons that comes."""
+"""Cutoff: ends a call from outside. The first reason counts."""
 
 import asyncio
 from enum import StrEnum
@@ -13,10 +13,10 @@ class Reason(StrEnum):
 
 
 class Cutoff:
-    """Cancels the task that runs a call, and tells that cancellation from one that others asked for.
+    """Cancels the task that runs a call, and tells its own cancellation from any other.
 
-    Use as a context manager around what may be cut off; the CancelledError of a cut is swallowed there, so that the
-    code behind it ends the call with `reason` in hand. A cut after the block has no effect.
+    Use as a context manager around the code that may be cut off. It swallows the CancelledError of a cut, so that the
+    code after it can end the call by its `reason`. A cut after the block has no effect.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Cutoff:
         self._task: asyncio.Task[object] | None = None
 
     def cut(self, reason: Reason) -> None:
-        """End the wait. The first reason counts."""
+        """Cancel the task; only the first cut has an effect."""
         if self.reason is None and self._task is not None:
             self.reason = reason
             self._task.cancel()

@@ -1,4 +1,4 @@
-"""Exchange: one admitted call with upstream, from the request's sending to its one end."""
+"""Exchange: one admitted call with upstream, from sending the request to its one end."""
 
 import asyncio
 import logging
@@ -11,7 +11,7 @@ from app.answer.reader import AnswerReader
 from app.door.body import RequestBody
 from app.errors import ProxyError, UpstreamSilent, UpstreamUnreachable
 from app.operations import Operation
-from app.relay.attempts import Asked
+from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.response import RelayedResponse
 from app.upstream import Answer, UpstreamFault
@@ -20,14 +20,14 @@ from otel.span import CallSpan
 
 log = logging.getLogger(__name__)
 
-type Ask = Callable[[], Awaitable[Asked]]
+type Ask = Callable[[], Awaitable[UpstreamResponse]]
 type Settle = Callable[[], Coroutine[None, None, None] | None]
 
 
 class Exchange:
-    """Runs one call and ends it exactly once: done, refused by upstream, cut by either side, or by us.
+    """Runs one call and ends it exactly once: completed, rejected by upstream, or cut off by either side or the proxy.
 
-    The client is watched while upstream is waited for, since a server reports a lost client only to those who ask.
+    It watches the client while it waits for upstream: the server reports a disconnect only to those who ask.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Exchange:
         drain_on_abort: bool,
         settle: Settle = lambda: None,
     ) -> None:
-        """`settle` gives what is to be done between the last byte and the record, which must not take long, or None."""
+        """`settle` returns the work to do between the last byte and the record, which must be short, or None."""
         self._call = call
         self._span = span
         self._operation = operation
@@ -53,14 +53,14 @@ class Exchange:
         self._response: RelayedResponse | None = None
 
     async def run(self, ask: Ask, body: RequestBody, max_seconds: float, send: Send) -> ProxyError | None:
-        """Ask upstream and relay what it says; the error to answer with where nothing was answered yet.
+        """Call upstream and relay its response; return the error to send if no response was started.
 
-        A response that cannot be completed is left incomplete, on purpose: the server then breaks the connection, and
-        the client sees a broken answer as the broken answer it is.
+        A response that cannot be completed is left incomplete on purpose: the server then closes the connection, and
+        the client sees that the response broke off.
         """
-        # begun at once, since nearly always all it does is to wait
+        # eager: it nearly always does nothing but wait
         watcher = asyncio.Task(body.gone(), loop=asyncio.get_running_loop(), eager_start=True)
-        watcher.add_done_callback(self._on_gone)
+        watcher.add_done_callback(self._on_client_gone)
         deadline = asyncio.get_running_loop().call_later(max_seconds, self._cutoff.cut, Reason.TIME_OVER)
         error: ProxyError | None = None
         try:
@@ -68,34 +68,34 @@ class Exchange:
                 await self._relay(ask, send)
             error = self._cut_off()
         except UpstreamFault as fault:
-            error = self._broken(fault, body)
+            error = self._connection_failed(fault, body)
         except ProxyError as fault:
             error = fault
             self._call.fail(Status.UPSTREAM_ERROR, fault.code, fault.message)
-        except (OSError, asyncio.CancelledError):  # the server's way to say that nobody listens any more
+        except (OSError, asyncio.CancelledError):  # how the server reports that the client has disconnected
             if not self._ended:
                 self._call.abort()
             raise
         except Exception:
-            log.exception("a call failed by a fault of the proxy")
-            error = ProxyError("The proxy failed; its log says how.")
+            log.exception("a call failed due to an error in the proxy")
+            error = ProxyError("The proxy failed; see its log.")
             self._call.fail(Status.UPSTREAM_ERROR if self._response is None else Status.UPSTREAM_CUT, error.code, None)
         finally:
             deadline.cancel()
-            watcher.remove_done_callback(self._on_gone)
-            # it ends by itself in the turn in which the server learns that the response is complete
+            watcher.remove_done_callback(self._on_client_gone)
+            # once the server knows that the response is complete, the watcher ends by itself in the same turn
             asyncio.get_running_loop().call_soon(watcher.cancel)
             await self._end()
         return error if self._response is None else None
 
     async def _relay(self, ask: Ask, send: Send) -> None:
-        asked = await ask()
-        answer = self._answer = asked.answer
+        received = await ask()
+        answer = self._answer = received.answer
         self._note_headers(answer)
         content_type = (answer.header(b"content-type") or "").lower()
         encoding = answer.header(b"content-encoding")
         reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
-        response = self._response = RelayedResponse(asked, self._call, reader, self._span.trace_id)
+        response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id)
         response.client_gone = self._client_gone
         await response.run(send)
         if self._client_gone:
@@ -113,7 +113,7 @@ class Exchange:
         spilled = answer.header(b"x-ms-is-spilled-over")
         call.spilled_over = None if spilled is None else spilled.lower() == "true"
 
-    def _on_gone(self, watcher: asyncio.Task[None]) -> None:
+    def _on_client_gone(self, watcher: asyncio.Task[None]) -> None:
         if watcher.cancelled() or watcher.exception() is not None:
             return
         self._client_gone = True
@@ -123,31 +123,31 @@ class Exchange:
             self._response.client_gone = True
 
     def _cut_off(self) -> ProxyError | None:
-        """What a cut means for the call, and what to answer if nothing was answered yet."""
+        """Record the cut; return the error to send if no response was started."""
         call = self._call
-        if self._ended:  # while the last byte was with the client already
+        if self._ended:  # the client already has the last byte
             return None
         match self._cutoff.reason:
             case Reason.CLIENT_GONE:
                 call.abort()
             case Reason.TIME_OVER if self._response is None:
-                error = UpstreamSilent("Azure OpenAI gave no answer in time.")
+                error = UpstreamSilent("Azure OpenAI did not respond in time.")
                 call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
                 return error
             case Reason.TIME_OVER:
-                call.fail(Status.UPSTREAM_CUT, "time_limit", "the answer took longer than a call may")
+                call.fail(Status.UPSTREAM_CUT, "time_limit", "the response took longer than PROXY_MAX_SECONDS")
             case Reason.SHUTDOWN:
                 call.fail(Status.INTERRUPTED, "shutdown", "the proxy was stopped")
         return None
 
-    def _broken(self, fault: UpstreamFault, body: RequestBody) -> ProxyError | None:
-        """What a failed connection means for the call; an upload may have failed on the client's side of it."""
+    def _connection_failed(self, fault: UpstreamFault, body: RequestBody) -> ProxyError | None:
+        """Record a failed connection, which an upload's client may have caused; return the error to send, if any."""
         call = self._call
         if body.fault is not None:
             call.abort()
             return body.fault if isinstance(body.fault, ProxyError) else None
         if self._response is not None:
-            call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the answer broke off: {fault}")
+            call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the response broke off: {fault}")
             return None
         error = UpstreamUnreachable(f"Azure OpenAI could not be reached: {fault}.")
         call.fail(Status.UPSTREAM_ERROR, error.code, error.message)
@@ -156,7 +156,7 @@ class Exchange:
     async def _end(self) -> None:
         """Close upstream and finish the span, which writes the record. Only the first call has an effect.
 
-        Who waits may be cancelled; the end is not.
+        Cancelling the caller does not cancel the end.
         """
         if not self._ended:
             self._ended = True
@@ -168,7 +168,7 @@ class Exchange:
                 self._response.close_reader()
                 left = self._call.status is Status.CLIENT_ABORTED and self._cutoff.reason is Reason.CLIENT_GONE
                 if left and self._response.delivered:
-                    # OpenAI's clients hang up at the last event, without waiting for the end of the body
+                    # OpenAI's clients disconnect at the last event, without waiting for the end of the body
                     self._call.status = Status.COMPLETED
             settling = self._settle()
             if settling is None:
@@ -182,6 +182,6 @@ class Exchange:
         try:
             await settling
         except Exception:  # telemetry never hurts a call
-            log.exception("a call could not be settled; its record will lack facts")
+            log.exception("a call could not be settled; its record will be incomplete")
         finally:
             self._span.finish()

@@ -1,5 +1,4 @@
-"""Relay: the ASGI application behind the families of paths. It admits a request, makes a call of it and sees it
-through."""
+"""Relay: the ASGI application that serves the families of paths. It admits a request, makes it a call and runs that."""
 
 import asyncio
 import time
@@ -15,7 +14,7 @@ from app.door.door import Admitted, Door
 from app.door.inbound import Inbound, InboundReader
 from app.errors import ProxyError, RequestTimeout, ShuttingDown
 from app.operations import Families
-from app.relay.attempts import Asked, Attempts
+from app.relay.attempts import Attempts, UpstreamResponse
 from app.relay.calls import OpenCalls
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.exchange import Exchange
@@ -42,8 +41,8 @@ class Relay:
         max_seconds: float,
         drain_on_abort: bool,
     ) -> None:
-        """A body may have `max_request_bytes`, a call take `max_seconds`; `drain_on_abort` reads upstream to its end
-        when the client has left."""
+        """`max_request_bytes` limits a body, `max_seconds` a call. With `drain_on_abort`, upstream is read to its end
+        after the client has disconnected."""
         self._families = families
         self._door = door
         self._reader = reader
@@ -67,13 +66,13 @@ class Relay:
             inbound = await self._read(admitted, body)
             deployment = admitted.target.deployment or inbound.request.model
             self._attempts.check(deployment)
-            self._check_open()  # again: a body may take long to come, and nobody waits for a call that is none yet
+            self._check_open()  # again, after the body: a shutdown waits for calls only
         except ProxyError as refusal:
             self._door.refuse(refusal)
             await send_error(send, refusal, family.error_body(refusal), current_trace_id())
             return
         except ClientGone:
-            return  # nothing was asked of upstream yet, and nobody is left to answer
+            return  # upstream was not called yet, and there is no client to respond to
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
@@ -94,7 +93,7 @@ class Relay:
             async with asyncio.timeout(self._max_seconds):
                 return await self._reader.read(admitted, body)
         except TimeoutError:
-            raise RequestTimeout("The request's body did not come in time.") from None
+            raise RequestTimeout("The request body did not arrive in time.") from None
 
     def _check_open(self) -> None:
         if self._calls.closing:
@@ -103,14 +102,14 @@ class Relay:
     async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
         span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()
 
-        async def ask() -> Asked:
-            asked = await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
-            inbound.asking = None  # a copy of the body that a long stream would hold to its end
-            return asked
+        async def ask() -> UpstreamResponse:
+            received = await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
+            inbound.asking = None  # a copy of the body that would be held until the stream ends
+            return received
 
         def settle() -> Coroutine[None, None, None] | None:
             if admitted.content_length is None:
-                call.request_bytes = body.size  # known at its end
+                call.request_bytes = body.size  # known only now
             return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
 
         exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)
@@ -122,7 +121,7 @@ class Relay:
             self._calls.leave(cutoff)
 
     def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
-        """What is left to do when the last byte was sent and before the record is made; None if that is nothing."""
+        """The work to do after the last byte and before the record; None if there is none."""
         estimates, redacts = self._estimator.applies(call), self._redactor.applies(call)
 
         async def settle() -> None:
@@ -136,5 +135,5 @@ class Relay:
 
 
 def current_trace_id() -> str:
-    """The trace of the request's SERVER span, 32 hex digits."""
+    """The trace id of the request's SERVER span, 32 hex digits."""
     return f"{get_current_span().get_span_context().trace_id:032x}"

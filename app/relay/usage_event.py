@@ -1,4 +1,4 @@
-"""The event of token usage that was asked for on the client's behalf, taken out of the stream again."""
+"""UsageEventFilter: removes the usage event that the proxy requested from the client's stream."""
 
 import re
 from typing import Final
@@ -8,17 +8,17 @@ from app.operations.json_text import load
 _FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _OVERLAP: Final = 64
 _CUT_END: Final = 3
-"""As much of an event's end may have come when the rest has not."""
-_LONGEST: Final = 64 * 1024
-"""An event beyond it is not the one with usage, and not held any longer."""
+"""Bytes of an event's end that can arrive before the rest of it."""
+_MAX_HELD: Final = 64 * 1024
+"""A larger event is not the usage event and is not held any longer."""
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 class UsageEventFilter:
-    """Takes the added event out of a stream.
+    """Removes the added event from a stream.
 
-    Until a finish reason has passed, bytes go on untouched and at once: the event comes after it. From there on each
-    event is held until its end, and the one with usage and without choices is dropped.
+    The event comes after a finish reason, so bytes pass immediately and untouched until then. From there on each event
+    is held until it is complete, and the one with usage and without choices is dropped.
     """
 
     def __init__(self) -> None:
@@ -26,10 +26,10 @@ class UsageEventFilter:
         self._tail = b""
         self._held = b""
         self._sent = 0
-        """How much of what is held has been sent on already."""
+        """How many of the held bytes were already sent."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """Take bytes from upstream; the bytes to send on now, perhaps none."""
+        """Take bytes from upstream; return the bytes to send now, possibly none."""
         if not self._finished:
             seen = self._tail + chunk
             found = _FINISHED.search(seen)
@@ -38,7 +38,7 @@ class UsageEventFilter:
                 return chunk
             self._finished = True
             end = _EVENT_END.search(seen, found.end())
-            if end is None:  # its end comes later, and may be cut in two
+            if end is None:  # its end comes later, possibly split between chunks
                 self._held = seen[found.start() :]
                 self._sent = len(self._held)
                 return chunk
@@ -47,7 +47,7 @@ class UsageEventFilter:
         return self._whole_events(chunk)
 
     def close(self) -> bytes:
-        """What is still held when the stream ends without an event's end."""
+        """The bytes still held when the stream ends in the middle of an event."""
         held, self._held = self._held[self._sent :], b""
         return held
 
@@ -62,7 +62,7 @@ class UsageEventFilter:
                 passed.append(event[self._sent :])
             start, self._sent = end.end(), 0
         self._held = self._held[start:]
-        if len(self._held) > _LONGEST:
+        if len(self._held) > _MAX_HELD:
             passed.append(self._held[self._sent :])
             self._held = self._held[-_CUT_END:]
             self._sent = _CUT_END
@@ -70,7 +70,7 @@ class UsageEventFilter:
 
 
 def _is_usage(event: bytes) -> bool:
-    """Whether an event holds usage and no choices: the one that was asked for."""
+    """Whether this is the requested event: it has usage and no choices."""
     if b'"usage"' not in event:
         return False
     data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))

@@ -123,6 +123,15 @@ class Answer:
         """What is there, as soon as anything is."""
         return self._response.read1(1 << 20)
 
+    def take(self, expected: bytes) -> None:
+        """Read exactly these bytes, and leave the rest of the body unread."""
+        received = b""
+        while received != expected:
+            more = self._response.read1(len(expected) - len(received))
+            assert more, received
+            received += more
+            assert expected.startswith(received), received
+
 
 class Client:
     """One connection to the proxy, kept alive between requests."""

@@ -1,4 +1,4 @@
-"""What is to be redacted, and what that does."""
+"""A secret, and patterns to redact it."""
 
 import json
 

@@ -1,18 +1,16 @@
-"""Ways to frame and to encode an answer: the client gets upstream's bytes in all of them, and the record its facts."""
+"""Framings and encodings of a response: in all of them the client gets upstream's bytes and the record its facts."""
 
 import functools
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import brotli
-import pytest
 from backports import zstd
 
 from tests.app.relay.stage import Stage, by_way
-from tests.kit.hub import Broker, HubReader, Record
-from tests.kit.proxy import ProxyThread
+from tests.kit.hub import HubReader, Record
 from tests.kit.upstream import Reply, Script, Seen
 from tests.kit.wire import (
     AZURE_HEADERS,
@@ -33,20 +31,14 @@ EVENTS = b"".join(STREAM_WITH_USAGE)
 UNREADABLE = bytes(range(256)) * 20
 
 
-@pytest.fixture(scope="module")
-def stage(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(ProxyThread, broker, tmp_path_factory.mktemp("encodings")) as started:
-        yield started
-
-
 def sized(body: bytes, status: int = 200, **headers: str) -> Script:
-    """An answer with its length."""
+    """A response with a length."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda request, reply: reply.json(body, status, named)
 
 
 def chunked(body: bytes, size: int, content_type: str = "text/event-stream", **headers: str) -> Script:
-    """An answer in chunks of a size."""
+    """A response in chunks of `size` bytes."""
 
     async def way(request: Seen, reply: Reply) -> None:
         await reply.stream_head(content_type, **headers)
@@ -58,7 +50,7 @@ def chunked(body: bytes, size: int, content_type: str = "text/event-stream", **h
 
 
 def written(*pieces: bytes, close: bool = False) -> Script:
-    """An answer by its bytes, head and all; `close` ends the connection behind it."""
+    """The bytes of a response, head included; `close` closes the connection after it."""
 
     async def way(request: Seen, reply: Reply) -> None:
         for piece in pieces:
@@ -70,7 +62,7 @@ def written(*pieces: bytes, close: bool = False) -> Script:
 
 
 def ask(caller: Client, way: str, stream: bool = False, **headers: str) -> tuple[Answer, bytes]:
-    """A chat call to be answered in that way; a stream asks for its usage itself."""
+    """Make a chat call that is answered in this way; a stream requests its own usage."""
     options = {"stream_options": {"include_usage": True}} if stream else {}
     answer = caller.send("POST", CHAT, chat_body(stream, **options), x_way=way, **headers)
     return answer, answer.read()
@@ -80,17 +72,17 @@ def said(record: Record) -> tuple[Any, ...]:
     return record["status"], record["content"], record["usage"]
 
 
-def test_a_compressed_answer_arrives_as_it_was_and_is_read(stage: Stage, hub: HubReader) -> None:
-    """Of every encoding, JSON and events, however cut: bytes and headers are upstream's, the record is whole."""
-    squeezed: dict[str, Callable[[bytes], bytes]] = {
+def test_a_compressed_response_passes_unchanged_and_is_read(stage: Stage, hub: HubReader) -> None:
+    """In every encoding, for JSON and events, bytes and headers are upstream's and the record is complete."""
+    encoders: dict[str, Callable[[bytes], bytes]] = {
         "gzip": functools.partial(gzip.compress, mtime=0),
         "deflate": zlib.compress,
         "br": brotli.compress,
         "zstd": zstd.compress,
     }
     scripts = {
-        **{f"json-{name}": sized(squeeze(chat_json()), content_encoding=name) for name, squeeze in squeezed.items()},
-        **{f"sse-{name}": chunked(squeeze(EVENTS), 7, content_encoding=name) for name, squeeze in squeezed.items()},
+        **{f"json-{name}": sized(compress(chat_json()), content_encoding=name) for name, compress in encoders.items()},
+        **{f"sse-{name}": chunked(compress(EVENTS), 7, content_encoding=name) for name, compress in encoders.items()},
     }
     server = stage.play(by_way(**scripts))
     with client(stage.url) as caller:
@@ -101,12 +93,12 @@ def test_a_compressed_answer_arrives_as_it_was_and_is_read(stage: Stage, hub: Hu
     for way, (answer, body) in got.items():
         kind, _, name = way.partition("-")
         assert answer.header("content-encoding") == name
-        assert body == squeezed[name](EVENTS if kind == "sse" else chat_json())
+        assert body == encoders[name](EVENTS if kind == "sse" else chat_json())
         assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE), way
 
 
-def test_an_encoding_that_nobody_here_reads_passes_untouched(stage: Stage, hub: HubReader) -> None:
-    """It arrives byte for byte, JSON and events; its record says that facts are missing, and invents none."""
+def test_an_unsupported_encoding_passes_unchanged(stage: Stage, hub: HubReader) -> None:
+    """JSON and events arrive byte for byte; the record is truncated, and nothing in it is invented."""
     scripts = {
         "json": sized(UNREADABLE, content_encoding="compress"),
         "sse": chunked(UNREADABLE, 100, content_encoding="compress"),
@@ -125,8 +117,8 @@ def test_an_encoding_that_nobody_here_reads_passes_untouched(stage: Stage, hub: 
         assert record["response_bytes"] == len(UNREADABLE)
 
 
-def test_a_broken_encoding_passes_and_is_given_up(stage: Stage, hub: HubReader) -> None:
-    """Bytes that are not the gzip they claim to be, or end in its middle, are the client's to judge."""
+def test_an_invalid_encoding_passes_unchanged(stage: Stage, hub: HubReader) -> None:
+    """The client gets bytes that are not gzip, or incomplete gzip, unchanged."""
     whole = gzip.compress(EVENTS)
     scripts = {
         "none": chunked(EVENTS, 1000, content_encoding="gzip"),
@@ -144,9 +136,9 @@ def test_a_broken_encoding_passes_and_is_given_up(stage: Stage, hub: HubReader) 
     assert said(hub.record(got["more"][0].trace_id)) == ("completed", TEXT, USAGE)
 
 
-def test_every_framing_of_an_answer(stage: Stage, hub: HubReader) -> None:
-    """A length, chunks with extensions and trailers, or the connection's end: the body is the same, and so its record;
-    what is about upstream's connection does not reach the client's, which stays open."""
+def test_every_framing_of_a_response_passes(stage: Stage, hub: HubReader) -> None:
+    """With a length, chunks with extensions and trailers, or a closed connection, body and record are the same. Headers
+    about upstream's connection do not reach the client's, which stays open."""
     body = chat_json()
     half, rest = body[:200], body[200:]
     head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -181,8 +173,8 @@ def test_every_framing_of_an_answer(stage: Stage, hub: HubReader) -> None:
     )
 
 
-def test_an_event_stream_may_have_a_length_or_end_with_its_connection(stage: Stage, hub: HubReader) -> None:
-    """Events need no chunks. Where usage was asked for on the client's behalf, the length is not what upstream said."""
+def test_an_event_stream_without_chunks_passes(stage: Stage, hub: HubReader) -> None:
+    """It may have a length or end with the connection. If the usage event is removed, upstream's length is dropped."""
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
     scripts = {
         "length": written(head + b"content-length: %d\r\n\r\n" % len(EVENTS), *STREAM_WITH_USAGE),
@@ -194,14 +186,14 @@ def test_an_event_stream_may_have_a_length_or_end_with_its_connection(stage: Sta
         for way in scripts:
             answer, received = ask(caller, way, stream=True)
             assert received == EVENTS
-            taken_out = caller.send("POST", CHAT, chat_body(stream=True), x_way=way)
-            assert taken_out.read() == b"".join(STREAM)
-            traces += [answer.trace_id, taken_out.trace_id]
+            without_usage = caller.send("POST", CHAT, chat_body(stream=True), x_way=way)
+            assert without_usage.read() == b"".join(STREAM)
+            traces += [answer.trace_id, without_usage.trace_id]
     assert {said(hub.record(trace))[:2] for trace in traces} == {("completed", TEXT)}
 
 
-def test_answers_that_have_no_body(stage: Stage, hub: HubReader) -> None:
-    """HEAD, 204 and 304 have none whatever their headers say, others may be empty; each leaves its connection fit."""
+def test_responses_without_a_body_pass(stage: Stage, hub: HubReader) -> None:
+    """HEAD, 204 and 304 have none, whatever their headers; others may be empty; the connection stays usable."""
     scripts = {
         "HEAD": written(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 5000\r\n\r\n"),
         "HEAD chunked": written(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"),
@@ -235,8 +227,8 @@ def test_answers_that_have_no_body(stage: Stage, hub: HubReader) -> None:
     )
 
 
-def test_an_empty_answer_to_a_chat_has_nothing_in_it(stage: Stage, hub: HubReader) -> None:
-    """An empty 200 is an answer that says nothing; an event stream without any event was cut."""
+def test_an_empty_response_to_a_chat_is_recorded(stage: Stage, hub: HubReader) -> None:
+    """An empty 200 is a completed call without content; an event stream without events is upstream_cut."""
     stage.play(by_way(json=sized(b""), sse=chunked(b"", 1)))
     with client(stage.url) as caller:
         whole, nothing = ask(caller, "json")
@@ -246,8 +238,8 @@ def test_an_empty_answer_to_a_chat_has_nothing_in_it(stage: Stage, hub: HubReade
     assert said(hub.record(stream.trace_id))[:2] == ("upstream_cut", "")
 
 
-def test_what_is_said_before_the_answer_stays_here(stage: Stage, hub: HubReader) -> None:
-    """Informational responses, any number of them, are not the answer: the client gets the final one only."""
+def test_informational_responses_are_dropped(stage: Stage, hub: HubReader) -> None:
+    """The client gets only the final response."""
     early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + (
         b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\nset-cookie: early=1\r\n\r\n" * 3
     )
@@ -265,8 +257,8 @@ def test_what_is_said_before_the_answer_stays_here(stage: Stage, hub: HubReader)
     assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
 
 
-def test_header_bytes_are_upstreams(stage: Stage, hub: HubReader) -> None:
-    """Values pass as the bytes they are: UTF-8, Latin-1, empty, long, and Set-Cookie as often as it is there."""
+def test_header_values_pass_unchanged(stage: Stage, hub: HubReader) -> None:
+    """Their bytes pass: UTF-8, Latin-1, empty, long, and every Set-Cookie."""
     odd = [
         ("x-latin", b"caf\xe9"),
         ("x-utf-8", "café ✨".encode()),

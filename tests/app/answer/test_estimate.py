@@ -1,4 +1,4 @@
-"""Usage that upstream did not report: which calls it is counted for, in their time, and never invented."""
+"""Estimator: which calls it counts, in limited time, and never inventing a count."""
 
 import asyncio
 import json
@@ -28,16 +28,16 @@ def estimated(subject: Call, sent: bytes | None = BODY, load: Any = lambda encod
     return subject.answer
 
 
-def test_both_sides_are_counted() -> None:
-    """The prompt with its overhead; all choices with refusals, reasoning and tool calls."""
+def test_prompt_and_completion_are_counted() -> None:
+    """The prompt with its overhead, and all choices with refusals, reasoning and tool calls."""
     answer = Answer(choices=[Choice(0, "abc", "d", "ef", [ToolCall("1", "g", "hi")]), Choice(1, "j")])
     found = estimated(call(answer=answer))
     assert found.usage == Usage(3 + 3 + 4 + 5, 3 + 1 + 2 + 1 + 2 + 7 + 1, 15 + 17)
     assert found.usage_source == "estimated"
 
 
-def test_what_was_not_said_is_not_zero() -> None:
-    """Where upstream took the prompt and nothing came of it, the completion is unknown."""
+def test_an_unknown_completion_is_not_zero() -> None:
+    """If upstream accepted the prompt and sent no output, the completion count is unknown."""
     assert estimated(call(status=Status.CLIENT_ABORTED)).usage == Usage(15, None, 15)
 
 
@@ -51,23 +51,23 @@ def test_what_was_not_said_is_not_zero() -> None:
         {"answer": Answer(truncated=True)},
     ],
 )
-def test_where_there_is_nothing_to_estimate(more: dict[str, Any]) -> None:
-    """No answer, an error, a reported usage, an answer that could not be read: no estimate."""
+def test_some_calls_have_no_estimate(more: dict[str, Any]) -> None:
+    """No estimate without a response, for an error, with reported usage, or if the response was not read."""
     assert not Estimator().applies(call(**more))
 
 
 @pytest.mark.parametrize("operation", ["image_generation", "speech", "transcription", "call"])
 def test_other_operations_have_no_estimate(operation: str) -> None:
-    """What pictures and sound cost does not show in texts."""
+    """The usage of images and audio does not depend on text alone."""
     assert not Estimator().applies(Call(operation, http_status=200))
 
 
 def test_without_a_tokenizer_usage_is_missing(caplog: pytest.LogCaptureFixture) -> None:
-    """A package that is not there is said once, and hurts no call."""
-    tries = []
+    """A missing package is logged once and harms no call."""
+    loads = []
 
     def load(encoding: str) -> Any:
-        tries.append(encoding)
+        loads.append(encoding)
         raise ImportError("not there")
 
     estimator = Estimator(load)
@@ -75,12 +75,12 @@ def test_without_a_tokenizer_usage_is_missing(caplog: pytest.LogCaptureFixture) 
         subject = call()
         asyncio.run(estimator.estimate(subject, BODY))
         assert (subject.answer.usage, subject.answer.usage_source) == (None, "missing")
-    assert tries == [NEW]
+    assert loads == [NEW]
     assert caplog.text.count("not there") == 1
 
 
-def test_vocabularies_are_read_when_needed() -> None:
-    """None before the first estimate, each once, and only those that are needed."""
+def test_vocabularies_are_loaded_on_first_use() -> None:
+    """None is loaded before the first estimate, and each needed one once."""
     loaded: list[str] = []
 
     def load(encoding: str) -> Words:
@@ -94,8 +94,8 @@ def test_vocabularies_are_read_when_needed() -> None:
     assert loaded == [NEW, OLD]
 
 
-def test_it_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tokenizer that hangs costs a call its estimate, after a second, and those behind it no more."""
+def test_estimates_end_within_the_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the tokenizer hangs, calls lose their estimate after a second, queued calls included."""
     monkeypatch.setattr("app.answer.estimate.CALL_S", CALL_S)
     hang = threading.Event()
 
@@ -119,6 +119,6 @@ def test_it_ends_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("sent", [None, b"[]", b'{"messages":[{"content":"' + b"x" * (8 << 20) + b'"}]}'])
 def test_without_a_body_there_is_no_estimate(sent: bytes | None) -> None:
-    """A body that passed by unread, or is too large to be read again, is not counted."""
+    """A streamed body, or one that is too large, is not counted."""
     body_less = Call("text_completion", http_status=200)
     assert estimated(body_less, sent).usage is None

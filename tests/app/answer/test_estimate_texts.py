@@ -1,4 +1,4 @@
-"""What is counted of a call: its texts, and the tokens that stand around them."""
+"""What is counted of a call: its texts, and the tokens around them."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answer.estimate import MAX_LETTERS, PIECE, Texts, count, encoding_of, pieces
+from app.answer.estimate import MAX_CHARS, PIECE, Texts, count, encoding_of, pieces
 from otel.call import Answer, Choice, ToolCall
 from tests.app.answer.tokenizers import NEW, OLD, Words
 
@@ -26,18 +26,16 @@ MESSAGES = {"messages": [{"role": "user", "content": QUESTION}]}
         ("davinci-002", {"prompt": QUESTION}, 8),
     ],
 )
-def test_prompts_count_as_the_service_counts_them(
-    tokenizers: Any, model: str, body: dict[str, Any], prompt_tokens: int
-) -> None:
-    """Recorded answers of the service reported just these counts, messages' overhead included."""
-    asked = Texts.asked(body, chat="messages" in body)
-    counted = count(tokenizers[encoding_of(model)], asked.texts)
+def test_prompt_counts_match_the_service(tokenizers: Any, model: str, body: dict[str, Any], prompt_tokens: int) -> None:
+    """Recorded responses of the service have exactly these counts, overhead of messages included."""
+    request = Texts.of_request(body, chat="messages" in body)
+    counted = count(tokenizers[encoding_of(model)], request.texts)
     assert counted is not None
-    assert counted + asked.fixed == prompt_tokens
+    assert counted + request.fixed == prompt_tokens
 
 
-def test_tools_count_about_as_the_service_counts_them(tokenizers: Any) -> None:
-    """A recorded call with a tool was reported to be 53 tokens in and, with the call of that tool, 15 out."""
+def test_tool_counts_are_close_to_those_of_the_service(tokenizers: Any) -> None:
+    """A recorded call with a tool was reported as 53 tokens in and, with the tool call, 15 out."""
     parameters = {
         "type": "object",
         "properties": {"country": {"type": "string"}},
@@ -50,8 +48,8 @@ def test_tools_count_about_as_the_service_counts_them(tokenizers: Any) -> None:
             {"type": "function", "function": {"name": "get_capital", "description": "", "parameters": parameters}}
         ],
     }
-    said = Texts.said(Answer(choices=[Choice(tool_calls=[ToolCall("1", "get_capital", '{"country":"UK"}')])]))
-    for texts, reported in ((Texts.asked(body, chat=True), 53), (said, 15)):
+    answer = Texts.of_answer(Answer(choices=[Choice(tool_calls=[ToolCall("1", "get_capital", '{"country":"UK"}')])]))
+    for texts, reported in ((Texts.of_request(body, chat=True), 53), (answer, 15)):
         counted = count(tokenizers[NEW], texts.texts)
         assert counted is not None
         assert abs(counted + texts.fixed - reported) <= 1
@@ -66,18 +64,18 @@ def test_tools_count_about_as_the_service_counts_them(tokenizers: Any) -> None:
     ],
 )
 def test_a_model_has_its_encoding(encoding: str, models: list[str]) -> None:
-    """Models and deployments named after them are counted by their own vocabulary, unknown ones by the newest."""
+    """Models, and deployments named after them, use their own vocabulary, unknown ones the newest."""
     assert {model: encoding_of(model) for model in models} == dict.fromkeys(models, encoding)
     assert encoding_of(None) == NEW
 
 
-def asked(body: dict[str, Any], chat: bool = True) -> tuple[list[str], int]:
-    texts = Texts.asked(body, chat)
+def of_request(body: dict[str, Any], chat: bool = True) -> tuple[list[str], int]:
+    texts = Texts.of_request(body, chat)
     return texts.texts, texts.fixed
 
 
-def test_what_is_counted_of_messages() -> None:
-    """Roles, names, text parts, tool calls and their results are; each message and the reply are 3 tokens more."""
+def test_messages_are_counted() -> None:
+    """Roles, names, text parts, tool calls and results count; each message and the reply add 3 tokens."""
     body = {
         "messages": [
             {"role": "system", "content": "be brief", "name": "boss"},
@@ -91,39 +89,39 @@ def test_what_is_counted_of_messages() -> None:
         ]
     }
     texts = ["system", "be brief", "boss", "user", "look", "here", "assistant", "f", "{}", "tool", "42"]
-    assert asked(body) == (texts, 3 + 4 * 3 + 2)
+    assert of_request(body) == (texts, 3 + 4 * 3 + 2)
 
 
-def test_what_is_counted_of_responses() -> None:
-    """Input and instructions are messages, as text or as items."""
-    assert asked({"instructions": "", "input": "hi"}) == (["user", "hi"], 3 + 3)
-    assert asked({"instructions": "be brief", "input": "hi"}) == (["user", "be brief", "user", "hi"], 3 + 2 * 3)
+def test_input_and_instructions_of_responses_are_counted() -> None:
+    """Both count as messages, as text or as items."""
+    assert of_request({"instructions": "", "input": "hi"}) == (["user", "hi"], 3 + 3)
+    assert of_request({"instructions": "be brief", "input": "hi"}) == (["user", "be brief", "user", "hi"], 3 + 2 * 3)
     items = [
         {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
         {"type": "function_call", "call_id": "not", "name": "f", "arguments": "{}"},
         {"type": "function_call_output", "call_id": "not", "output": "42"},
         {"type": "reasoning", "id": "not", "summary": [{"type": "summary_text", "text": "hm"}]},
     ]
-    assert asked({"input": items}) == (["user", "hi", "f", "{}", "42", "hm"], 3 + 4 * 3 + 1)
+    assert of_request({"input": items}) == (["user", "hi", "f", "{}", "42", "hm"], 3 + 4 * 3 + 1)
 
 
-def test_what_is_counted_of_bare_prompts() -> None:
-    """Texts, lists of texts, and tokens that the client has already counted; without any overhead."""
-    assert asked({"prompt": "one"}, chat=False) == (["one"], 0)
-    assert asked({"input": ["one", "two"]}, chat=False) == (["one", "two"], 0)
-    assert asked({"input": [1, 2, 3]}, chat=False) == ([], 3)
-    assert asked({"prompt": [[1, 2], [3]]}, chat=False) == ([], 3)
+def test_bare_prompts_are_counted() -> None:
+    """Texts, lists of texts, and token ids count without any overhead."""
+    assert of_request({"prompt": "one"}, chat=False) == (["one"], 0)
+    assert of_request({"input": ["one", "two"]}, chat=False) == (["one", "two"], 0)
+    assert of_request({"input": [1, 2, 3]}, chat=False) == ([], 3)
+    assert of_request({"prompt": [[1, 2], [3]]}, chat=False) == ([], 3)
 
 
-def test_pictures_are_counted_by_their_detail() -> None:
-    """A picture costs what one of ordinary size does; its bytes are no text."""
+def test_images_are_counted_by_their_detail() -> None:
+    """An image counts as one of ordinary size; its bytes are not counted as text."""
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 9999, "detail": "low"}}
     other = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 9999}
-    assert asked({"messages": [{"content": [picture, other]}]}) == ([], 3 + 3 + 85 + 765)
+    assert of_request({"messages": [{"content": [picture, other]}]}) == ([], 3 + 3 + 85 + 765)
 
 
 def test_tools_and_schemas_are_counted() -> None:
-    """Definitions of tools count by OpenAI's rule, in either API's shape, and so does a schema for the answer."""
+    """Tool definitions count by OpenAI's rule, in either API's shape, as does a schema for the output."""
     parameters = {
         "properties": {
             "place": {"type": "string", "description": "a city"},
@@ -134,11 +132,14 @@ def test_tools_and_schemas_are_counted() -> None:
     function = {"name": "weather", "description": "tells it", "parameters": parameters}
     texts = ["weather:tells it", "place:string:a city", "unit:string:", "C", "F", "days:array:", '{"type":"integer"}']
     fixed = 3 + 12 + 7 + 3 + 3 * 3 - 3 + 2 * 3
-    assert asked({"tools": [{"type": "function", "function": function}]}) == (texts, fixed)
-    assert asked({"tools": [{"type": "function", **function}]}) == (texts, fixed)
-    assert asked({"functions": [function]}) == (texts, fixed)
-    assert asked({"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": 1}}}}) == (['{"a":1}'], 3)
-    assert asked({"text": {"format": {"type": "json_schema", "schema": {"a": 1}}}}) == (['{"a":1}'], 3)
+    assert of_request({"tools": [{"type": "function", "function": function}]}) == (texts, fixed)
+    assert of_request({"tools": [{"type": "function", **function}]}) == (texts, fixed)
+    assert of_request({"functions": [function]}) == (texts, fixed)
+    assert of_request({"response_format": {"type": "json_schema", "json_schema": {"schema": {"a": 1}}}}) == (
+        ['{"a":1}'],
+        3,
+    )
+    assert of_request({"text": {"format": {"type": "json_schema", "schema": {"a": 1}}}}) == (['{"a":1}'], 3)
 
 
 JSON = st.recursive(
@@ -157,42 +158,42 @@ JSON = st.recursive(
     ),
     st.booleans(),
 )
-def test_no_body_is_a_fault(body: dict[str, Any], chat: bool) -> None:
-    """Whatever upstream may have been sent, something countable comes of it."""
-    texts, fixed = asked(body, chat)
+def test_any_body_can_be_counted(body: dict[str, Any], chat: bool) -> None:
+    """Any JSON yields texts and a fixed count."""
+    texts, fixed = of_request(body, chat)
     assert all(isinstance(text, str) for text in texts)
     assert fixed >= 0
 
 
 @pytest.mark.parametrize("opening", ['{"content":[', "["])
-def test_no_nesting_is_too_deep(opening: str) -> None:
-    """A body nested without end is looked into only so far."""
+def test_nesting_is_limited(opening: str) -> None:
+    """A deeply nested body is read only to a limited depth."""
     nested: Any = []
     for _ in range(900):
         nested = [nested] if opening == "[" else {"content": [nested]}
-    assert asked({"messages": nested, "prompt": nested})
-    assert asked({"input": nested}, chat=False) == ([], 0)
+    assert of_request({"messages": nested, "prompt": nested})
+    assert of_request({"input": nested}, chat=False) == ([], 0)
 
 
 @given(st.lists(st.text(alphabet=" ab\U0001f600", max_size=12), max_size=60).map(lambda parts: "".join(parts) * 40))
-def test_pieces_are_the_text(text: str) -> None:
-    """No letter is lost or counted twice, and no piece is longer than is fair to others."""
+def test_pieces_join_to_the_text(text: str) -> None:
+    """No character is lost or repeated, and no piece exceeds the limit."""
     found = list(pieces(text))
     assert "".join(found) == text
     assert all(0 < len(piece) <= PIECE for piece in found)
 
 
 def test_pieces_hardly_change_the_count(tokenizers: Any) -> None:
-    """A text counted in pieces has the tokens that it has as a whole, but for one in some thousand."""
+    """Counting in pieces changes the result by at most one token in a thousand."""
     text = "Latency has two parts, says chapter 17: what you wait for, and what you read. " * 2000
     whole = tokenizers[NEW].count(text)
     assert count(tokenizers[NEW], [text]) == pytest.approx(whole, rel=1e-3)
 
 
-def test_what_is_too_long_is_taken_to_be_like_the_rest() -> None:
-    """A million letters are counted, however many there are; time that is over has the same effect."""
+def test_long_texts_are_extrapolated() -> None:
+    """At most a million characters are counted, fewer if the time is over."""
     tokenizer = Words()
-    assert count(tokenizer, ["x" * (5 * MAX_LETTERS)]) == 5 * MAX_LETTERS
+    assert count(tokenizer, ["x" * (5 * MAX_CHARS)]) == 5 * MAX_CHARS
     assert tokenizer.largest == PIECE
     assert count(tokenizer, ["x" * 100], until=time.monotonic() - 1) is None
     slow = SlowTokenizer(time.monotonic() + 1.0)
@@ -200,30 +201,30 @@ def test_what_is_too_long_is_taken_to_be_like_the_rest() -> None:
 
 
 class SlowTokenizer:
-    """Takes all the time there is for its first piece."""
+    """Takes all the time for its first piece."""
 
     def __init__(self, until: float) -> None:
         self.until = until
-        self.asked = 0
+        self.calls = 0
 
     def count(self, text: str) -> int:
-        self.asked += 1
-        assert self.asked == 1
+        self.calls += 1
+        assert self.calls == 1
         while time.monotonic() < self.until:
             time.sleep(0.005)
         return len(text)
 
 
-def test_half_a_letter_is_counted() -> None:
-    """A lone surrogate, which JSON can hold and UTF-8 cannot, counts as something."""
+def test_a_lone_surrogate_is_counted() -> None:
+    """It is valid in JSON, but not in UTF-8."""
     assert count(Words(), ["a\ud800b"]) == 3
 
 
-def test_counting_takes_turns() -> None:
-    """While a long text is counted, another thread is never kept waiting for more than a piece."""
+def test_counting_yields_to_other_threads() -> None:
+    """While a long text is counted, another thread waits for one piece at most."""
 
     class Holding:
-        """Counts as the real one does: without letting anybody else run."""
+        """Holds the GIL while it counts, as the real one does."""
 
         def count(self, text: str) -> int:
             sum(range(10_000))

@@ -1,4 +1,4 @@
-"""Redaction: what PROXY_REDACT matches is gone from what is recorded, whatever the patterns are."""
+"""Redactor: no match of PROXY_REDACT is recorded, whatever the patterns."""
 
 import asyncio
 import json
@@ -18,9 +18,9 @@ from otel.call import Call, Choice, Request, ToolCall
 from tests.app.answer.secrets import MARK, PATTERNS
 from tests.conftest import environ
 
-CATASTROPHE = r"(?:x|xx)+$"
+CATASTROPHIC = r"(?:x|xx)+$"
 
-STUCK = "x" * 60 + "!"  # the pattern would try as many ways as there are Fibonacci numbers to the sixtieth
+STUCK = "x" * 60 + "!"  # backtracks as often as the 60th Fibonacci number
 
 
 def redacted(call: Call, *patterns: str, call_s: float = 20.0) -> bool:
@@ -38,8 +38,8 @@ def prompt_of(call: Call) -> Any:
     return json.loads(call.request.prompt)
 
 
-def test_everything_that_was_said_is_redacted() -> None:
-    """Prompt, instructions, stop sequences, answers, refusals, reasoning, tool calls and error messages are."""
+def test_all_content_is_redacted() -> None:
+    """Prompt, instructions, stop sequences, output, refusals, reasoning, tool calls and error messages."""
     call = asked(
         [{"role": "user", "content": [{"type": "text", "text": f"my {MARK} is 4111 1111-1111 1111."}]}],
         instructions=json.dumps(f"keep {MARK}"),
@@ -74,7 +74,7 @@ DOCUMENTS = st.recursive(
 @trials(deadline=None, max_examples=60)
 @given(DOCUMENTS)
 def test_json_stays_json(document: object) -> None:
-    """Whatever a prompt's shape and escapes, it is valid JSON of the same shape without the secret."""
+    """Any prompt stays valid JSON of the same shape, without the secret."""
     call = asked(document)
     assert redacted(call, MARK)
     found = prompt_of(call)
@@ -91,18 +91,18 @@ def shape(value: object) -> object:
     return type(value)
 
 
-def test_texts_are_searched_as_they_read() -> None:
-    """Escapes hide nothing: a pattern sees the letters that stand for themselves, names of members too."""
+def test_escapes_hide_nothing() -> None:
+    """Patterns see unescaped text, in names of members too."""
     call = Call("chat", request=Request(prompt=r'{"plante\u0064-secret": "a\/b \u00e9 \ud83d\ude00 \ud800"}'))
     assert redacted(call, MARK, "a/b", "é \U0001f600")
     assert prompt_of(call) == {REDACTED: f"{REDACTED} {REDACTED} \ud800"}
 
 
-def test_patterns_that_take_for_ever_end_and_let_nothing_through(caplog: pytest.LogCaptureFixture) -> None:
-    """A text that a pattern cannot get through in its time is dropped, marked and counted; the others are kept."""
+def test_a_text_that_takes_too_long_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
+    """A text that a pattern cannot search in time is dropped, marked and counted; the others are kept."""
     call = asked([{"content": STUCK}, {"content": f"good {MARK}"}])
     call.answer.choices = [Choice(content=STUCK), Choice(1, "fine")]
-    redactor = Redactor([MARK, CATASTROPHE], call_s=20.0)
+    redactor = Redactor([MARK, CATASTROPHIC], call_s=20.0)
     assert asyncio.run(redactor.redact(call))
     assert prompt_of(call) == [{"content": DROPPED}, {"content": f"good {REDACTED}"}]
     assert [choice.content for choice in call.answer.choices] == [DROPPED, "fine"]
@@ -111,21 +111,21 @@ def test_patterns_that_take_for_ever_end_and_let_nothing_through(caplog: pytest.
     assert STUCK not in caplog.text
 
 
-def test_a_call_full_of_such_texts_has_one_limit() -> None:
-    """However many texts take too long, the call ends within its time, and none of them is let through."""
+def test_a_call_has_one_time_limit() -> None:
+    """However many texts take too long, redaction ends in time, and none of them is recorded."""
     call = asked([STUCK] * 2000)
     start = time.monotonic()
-    fit = redacted(call, CATASTROPHE, call_s=0.3)
-    assert time.monotonic() - start < 60  # 2000 texts of 50 ms each, if every one had its own time
-    assert not fit or set(prompt_of(call)) == {DROPPED}
+    in_time = redacted(call, CATASTROPHIC, call_s=0.3)
+    assert time.monotonic() - start < 60  # a limit per text would be 2000 times 50 ms
+    assert not in_time or set(prompt_of(call)) == {DROPPED}
 
 
-def test_the_loop_goes_on_meanwhile() -> None:
-    """While a pattern hangs, the loop serves others: searching does not hold the interpreter's lock."""
+def test_the_event_loop_is_not_blocked() -> None:
+    """While a pattern hangs, the event loop runs: searching does not hold the GIL."""
     call = asked([STUCK] * 5)
 
     async def beats() -> int:
-        redacting = asyncio.create_task(Redactor([CATASTROPHE], call_s=20.0).redact(call))
+        redacting = asyncio.create_task(Redactor([CATASTROPHIC], call_s=20.0).redact(call))
         count = 0
         while not redacting.done():
             await asyncio.sleep(0.001)
@@ -133,32 +133,18 @@ def test_the_loop_goes_on_meanwhile() -> None:
         assert redacting.result()
         return count
 
-    assert asyncio.run(beats()) > 25  # were the lock held, there would be about one for each text
+    assert asyncio.run(beats()) > 25  # with the GIL held, about one per text
 
 
-def test_what_cannot_be_walked_is_dropped() -> None:
-    """A prompt nested deeper than can be walked is dropped whole, and is JSON all the same."""
+def test_a_prompt_nested_too_deeply_is_dropped() -> None:
+    """It is dropped as a whole, and stays JSON."""
     call = Call("chat", request=Request(prompt="[" * 5000 + json.dumps(MARK) + "]" * 5000))
     assert redacted(call, MARK)
     assert prompt_of(call) == DROPPED
 
 
-def test_a_failure_lets_nothing_through(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """If redaction itself fails, the call says so, changes nothing and shows nothing of the text."""
-
-    def fail(*_: object) -> None:
-        raise RuntimeError(MARK)
-
-    monkeypatch.setattr("app.answer.redact._Search.said", fail)
-    call = asked(MARK)
-    assert not redacted(call, MARK)
-    assert prompt_of(call) == MARK
-    assert "RuntimeError" in caplog.text
-    assert MARK not in caplog.text
-
-
-def test_without_patterns_or_content_there_is_nothing_to_do() -> None:
-    """No thread, no work: neither without PROXY_REDACT nor where content is not captured."""
+def test_redaction_needs_patterns_and_content() -> None:
+    """It does not apply without PROXY_REDACT or without content capture."""
     assert not Redactor(()).applies(asked("x"))
     assert not Redactor(["x"]).applies(Call("chat", capture_content=False))
 
@@ -170,8 +156,8 @@ def read(text: str) -> Settings:
     return Settings.from_environ(environ("https://x.example", HUB, Path("spool"), PROXY_REDACT=text))
 
 
-def test_settings() -> None:
-    """The patterns are a JSON list; none is the default."""
+def test_patterns_are_read_from_the_settings() -> None:
+    """PROXY_REDACT is a JSON list, empty by default."""
     assert read(PATTERNS).redact == tuple(json.loads(PATTERNS))
     assert read("").redact == ()
     assert read("[]").redact == ()
@@ -191,8 +177,8 @@ def test_settings() -> None:
         ),
     ],
 )
-def test_faults_in_settings(text: str, found: list[str]) -> None:
-    """Every pattern that is none is a fault, by its place, and is not repeated."""
+def test_invalid_patterns_are_rejected(text: str, found: list[str]) -> None:
+    """Each invalid pattern is reported by its position, without its text."""
     with pytest.raises(SettingsError) as faults:
         read(text)
     assert [fault[: len(start)] for fault, start in zip(faults.value.faults, found, strict=True)] == found

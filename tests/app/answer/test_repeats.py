@@ -1,4 +1,4 @@
-"""Repeats: an event that is taken unparsed leaves the same answer as one that is parsed."""
+"""Repeats: unparsed events give the same answer as parsed ones."""
 
 import json
 from typing import Any
@@ -16,7 +16,7 @@ CHAT = "chat/completions"
 
 
 def chunk(delta: Json, **more: Any) -> Json:
-    """A chunk as Azure sends it; `more` replaces members of its choice, or of itself where it is in capitals."""
+    """A chunk as Azure sends it; `more` replaces members of its choice, or of the chunk if in upper case."""
     outer = {name.lower(): more.pop(name) for name in list(more) if name.isupper()}
     choice = {
         "content_filter_results": SAFE,
@@ -29,7 +29,7 @@ def chunk(delta: Json, **more: Any) -> Json:
 
 
 def parsed(events: list[Json], member: str = "delta") -> Answer:
-    """What a reader of parsed events makes of them."""
+    """The answer if all events are parsed."""
     stream, answer = ChoiceStream(member), Answer()
     for event in events:
         stream.event(event)
@@ -37,43 +37,44 @@ def parsed(events: list[Json], member: str = "delta") -> Answer:
     return answer
 
 
-def taken(events: list[Json], suffix: str = CHAT, ensure_ascii: bool = False) -> Answer:
-    """What is made of them as they come over the wire, as one piece."""
+def scanned(events: list[Json], suffix: str = CHAT, ensure_ascii: bool = False) -> Answer:
+    """The answer by way of the bytes, in one chunk."""
     texts = [json.dumps(event, ensure_ascii=ensure_ascii, separators=(",", ":")) for event in events]
     body = "".join(f"data: {text}\n\n" for text in texts).encode()
     answer = read(suffix, [body], SSE).answer
-    answer.usage_source = "missing"  # which is another's to say
+    answer.usage_source = "missing"  # not set by ChoiceStream
     return answer
 
 
 class Counted:
-    """How many events were taken unparsed."""
+    """Counts the events that were not parsed."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.events = 0
-        more = ChoiceStream.more
+        more = ChoiceStream.add_text
 
         def counted(stream: ChoiceStream, text: str) -> None:
             self.events += 1
             more(stream, text)
 
-        monkeypatch.setattr(ChoiceStream, "more", counted)
+        monkeypatch.setattr(ChoiceStream, "add_text", counted)
 
 
-def test_only_the_first_of_its_kind_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the text nor what hides its length matters."""
+def test_only_the_first_of_equal_events_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the text nor its padding matters."""
     counted = Counted(monkeypatch)
     events = [
         chunk({"content": word}, OBFUSCATION="x" * place) for place, word in enumerate(["so", "it", "goes", "✓"], 1)
     ]
-    assert taken(events) == parsed(events)
+    assert scanned(events) == parsed(events)
     assert counted.events == 3
 
 
-def test_completions_are_taken_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_completions_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same applies to the text of completions."""
     counted = Counted(monkeypatch)
     events: list[Json] = [{"id": "c", "choices": [{"text": word, "index": 0, "logprobs": None}]} for word in "abc"]
-    assert taken(events, "completions") == parsed(events, "text")
+    assert scanned(events, "completions") == parsed(events, "text")
     assert counted.events == 2
 
 
@@ -97,12 +98,12 @@ def test_completions_are_taken_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
         {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3}},
     ],
 )
-def test_any_other_is_parsed(other: Json) -> None:
-    """Also what follows it is compared with it, and not with what came before it."""
+def test_any_other_event_is_parsed(other: Json) -> None:
+    """The events after it are compared with it, not with those before."""
     a, c = chunk({"content": "a"}), chunk({"content": "c"})
     events = [a, c, other, other, a, c, other, a]
-    for ensure_ascii in (True, r"\ud800" in str(other)):  # UTF-8 has no lone surrogates: they come as escapes
-        assert taken(events, ensure_ascii=ensure_ascii) == parsed(events)
+    for ensure_ascii in (True, r"\ud800" in str(other)):  # UTF-8 has no lone surrogates, only escapes
+        assert scanned(events, ensure_ascii=ensure_ascii) == parsed(events)
 
 
 @pytest.mark.parametrize(
@@ -115,28 +116,31 @@ def test_any_other_is_parsed(other: Json) -> None:
         {"refusal": "x"},
     ],
 )
-def test_what_does_more_than_add_a_text_is_parsed_each_time(delta: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_with_more_than_a_text_are_always_parsed(delta: Json, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event that adds more than a text is never taken as a repeat."""
     counted = Counted(monkeypatch)
     events = [chunk(delta)] * 3
-    assert taken(events) == parsed(events)
+    assert scanned(events) == parsed(events)
     assert counted.events == 0
 
 
-def test_two_choices_in_a_chunk_are_parsed_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunks_with_two_choices_are_always_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A repeat has one choice."""
     counted = Counted(monkeypatch)
     both = chunk({"content": "a"})["choices"] + chunk({"content": "a"}, index=1)["choices"]
     events = [chunk({"content": "a"}), *[chunk({}, CHOICES=both)] * 3]
-    assert taken(events) == parsed(events)
+    assert scanned(events) == parsed(events)
     assert counted.events == 0
 
 
-def test_a_text_elsewhere_is_not_taken_for_what_was_said() -> None:
+def test_a_text_elsewhere_is_not_output() -> None:
+    """A `content` in the verdict is not the choice's text."""
     events = [chunk({"content": "said"}, content_filter_results={"cited": {"content": text}}) for text in "abc"]
-    assert taken(events) == parsed(events)
+    assert scanned(events) == parsed(events)
 
 
-def test_a_member_that_is_there_twice_is_not_compared() -> None:
-    """The last one counts (RFC 8259 §4 leaves it open), and it could be either that differs."""
+def test_a_duplicate_member_is_not_compared() -> None:
+    """The last one counts (RFC 8259 §4 leaves it open), and either could differ."""
     repeats = Repeats()
     repeats.remember(b'{"content":"x","content":"x"}', "x")
     assert repeats.text_of(b'{"content":"y","content":"x"}') is None
@@ -145,7 +149,8 @@ def test_a_member_that_is_there_twice_is_not_compared() -> None:
 @pytest.mark.parametrize(
     "bad", [b'{"a":"content":"\xff"}', b'{"a":"content":"x', b'{"a":"content":"x"', b'{"a":"content":"\x01"}', b""]
 )
-def test_what_is_no_json_is_none_of_them(bad: bytes) -> None:
+def test_invalid_json_is_no_repeat(bad: bytes) -> None:
+    """Invalid bytes are left to the parser."""
     repeats = Repeats()
     repeats.remember(b'{"a":"content":"x"}', "x")
     assert repeats.text_of(b'{"a":"content":"y"}') == "y"
@@ -169,5 +174,6 @@ chunks = st.builds(
 
 
 @given(st.lists(chunks, max_size=12), st.booleans())
-def test_whatever_comes_the_answer_is_the_same(events: list[Json], ensure_ascii: bool) -> None:
-    assert taken(events, ensure_ascii=ensure_ascii) == parsed(events)
+def test_any_stream_gives_the_parsed_answer(events: list[Json], ensure_ascii: bool) -> None:
+    """The answer never depends on which events were parsed."""
+    assert scanned(events, ensure_ascii=ensure_ascii) == parsed(events)

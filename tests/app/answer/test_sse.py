@@ -1,4 +1,4 @@
-"""SseScanner: whatever the pieces, the events are those of the stream."""
+"""SseScanner: the events of a stream, however it is split into chunks."""
 
 from itertools import pairwise
 
@@ -12,13 +12,13 @@ BOM = b"\xef\xbb\xbf"
 
 
 def scan(*pieces: bytes) -> list[bytes]:
-    """All events of a stream that comes in these pieces, the unfinished last one included."""
+    """All events of a stream in these chunks, an unfinished last one included."""
     scanner = SseScanner()
     return [data for piece in pieces for data in scanner.feed(piece)] + scanner.close()
 
 
 def reference(stream: bytes) -> list[bytes]:
-    """WHATWG HTML §9.2.6 read line by line, but for its last rule: an unfinished last event counts here."""
+    """WHATWG HTML §9.2.6, line by line, except for its last rule: an unfinished last event counts."""
     text = stream.removeprefix(BOM).replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     events: list[bytes] = []
     data: bytes = b""
@@ -54,30 +54,23 @@ STREAMS = st.builds(
 
 @settings(deadline=None)
 @given(stream=STREAMS)
-def test_events_are_those_of_the_specification(stream: bytes) -> None:
-    """A whole stream gives the events that a line-by-line reading of the specification gives."""
+def test_events_match_the_specification(stream: bytes) -> None:
+    """A whole stream gives the events of a line-by-line implementation."""
     assert scan(stream) == reference(stream)
 
 
 @settings(deadline=None)
 @given(stream=STREAMS, cuts=st.lists(st.integers(0, 200), max_size=20))
-def test_pieces_do_not_matter(stream: bytes, cuts: list[int]) -> None:
-    """A stream cut at any bytes, empty pieces included, gives the events of the whole one."""
+def test_chunks_do_not_matter(stream: bytes, cuts: list[int]) -> None:
+    """A stream split anywhere, or at every byte, gives the events of the whole one."""
     places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
     pieces = [stream[start:end] for start, end in pairwise(places)]
-    assert scan(*pieces) == scan(stream)
-
-
-@settings(deadline=None)
-@given(stream=STREAMS)
-def test_byte_by_byte(stream: bytes) -> None:
-    """A stream cut at every byte gives the events of the whole one."""
-    assert scan(*(stream[at : at + 1] for at in range(len(stream)))) == scan(stream)
+    assert scan(*pieces) == scan(*(stream[at : at + 1] for at in range(len(stream)))) == scan(stream)
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
-def test_an_event_is_there_with_its_last_byte(end: bytes) -> None:
-    """The byte that completes an event hands it out; it does not wait for a byte that may never come."""
+def test_an_event_is_complete_with_its_last_byte(end: bytes) -> None:
+    """The last byte of an event returns it, without waiting for another byte."""
     scanner = SseScanner()
     stream = b"data: one" + end + end.removesuffix(b"\n" if end == b"\r\n" else b"")
     assert [scanner.feed(stream[at : at + 1]) for at in range(len(stream) - 1)] == [[]] * (len(stream) - 1)
@@ -102,22 +95,22 @@ def test_an_event_is_there_with_its_last_byte(end: bytes) -> None:
         (b"data: \xff\x00\xe2\x80\xa8\n\n", [b"\xff\x00\xe2\x80\xa8"]),
     ],
 )
-def test_by_example(stream: bytes, events: list[bytes]) -> None:
-    """Comments and other fields are passed over, lines of data joined by LF, one space behind the colon left out."""
+def test_lines_fields_and_comments(stream: bytes, events: list[bytes]) -> None:
+    """Comments and other fields are ignored, lines of data joined by LF, one space after the colon dropped."""
     assert scan(stream) == events
 
 
 @pytest.mark.parametrize("rest", [b"data: last", b"data: last\n", b"data: last\r", b"data: last\r\n", b"data:last"])
 def test_a_last_event_without_its_empty_line(rest: bytes) -> None:
-    """What the stream's end leaves unfinished is handed out by `close`, and only once."""
+    """`close` returns an unfinished last event, once."""
     scanner = SseScanner()
     assert scanner.feed(b"data: first\n\n" + rest) == [b"first"]
     assert scanner.close() == [b"last"]
     assert scanner.close() == []
 
 
-def test_a_too_large_event_is_not_held() -> None:
-    """Past the limit EventTooLarge is raised, and nothing of the event stays in memory or comes out later."""
+def test_an_event_over_the_limit_is_discarded() -> None:
+    """Past the limit the scanner raises EventTooLarge and discards the event."""
     scanner = SseScanner(max_event=100)
     assert scanner.feed(b"data: " + b"x" * 94) == []
     with pytest.raises(EventTooLarge, match="100 bytes"):
@@ -125,8 +118,8 @@ def test_a_too_large_event_is_not_held() -> None:
     assert scanner.close() == []
 
 
-def test_many_events_may_be_larger_than_the_limit_together() -> None:
-    """The limit is on one event that has no end, not on what comes in one piece."""
+def test_the_limit_applies_to_a_single_event() -> None:
+    """Several events in one chunk may exceed it together."""
     scanner = SseScanner(max_event=100)
     events = [b"x" * 50] * 10
     assert scanner.feed(b"".join(b"data: " + data + b"\n\n" for data in events)) == events

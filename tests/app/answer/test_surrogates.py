@@ -1,4 +1,4 @@
-"""Texts that JSON can hold and UTF-8 cannot."""
+"""Lone surrogates: valid in JSON, not in UTF-8."""
 
 import json
 from typing import Any
@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 
 from tests.kit.hub import HubReader
+from tests.kit.scripts import streaming
 from tests.kit.wire import client, delta, event
 
 
 @pytest.mark.parametrize("streamed", [False, True])
-def test_a_text_that_is_no_unicode_reaches_client_and_record(
-    upstream: Any, proxy: Any, hub: HubReader, streamed: bool
-) -> None:
-    """A lone surrogate, valid in JSON as an escape, in every text of an answer: the bytes arrive, the record too."""
+def test_a_lone_surrogate_reaches_client_and_record(upstream: Any, proxy: Any, hub: HubReader, streamed: bool) -> None:
+    """With a lone surrogate in every text of an answer, the bytes reach the client and the record the hub."""
     bad = "\ud800"
     call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": bad}}
     said = {"content": bad, "tool_calls": [call]}
@@ -28,16 +27,7 @@ def test_a_text_that_is_no_unicode_reaches_client_and_record(
     ]
     body = json.dumps({"choices": [choice, {**choice, "index": 1}], "model": "m"}).encode()
 
-    async def script(request: Any, reply: Any) -> None:
-        if not streamed:
-            await reply.json(body)
-            return
-        await reply.stream_head()
-        for part in parts:
-            await reply.chunk(part)
-        await reply.end()
-
-    server = upstream(script)
+    server = upstream(streaming(parts) if streamed else lambda request, reply: reply.json(body))
     with client(proxy(server.url).url) as caller:
         answer = caller.chat(stream=streamed)
         assert answer.read() == (b"".join(parts) if streamed else body)

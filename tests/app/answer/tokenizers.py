@@ -1,10 +1,10 @@
-"""The vocabularies there are, and one that can be counted by heart."""
+"""The vocabularies, and a tokenizer with a trivial one."""
 
 NEW, OLD = "o200k_base", "cl100k_base"
 
 
 class Words:
-    """A tokenizer of a vocabulary that can be counted by heart: a letter is a token."""
+    """A tokenizer for which each character is a token."""
 
     def __init__(self) -> None:
         self.largest = 0

@@ -1,4 +1,4 @@
-"""A call of any operation through a real proxy, to an upstream that answers as it is told."""
+"""A fixture that makes a call of any operation through a real proxy to a scripted upstream."""
 
 import json
 from collections.abc import Callable
@@ -17,10 +17,10 @@ type Through = Callable[..., Record]
 
 @pytest.fixture
 def through(upstream: Any, proxy: Any) -> Through:
-    """Make a call and return its record; that no byte differs, either way, is seen to here.
+    """Make a call and return its record; check that every byte passes unchanged, in both directions.
 
-    `answer` is a whole body, or a list of pieces that come one by one. The record is made of the call's span, as it is
-    for the hub, whose delivery would take a second each time.
+    `answer` is a whole body or a list of chunks. The record is made from the call's span, as for the hub: delivery
+    would take a second each time.
     """
 
     def call(

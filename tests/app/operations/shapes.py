@@ -1,6 +1,5 @@
-"""Answers of the operations beside chat, in the shapes Azure OpenAI sends; and ways to read any operation's."""
+"""Answers of operations other than chat, as Azure OpenAI sends them, and functions to read those of any operation."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -8,6 +7,7 @@ from app.answer.reader import AnswerReader
 from app.operations import Operation
 from app.operations.openai import OPENAI
 from otel.call import Answer, Call
+from tests.kit.wire import event
 
 SAFE = {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": False, "severity": "safe"}}
 BLOCKED = {"hate": {"filtered": True, "severity": "high"}, "violence": {"filtered": False, "severity": "safe"}}
@@ -22,14 +22,14 @@ def operation(suffix: str) -> Operation:
 
 
 def whole(suffix: str, body: Json) -> Answer:
-    """What an operation reads off a whole answer."""
+    """The facts of a whole answer."""
     answer = Answer()
     operation(suffix).read_answer(body, answer)
     return answer
 
 
 def streamed(suffix: str, *events: Json) -> tuple[Answer, bool]:
-    """What an operation reads off a stream, and whether that came to its end."""
+    """The facts of a stream, and whether its last event arrived."""
     reader, answer = operation(suffix).stream(), Answer()
     for one in events:
         reader.event(one)
@@ -37,7 +37,7 @@ def streamed(suffix: str, *events: Json) -> tuple[Answer, bool]:
 
 
 def read(suffix: str, pieces: Iterable[bytes], content_type: str = JSON, status: int = 200, **more: Any) -> Call:
-    """The call of an operation whose answer came in these pieces."""
+    """The call of an operation whose response arrived in these chunks."""
     call = Call(operation=operation(suffix).name, http_status=status)
     reader = AnswerReader(call, operation(suffix), content_type, more.get("encoding"), status < 400)
     for piece in pieces:
@@ -49,10 +49,6 @@ def read(suffix: str, pieces: Iterable[bytes], content_type: str = JSON, status:
 def named(payload: Json) -> bytes:
     """A server-sent event with an `event` line, as the Responses API and audio frame theirs."""
     return f"event: {payload['type']}\n".encode() + event(payload)
-
-
-def event(payload: Json) -> bytes:
-    return b"data: " + json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
 RESPONSE: Json = {
@@ -119,7 +115,7 @@ def told(kind: str, **more: Any) -> Json:
 
 
 def response_events(last: Json | None) -> list[Json]:
-    """A response told in events: a reasoning item, a message, a function call, and the last event if there is one."""
+    """The events of a response: a reasoning item, a message, a function call, and the last event if given."""
     reasoning = {"item_id": "rs_1", "output_index": 0}
     message = {"item_id": "msg_1", "output_index": 1, "content_index": 0, "logprobs": [], "obfuscation": "x8"}
     call = {"item_id": "fc_1", "output_index": 2, "obfuscation": "x8"}

@@ -1,4 +1,4 @@
-"""Audio: words and usage, whichever way they go; never the sound."""
+"""Audio: text and usage in both directions, never the audio."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from otel.call import Choice, Usage
 from tests.app.operations.conftest import Through
 from tests.app.operations.shapes import SSE, named, operation, streamed, whole
 
-SOUND = b"\xff\xfb\x90\x64" + bytes(range(256)) * 200
+AUDIO = b"\xff\xfb\x90\x64" + bytes(range(256)) * 200
 USAGE = {
     "type": "tokens",
     "input_tokens": 14,
@@ -27,7 +27,7 @@ COUNTS = {
 SPEECH = "/openai/deployments/voice/audio/speech?api-version=2025-03-01-preview"
 TRANSCRIPTIONS = "/openai/deployments/ear/audio/transcriptions?api-version=2025-03-01-preview"
 TRANSLATIONS = "/openai/deployments/ear/audio/translations?api-version=2025-03-01-preview"
-FORM = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n' + SOUND + b"\r\n--b--\r\n"
+FORM = b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.mp3"\r\n\r\n' + AUDIO + b"\r\n--b--\r\n"
 FORM_TYPE = "multipart/form-data; boundary=b"
 
 
@@ -39,8 +39,8 @@ DELTAS = [transcript("delta", delta="Hello", logprobs=[]), transcript("delta", d
 DONE = transcript("done", text="Hello, you ✨.", usage=USAGE)
 
 
-def test_a_request_for_speech() -> None:
-    """The text to speak is the prompt; how to speak it are instructions; events are a stream."""
+def test_facts_of_a_speech_request_are_read() -> None:
+    """The text is the prompt, with instructions; stream_format sse is a stream."""
     body = {"model": "tts", "input": "Hello", "voice": "alloy", "instructions": "Softly.", "stream_format": "sse"}
     request = operation("audio/speech").read_request(body)
     assert (request.model, request.prompt, request.instructions) == ("tts", '"Hello"', '"Softly."')
@@ -49,17 +49,17 @@ def test_a_request_for_speech() -> None:
     assert operation("audio/speech").read_request({"input": "x", "stream_format": "audio"}).stream is False
 
 
-def test_speech_passes_untouched_and_unrecorded(through: Through) -> None:
-    """Sound arrives byte for byte as it comes; the record has the text that was spoken and the size."""
-    pieces = [SOUND[at : at + 1000] for at in range(0, len(SOUND), 1000)]
+def test_speech_passes_and_is_not_recorded(through: Through) -> None:
+    """Audio passes byte for byte; the record has the text and the size."""
+    pieces = [AUDIO[at : at + 1000] for at in range(0, len(AUDIO), 1000)]
     record = through(SPEECH, {"model": "tts", "input": "Hello", "instructions": "Softly."}, pieces, "audio/mpeg")
     assert (record["operation"], record["type"], record["status"]) == ("speech", "completion", "completed")
     assert (record["prompt"], record["instructions"], record["content"]) == ("Hello", "Softly.", "")
-    assert (record["usage"], record["response_bytes"]) == (None, len(SOUND))
+    assert (record["usage"], record["response_bytes"]) == (None, len(AUDIO))
 
 
-def test_speech_in_events(through: Through) -> None:
-    """Sound within events is in no record; the last event has the usage."""
+def test_speech_events_are_not_recorded(through: Through) -> None:
+    """Audio within events is not recorded; the last event has the usage."""
     events = [
         *(named({"type": "speech.audio.delta", "audio": "UklGRlNPVU5E" * 500}) for _ in range(3)),
         named({"type": "speech.audio.done", "usage": USAGE}),
@@ -70,12 +70,6 @@ def test_speech_in_events(through: Through) -> None:
     assert len(json.dumps(record)) < 2000
 
 
-def test_speech_without_its_last_event_was_cut(through: Through) -> None:
-    """A stream of sound that lacks its last event was cut."""
-    record = through(SPEECH, {"input": "x", "stream_format": "sse"}, [named({"type": "speech.audio.delta"})], SSE)
-    assert (record["status"], record["usage"]) == ("upstream_cut", None)
-
-
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [
@@ -84,8 +78,8 @@ def test_speech_without_its_last_event_was_cut(through: Through) -> None:
         (None, None),
     ],
 )
-def test_a_transcript(usage: object, counted: Usage | None) -> None:
-    """The text is the content; usage is what is counted in tokens."""
+def test_a_transcript_is_content(usage: object, counted: Usage | None) -> None:
+    """The text is the content; only usage in tokens is read."""
     answer = whole("audio/transcriptions", {"text": "Hello", "usage": usage, "segments": [{"text": "Hel"}]})
     assert answer.choices == [Choice(content="Hello")]
     assert answer.usage == counted
@@ -93,8 +87,8 @@ def test_a_transcript(usage: object, counted: Usage | None) -> None:
     assert whole("audio/translations", {"text": 1}).choices == []
 
 
-def test_a_transcript_in_events() -> None:
-    """Deltas are joined; the last event has the whole text, and the usage; segments stand in where nothing else is."""
+def test_transcript_events_are_joined() -> None:
+    """Deltas are joined; the last event has the whole text and the usage; segments count if there is nothing else."""
     answer, ended = streamed("audio/transcriptions", *DELTAS, DONE)
     assert (answer.choices, ended) == ([Choice(content="Hello, you ✨.")], True)
     answer, ended = streamed("audio/transcriptions", *DELTAS)
@@ -108,8 +102,8 @@ def test_a_transcript_in_events() -> None:
 
 
 @pytest.mark.parametrize(("path", "name"), [(TRANSCRIPTIONS, "transcription"), (TRANSLATIONS, "translation")])
-def test_a_recording_goes_up_unread(through: Through, path: str, name: str) -> None:
-    """A form with sound goes up byte for byte; the record has the words of the JSON that comes back."""
+def test_a_recording_passes_unread(through: Through, path: str, name: str) -> None:
+    """A form with audio reaches upstream byte for byte; the record has the text of the JSON answer."""
     body = json.dumps({"text": "Hello, you ✨.", "usage": USAGE}).encode()
     record = through(path, FORM, body, sent_type=FORM_TYPE)
     assert (record["operation"], record["type"], record["status"]) == (name, "completion", "completed")
@@ -117,8 +111,8 @@ def test_a_recording_goes_up_unread(through: Through, path: str, name: str) -> N
     assert (record["request_bytes"], record["deployment"], record["model"]) == (len(FORM), "ear", "ear")
 
 
-def test_a_transcript_streams_without_having_been_asked_in_json(through: Through) -> None:
-    """That a form asked for a stream shows in the answer, and the record has a stream's times."""
+def test_a_transcript_stream_is_recognized_by_its_response(through: Through) -> None:
+    """The form is not read: the response shows that it is a stream, and the record has a stream's times."""
     events = [*map(named, DELTAS), named(DONE)]
     record = through(TRANSCRIPTIONS, FORM, events, SSE, sent_type=FORM_TYPE)
     assert (record["type"], record["stream"], record["status"]) == ("stream_completion", True, "completed")
@@ -126,7 +120,7 @@ def test_a_transcript_streams_without_having_been_asked_in_json(through: Through
     assert record["time_to_first_chunk_ms"] <= record["time_to_first_token_ms"]
 
 
-def test_a_transcript_in_plain_text_is_not_read(through: Through) -> None:
-    """Text and subtitles pass untouched, and are not recorded."""
+def test_a_plain_text_transcript_is_not_read(through: Through) -> None:
+    """Text and subtitles pass unchanged and are not recorded."""
     record = through(TRANSCRIPTIONS, FORM, "Hello ✨\n".encode(), "text/plain; charset=utf-8", sent_type=FORM_TYPE)
     assert (record["content"], record["usage"], record["status"]) == ("", None, "completed")

@@ -1,4 +1,4 @@
-"""Chat completions, where they are more than text and tools: old functions, custom tools, spoken answers."""
+"""Chat completions beyond text and tools: legacy functions, custom tools, audio output."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 from otel import attributes as a
 from otel.call import Choice, ToolCall
 from tests.app.operations.conftest import Through
-from tests.app.operations.shapes import BLOCKED, SAFE, SSE, operation, streamed, whole
+from tests.app.operations.shapes import BLOCKED, JSON, SAFE, SSE, operation, streamed, whole
 from tests.kit.wire import CHUNK, DONE, STOP, chat_body, chat_json, delta
 
 CHAT = "chat/completions"
@@ -24,8 +24,8 @@ def message(**said: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "message": {"role": "assistant", "content": None, **said}}], **CHUNK}
 
 
-def test_functions_as_they_were_before_tools() -> None:
-    """A `function_call`, whole or in pieces, is a tool call that has no id."""
+def test_a_legacy_function_call_is_a_tool_call() -> None:
+    """A `function_call`, whole or in pieces, is a tool call without an id."""
     called = [ToolCall(None, "weather", '{"city":"Köln"}')]
     (choice,) = whole(CHAT, message(function_call={"name": "weather", "arguments": '{"city":"Köln"}'})).choices
     assert choice.tool_calls == called
@@ -35,8 +35,8 @@ def test_functions_as_they_were_before_tools() -> None:
     assert operation(CHAT).stream().event(chunk({"function_call": pieces[0]})) is True
 
 
-def test_custom_tools() -> None:
-    """The input of a custom tool is its arguments."""
+def test_a_custom_tool_call_is_a_tool_call() -> None:
+    """Its input is recorded as arguments."""
     call = {"id": "call_1", "type": "custom", "custom": {"name": "run", "input": "ls -l"}}
     assert whole(CHAT, message(tool_calls=[call])).choices[0].tool_calls == [ToolCall("call_1", "run", "ls -l")]
     pieces = [{"index": 0, **call}, {"index": 0, "custom": {"input": " /tmp"}}]
@@ -44,8 +44,8 @@ def test_custom_tools() -> None:
     assert answer.choices[0].tool_calls == [ToolCall("call_1", "run", "ls -l /tmp")]
 
 
-def test_a_spoken_answer_is_its_words() -> None:
-    """Of spoken output the id and the words are known, and the words are the content where there is no other."""
+def test_a_transcript_is_content() -> None:
+    """Audio output has an id and a transcript, which is the content if there is no other."""
     spoken = Choice(content="Hello, you.", audio_id="audio_1")
     assert whole(CHAT, message(audio=AUDIO)).choices == [spoken]
     assert whole(CHAT, message(audio=AUDIO, content="Hi")).choices[0].content == "Hi"
@@ -58,29 +58,21 @@ def test_a_spoken_answer_is_its_words() -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_sound_of_a_spoken_answer_is_in_no_record(through: Through, stream: bool) -> None:
-    """Bytes of sound pass untouched and are not in the record, which has the id and the words."""
-    body = chat_json(None, audio=AUDIO)
-    events = [delta({"content": None, "audio": AUDIO}), STOP, DONE]
-    record = through(
-        V1, chat_body(stream, model="d"), events if stream else body, SSE if stream else "application/json"
-    )
+def test_audio_and_log_probabilities_are_not_recorded(through: Through, stream: bool) -> None:
+    """They pass unchanged; the record has only the id and the transcript of the audio."""
+    logprobs = b': {"content": [{"token": "rare-token", "logprob": -0.5, "bytes": [1], "top_logprobs": []}]}'
+    body = chat_json(None, audio=AUDIO).replace(b": null", logprobs)
+    chunk = delta({"content": None, "audio": AUDIO}).replace(b'"logprobs":null', b'"logprobs"' + logprobs)
+    assert b"rare-token" in body
+    assert b"rare-token" in chunk
+    record = through(V1, chat_body(stream, model="d"), [chunk, STOP, DONE] if stream else body, SSE if stream else JSON)
     assert (record["content"], record["audio_id"]) == ("Hello, you.", "audio_1")
     assert AUDIO["data"] not in json.dumps(record)
-
-
-def test_log_probabilities_are_left_out(through: Through) -> None:
-    """Log probabilities are no part of a record."""
-    logprobs = {"content": [{"token": "rare-token", "logprob": -0.5, "bytes": [1], "top_logprobs": []}]}
-    event = delta({"content": "x"})
-    choices = b'"logprobs":' + json.dumps(logprobs).encode()
-    record = through(V1, chat_body(True, model="d"), [event.replace(b'"logprobs":null', choices), STOP, DONE], SSE)
-    assert record["content"] == "x"
     assert "rare-token" not in json.dumps(record)
 
 
 def test_identity_may_come_late() -> None:
-    """Service tier and fingerprint count wherever in a stream they come, and an empty one replaces none."""
+    """Service tier and fingerprint may come anywhere in a stream; an empty value replaces none."""
     first = {**chunk({"content": "x"}), "system_fingerprint": None}
     last = {**chunk({}), "id": "", "model": "m-2", "service_tier": "priority"}
     answer, _ = streamed(CHAT, {"choices": [], "id": "", "model": ""}, first, chunk({"content": "y"}), last)
@@ -89,16 +81,8 @@ def test_identity_may_come_late() -> None:
     assert (tiered.service_tier, tiered.system_fingerprint) == ("flex", CHUNK["system_fingerprint"])
 
 
-def test_usage_is_not_lost_again() -> None:
-    """What comes after the usage, even another that says nothing, does not replace it."""
-    counts = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-    answer, _ = streamed(CHAT, {"choices": [], "usage": counts}, {"usage": None}, {"usage": {}}, {"usage": "odd"})
-    assert answer.usage is not None
-    assert (answer.usage.prompt_tokens, answer.usage.total_tokens) == (3, 7)
-
-
-def test_a_verdict_on_any_part_of_the_prompt_that_blocked_stays() -> None:
-    """Of several prompt verdicts, those that blocked are kept."""
+def test_a_blocking_verdict_on_any_prompt_stays() -> None:
+    """Of several prompt verdicts, those that blocked are kept, in any order."""
     for results in ([BLOCKED, SAFE], [SAFE, BLOCKED]):
         entries = [{"prompt_index": index, "content_filter_results": one} for index, one in enumerate(results)]
         answer, _ = streamed(CHAT, {"choices": [], "prompt_filter_results": entries})
@@ -106,8 +90,8 @@ def test_a_verdict_on_any_part_of_the_prompt_that_blocked_stays() -> None:
         assert whole(CHAT, {"prompt_filter_results": entries}).content_filter == {"prompt": BLOCKED}
 
 
-def test_a_verdict_read_is_not_the_event_s_own() -> None:
-    """Merging verdicts changes none of the events that they came in."""
+def test_merging_verdicts_does_not_change_events() -> None:
+    """A merged verdict is a copy."""
     events = [chunk(None, content_filter_results=dict(one)) for one in (SAFE, BLOCKED, SAFE)]
     before = json.dumps(events)
     answer, _ = streamed(CHAT, *events)
@@ -123,8 +107,8 @@ def test_a_verdict_read_is_not_the_event_s_own() -> None:
         ({"type": "text"}, "text"),
     ],
 )
-def test_the_form_asked_for_is_on_the_span(wanted: dict[str, Any], output: str) -> None:
-    """`response_format` is the conventions' output type."""
+def test_response_format_is_the_output_type(wanted: dict[str, Any], output: str) -> None:
+    """`response_format` becomes the output type of the GenAI conventions."""
     request = operation(CHAT).read_request({"messages": [], "response_format": wanted})
     assert request.parameters == {a.OUTPUT_TYPE: output}
     assert operation(CHAT).read_request({"messages": [], "response_format": "odd"}).parameters == {}

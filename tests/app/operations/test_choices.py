@@ -1,32 +1,25 @@
-"""Chat completions: bodies and deltas, right ones and wrong ones, become facts."""
+"""Chat completions: requests, whole answers and deltas, valid and invalid."""
 
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from app.operations.chat import Chat
 from otel import attributes as a
 from otel.call import Answer, Choice, ToolCall, Usage
+from tests.app.operations import shapes
 from tests.kit.wire import CHUNK, SAFE
 
 CHAT = Chat()
 
 
 def whole(**body: Any) -> Answer:
-    answer = Answer()
-    CHAT.read_answer(body, answer)
-    return answer
+    return shapes.whole("chat/completions", body)
 
 
 def stream(*events: dict[str, Any]) -> Answer:
-    reader, answer = CHAT.stream(), Answer()
-    for one in events:
-        reader.event(one)
-    reader.finish(answer)
-    return answer
+    return shapes.streamed("chat/completions", *events)[0]
 
 
 def chunk(content: dict[str, Any] | None = None, finish_reason: str | None = None, index: int = 0) -> dict[str, Any]:
@@ -39,8 +32,8 @@ def tool(index: int, arguments: str = "", **more: Any) -> dict[str, Any]:
     return {"tool_calls": [{"index": index, "function": {"arguments": arguments, **name}, **more}]}
 
 
-def test_a_request_says_what_is_asked() -> None:
-    """Model, stream, the messages as they were, and each sampling parameter under its attribute's name."""
+def test_request_facts_are_read() -> None:
+    """Model, stream, the unchanged messages, and each sampling parameter under its attribute name."""
     messages = [{"role": "user", "content": [{"type": "text", "text": "Öl ✨"}]}]
     request = CHAT.read_request(
         {
@@ -86,20 +79,20 @@ def test_a_request_says_what_is_asked() -> None:
         ({"temperature": 10**400, "seed": 2**63, "max_tokens": -(10**400)}, {}),
     ],
 )
-def test_parameters_that_are_none(body: dict[str, Any], parameters: dict[str, Any]) -> None:
-    """Defaults, nulls and what is of another type are no attributes."""
+def test_defaults_and_invalid_parameters_are_left_out(body: dict[str, Any], parameters: dict[str, Any]) -> None:
+    """Defaults, nulls and values of the wrong type are no attributes."""
     assert CHAT.read_request(body).parameters == parameters
 
 
 def test_a_request_without_messages_has_no_prompt() -> None:
-    """Null messages are what the client sent; absent ones are nothing."""
+    """Null messages are a prompt; absent ones are none."""
     assert CHAT.read_request({}).prompt is None
     assert CHAT.read_request({"messages": None}).prompt == "null"
     assert CHAT.read_request({"stream": "true"}).stream is False
 
 
 def test_parallel_tool_calls_are_merged() -> None:
-    """Pieces of several calls, however they alternate, become the calls in their order."""
+    """Interleaved pieces of several calls are joined, in the order of the calls."""
     answer = stream(
         chunk({"role": "assistant", "content": None}),
         chunk(tool(1, id="call_b", name="weather", type="function")),
@@ -114,15 +107,15 @@ def test_parallel_tool_calls_are_merged() -> None:
     assert answer.choices == [Choice(0, tool_calls=calls, finish_reason="tool_calls")]
 
 
-def test_several_tool_calls_in_one_delta() -> None:
-    """A delta may hold more than one piece, and pieces without an index are calls of their own."""
+def test_tool_calls_without_an_index_are_separate() -> None:
+    """A delta may hold several pieces; those without an index are separate calls."""
     pieces = [{"id": name, "function": {"name": name, "arguments": "{}"}} for name in "ab"]
     (choice,) = stream(chunk({"tool_calls": pieces})).choices
     assert choice.tool_calls == [ToolCall("a", "a", "{}"), ToolCall("b", "b", "{}")]
 
 
-def test_choices_keep_apart_and_come_in_order() -> None:
-    """With n > 1 the choices' deltas alternate in any order; each choice is whole, in the order of the index."""
+def test_choices_are_separate_and_ordered() -> None:
+    """With n > 1, interleaved deltas are merged per choice, and choices are ordered by index."""
     answer = stream(
         chunk({"content": "z"}, index=2),
         chunk({"content": "a"}, index=0),
@@ -138,7 +131,7 @@ def test_choices_keep_apart_and_come_in_order() -> None:
 
 
 def test_refusal_and_reasoning_are_not_content() -> None:
-    """What the model refused or thought has its own place, in streams and in whole answers."""
+    """They have fields of their own, in streams and in whole answers."""
     parts = {"refusal": "I can't", "reasoning_content": "Hm, no", "content": None}
     (expected,) = whole(choices=[{"index": 0, "message": parts, "finish_reason": "stop"}]).choices
     assert expected == Choice(0, "", "I can't", "Hm, no", finish_reason="stop")
@@ -146,8 +139,8 @@ def test_refusal_and_reasoning_are_not_content() -> None:
     assert stream(*map(chunk, pieces), chunk({}, "stop")).choices == [expected]
 
 
-def test_an_asynchronous_filter_changes_nothing_but_verdicts() -> None:
-    """Chunks without delta, with empty id and model, add their verdicts and replace neither text nor identity."""
+def test_asynchronous_filter_chunks_change_only_verdicts() -> None:
+    """Chunks without delta, with empty id and model, add verdicts and replace neither text nor identity."""
     found = {
         "choices": [
             {
@@ -172,15 +165,15 @@ def test_an_asynchronous_filter_changes_nothing_but_verdicts() -> None:
     }
 
 
-def test_what_is_empty_or_odd_replaces_nothing() -> None:
-    """An id, a model or a usage that says nothing leaves what is known."""
+def test_empty_or_invalid_values_replace_nothing() -> None:
+    """An empty or invalid id, model or usage keeps the known one."""
     counts = {"usage": {"prompt_tokens": 3}}
     answer = stream(chunk(), {**CHUNK, "id": ""}, {**CHUNK, "model": ""}, counts, {"usage": {"odd": 1}}, {"id": 7})
     assert (answer.id, answer.model, answer.usage) == (CHUNK["id"], CHUNK["model"], Usage(3))
 
 
-def test_a_verdict_that_blocked_stays() -> None:
-    """Later verdicts replace earlier ones of their category, unless that one blocked."""
+def test_a_blocking_verdict_stays() -> None:
+    """Later verdicts replace earlier ones of their category, except for one that blocked."""
     verdicts = [
         {"hate": {"filtered": True, "severity": "high"}, "violence": {"filtered": False, "severity": "safe"}},
         {"hate": {"filtered": False, "severity": "safe"}, "violence": {"filtered": False, "severity": "low"}},
@@ -192,8 +185,8 @@ def test_a_verdict_that_blocked_stays() -> None:
     }
 
 
-def test_a_filtered_answer_may_have_no_message() -> None:
-    """finish_reason content_filter without a message is a choice without text."""
+def test_a_filtered_choice_may_have_no_message() -> None:
+    """It is a choice without text."""
     answer = whole(choices=[{"index": 0, "finish_reason": "content_filter", "content_filter_results": SAFE}])
     assert answer.choices == [Choice(0, finish_reason="content_filter")]
 
@@ -220,14 +213,14 @@ def test_a_filtered_answer_may_have_no_message() -> None:
         ({"prompt_tokens": 2**64}, None),
     ],
 )
-def test_usage_is_what_upstream_counted(given_usage: Any, usage: Usage | None) -> None:
-    """Counts and details are taken over; without a prompt count there is no usage, and nothing becomes zero."""
+def test_usage_is_read(given_usage: Any, usage: Usage | None) -> None:
+    """Counts and details are kept; without a prompt count there is no usage, and no missing count becomes zero."""
     assert whole(choices=[], usage=given_usage).usage == usage
     assert stream({"usage": None}, {"choices": [], "usage": given_usage}, {"usage": None}).usage == usage
 
 
-def test_an_event_tells_whether_it_holds_a_token() -> None:
-    """`event` is true for generated text, reasoning, refusals and tool calls, in any choice, and for nothing else."""
+def test_tokens_are_recognized() -> None:
+    """Generated text, reasoning, refusals and tool calls in any choice are tokens; nothing else is."""
     reader = CHAT.stream()
     nothing: list[dict[str, Any]] = [
         {},
@@ -241,49 +234,3 @@ def test_an_event_tells_whether_it_holds_a_token() -> None:
     for generated in ({"content": "x"}, {"refusal": "x"}, {"reasoning_content": "x"}, tool(0, "{")):
         assert reader.event(chunk(generated)) is True
     assert reader.event({"choices": [chunk({})["choices"][0], chunk({"content": "x"}, index=1)["choices"][0]]}) is True
-
-
-KEYS = st.sampled_from(
-    """id model choices index delta message content refusal reasoning_content tool_calls function name arguments usage
-    finish_reason prompt_tokens total_tokens completion_tokens_details prompt_filter_results content_filter_results
-    hate filtered messages stream stop temperature seed n max_tokens service_tier""".split()  # noqa: SIM905
-)
-
-ANYTHING = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.just(2**70)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=4),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
-    max_leaves=8,
-)
-
-OBJECTS = st.dictionaries(KEYS, ANYTHING, max_size=6)
-
-CHOICES = st.lists(st.dictionaries(KEYS, OBJECTS | ANYTHING, max_size=4), max_size=2)
-
-BODIES = OBJECTS | st.builds(lambda body, choices: {**body, "choices": choices}, OBJECTS, CHOICES)
-
-
-@settings(deadline=None)
-@given(body=OBJECTS)
-def test_no_request_fails(body: dict[str, Any]) -> None:
-    """A request may hold anything anywhere: what is not understood is upstream's to judge."""
-    request = CHAT.read_request(body)
-    assert request.stream is (body.get("stream") is True)
-    assert all(isinstance(value, str | int | float | tuple) for value in request.parameters.values())
-
-
-@settings(deadline=None)
-@given(bodies=st.lists(BODIES, max_size=3))
-def test_no_answer_fails(bodies: list[dict[str, Any]]) -> None:
-    """An answer or an event may hold anything anywhere; what comes of it has the types that it must have."""
-    for answer in (*(whole(**body) for body in bodies), stream(*bodies)):
-        assert [choice.index for choice in answer.choices] == sorted(choice.index for choice in answer.choices)
-        for choice in answer.choices:
-            assert 0 <= choice.index < 2**63
-            assert isinstance(choice.content + choice.refusal + choice.reasoning, str)
-            assert all(isinstance(call.name + call.arguments, str) for call in choice.tool_calls)
-        assert answer.usage is None or answer.usage.prompt_tokens in range(2**63)

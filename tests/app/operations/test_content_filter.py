@@ -1,4 +1,4 @@
-"""What is kept of the content filter's verdicts: how each turned out, and none of the text that it is about."""
+"""The content filter's verdicts: outcomes are kept, quoted text is not."""
 
 from typing import Any
 
@@ -45,15 +45,15 @@ PERSONAL_KEPT = {
         ({"a": {"b": {"c": {"d": {"e": 1}}}}}, {"a": {"b": {"c": {}}}}),
     ],
 )
-def test_what_is_kept_of_a_result(result: Any, kept: Any) -> None:
-    """By the shapes that the API documents: truth values, numbers, names; no text, however deep, long or odd."""
+def test_a_result_keeps_no_text(result: Any, kept: Any) -> None:
+    """Booleans, numbers and names in the documented shapes stay; text does not, in any place."""
     found: dict[str, object] = {}
     note_verdict(found, "completion", {"some_category": result})
     assert found == {"completion": {"some_category": kept}}
 
 
-def test_a_later_result_is_kept_so_too() -> None:
-    """Also where a verdict is merged into the one before."""
+def test_a_merged_result_keeps_no_text() -> None:
+    """The same applies when a verdict is merged into an earlier one."""
     found: dict[str, object] = {}
     note_verdict(found, "prompt", {"hate": {"filtered": False, "severity": "safe"}})
     note_verdict(found, "prompt", {"personally_identifiable_information": PERSONAL})
@@ -63,13 +63,15 @@ def test_a_later_result_is_kept_so_too() -> None:
     }
 
 
-def test_wherever_it_stands() -> None:
-    """All places where a verdict may come keep as much of it."""
+def test_verdicts_are_found_in_every_place() -> None:
+    """Each API has its own place for a verdict, and for that on a blocked prompt."""
     verdict = {"personally_identifiable_information": PERSONAL}
     places: list[tuple[Any, Any]] = [
         (note_prompt_results, [{"prompt_index": 0, "content_filter_results": verdict}]),
         (note_filters, [{"source_type": "prompt", "content_filter_results": verdict}]),
         (note_error, {"innererror": {"content_filter_result": verdict}}),
+        (note_error, {"inner_error": {"content_filter_results": verdict}}),
+        (note_error, {"content_filters": [{"source_type": "prompt", "content_filter_results": verdict}]}),
     ]
     for note, given in places:
         found: dict[str, object] = {}

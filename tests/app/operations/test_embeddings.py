@@ -1,4 +1,4 @@
-"""Embeddings: inputs and usage, and never a vector, however large the answer is."""
+"""Embeddings: input and usage, never a vector, however large the answer."""
 
 import gzip
 import json
@@ -25,26 +25,25 @@ def answer(vectors: int, as_base64: bool = False, **layout: Any) -> bytes:
     return json.dumps(body, **layout).encode() + b"\n"
 
 
-def test_a_request_says_what_is_wanted() -> None:
-    """Input, model, encoding and dimensions are known."""
+def test_request_facts_are_read() -> None:
+    """Input, model, encoding and dimensions."""
     body = {"input": ["a", "ü"], "model": "vectors", "encoding_format": "base64", "dimensions": 256, "user": "u"}
     request = operation("embeddings").read_request(body)
     assert (request.prompt, request.model, request.stream) == ('["a","ü"]', "vectors", False)
     assert request.parameters == {a.REQUEST_ENCODING_FORMATS: ("base64",), a.EMBEDDINGS_DIMENSION_COUNT: 256}
 
 
-def test_there_are_no_completion_tokens() -> None:
-    """Usage is that of the prompt, and a completion count is absent, not zero."""
+def test_usage_has_no_completion_tokens() -> None:
+    """The completion count is absent, not zero."""
     found = whole("embeddings", json.loads(answer(1)))
     assert found.usage == Usage(8, None, 8)
     assert (found.model, found.choices) == ("text-embedding-3-large", [])
 
 
 @pytest.mark.parametrize("as_base64", [False, True])
-@pytest.mark.parametrize("vectors", [1, 40])
-def test_the_record_has_no_vector(through: Through, as_base64: bool, vectors: int) -> None:
-    """Vectors pass untouched, as numbers or base64, and the record has all but them."""
-    record = through(PATH, {"input": "Öl", "encoding_format": "float"}, answer(vectors, as_base64))
+def test_vectors_are_not_recorded(through: Through, as_base64: bool) -> None:
+    """Vectors pass unchanged, as numbers or base64; the record has everything else."""
+    record = through(PATH, {"input": "Öl", "encoding_format": "float"}, answer(40, as_base64))
     assert (record["operation"], record["type"], record["status"]) == ("embeddings", "completion", "completed")
     assert (record["prompt"], record["content"], record["usage"]) == ("Öl", "", USAGE)
     assert (record["usage_source"], record["model"]) == ("reported", "text-embedding-3-large")
@@ -55,8 +54,8 @@ def test_the_record_has_no_vector(through: Through, as_base64: bool, vectors: in
 @pytest.mark.parametrize("encoding", [None, "gzip"])
 @pytest.mark.parametrize("layout", [{}, {"indent": 2}, {"separators": (",", ":")}])
 @pytest.mark.parametrize("size", [1000, 65536])
-def test_a_large_answer_is_read_by_its_end(encoding: str | None, layout: dict[str, Any], size: int) -> None:
-    """Of an answer past the limit only the end is kept, whatever its layout, and that says all there is to know."""
+def test_a_large_answer_is_read_from_its_end(encoding: str | None, layout: dict[str, Any], size: int) -> None:
+    """Only the end of a large answer is kept, whatever its layout, and that has all facts."""
     body = answer(30, **layout)
     assert len(body) > MAX_BULK
     sent = gzip.compress(body) if encoding else body
@@ -67,8 +66,8 @@ def test_a_large_answer_is_read_by_its_end(encoding: str | None, layout: dict[st
 
 
 @pytest.mark.parametrize("lost", [1, 30, 90, 5000])
-def test_a_large_answer_that_broke_off_says_nothing(lost: int) -> None:
-    """Without its end a large answer has no usage, and nothing is taken for what it is not."""
+def test_a_broken_large_answer_has_no_usage(lost: int) -> None:
+    """Without its end, a large answer gives no facts."""
     body = answer(30)[:-lost].rstrip().removesuffix(b"}")
     call = read("embeddings", [body], complete=False)
     assert (call.answer.usage, call.answer.usage_source) == (None, "missing")

@@ -1,4 +1,4 @@
-"""Which operation a path asks for, by which name it is known, and which deployment is called."""
+"""The operation of a path, its name, and which requests and answers it reads."""
 
 from typing import Any
 
@@ -6,10 +6,11 @@ import pytest
 
 from app.operations import Plain
 from app.operations.openai import OPENAI
+from otel.call import Status
 from tests.app.operations.conftest import Through
+from tests.app.operations.shapes import SSE, read
 from tests.kit.hub import HubReader
-from tests.kit.scripts import answering
-from tests.kit.wire import CHAT, PROMPT, chat_body, chat_json, client
+from tests.kit.wire import DONE, client
 
 NAMES = [
     ("chat/completions", "chat", "chat_completions"),
@@ -28,7 +29,7 @@ FORMS = {"images/edits", "audio/transcriptions", "audio/translations"}
 @pytest.mark.parametrize(("suffix", "name", "api_type"), NAMES)
 @pytest.mark.parametrize("start", ["/openai/v1/", "/openai/deployments/d/", "/openai/"])
 def test_each_operation_has_its_name(start: str, suffix: str, name: str, api_type: str | None) -> None:
-    """The same operation is found under every kind of path, by the conventions' name where they have one."""
+    """The operation is the same under every kind of path, named as in the GenAI conventions where possible."""
     found = OPENAI.operation(OPENAI.target(start + suffix))
     assert (found.name, found.api_type) == (name, api_type)
     assert found.json_body == (suffix not in FORMS)
@@ -51,23 +52,15 @@ def test_each_operation_has_its_name(start: str, suffix: str, name: str, api_typ
         "/openai/v1",
     ],
 )
-def test_all_else_is_a_plain_call(path: str) -> None:
-    """What is about stored things, or not known, is a call of which only sizes and times are told."""
+def test_other_paths_are_plain_calls(path: str) -> None:
+    """For stored objects and unknown paths, only sizes and times are recorded."""
     found = OPENAI.operation(OPENAI.target(path))
     assert isinstance(found, Plain)
     assert (found.name, found.json_body) == ("call", False)
 
 
-def test_under_v1_the_deployment_is_the_body_s_model(through: Through) -> None:
-    """The v1 API names the deployment in the body, and its record says so."""
-    record = through("/openai/v1/chat/completions", chat_body(model="my-deployment"), chat_json())
-    assert (record["deployment"], record["model"]) == ("my-deployment", "gpt-4.1-mini-2025-04-14")
-    assert "api_version" not in record
-    assert record["prompt"] == PROMPT
-
-
-def test_the_path_s_deployment_counts_and_not_the_body_s_model(through: Through) -> None:
-    """Where the path names the deployment the body's model means nothing to Azure, and is no model in the record."""
+def test_the_deployment_in_the_path_overrides_the_body(through: Through) -> None:
+    """If the path names the deployment, Azure ignores the body's model, and so does the record."""
     path = "/openai/deployments/mine/embeddings?api-version=2024-10-21"
     answer = b'{"object":"list","data":[],"usage":{"prompt_tokens":1,"total_tokens":1}}'
     record = through(path, {"input": "x", "model": "whatever"}, answer)
@@ -75,8 +68,8 @@ def test_the_path_s_deployment_counts_and_not_the_body_s_model(through: Through)
     assert record["api_version"] == "2024-10-21"
 
 
-def test_asking_for_what_is_stored_is_a_plain_call(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A stored response or batch that failed is told of by a call that succeeded; its state is not the call's."""
+def test_reading_a_stored_object_is_a_plain_call(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A failed stored response or batch does not fail the call that reads it."""
     bodies = {
         "/openai/v1/responses/resp_1": b'{"id":"resp_1","status":"failed","error":{"code":"server_error"}}',
         "/openai/v1/chat/completions": b'{"object":"list","data":[]}',
@@ -84,17 +77,20 @@ def test_asking_for_what_is_stored_is_a_plain_call(upstream: Any, proxy: Any, hu
     }
     server = upstream(lambda request, reply: reply.json(bodies[request.target]))
     with client(proxy(server.url).url) as caller:
+        traces = []
         for path, body in bodies.items():
             answer = caller.send("GET", path)
             assert answer.read() == body
-            record = hub.record(answer.trace_id)
-            assert (record["operation"], record["status"]) == ("call", "completed")
-            assert (record["content"], record["prompt"], record["usage"]) == ("", None, None)
-            assert record["response_bytes"] == len(body)
+            traces.append(answer.trace_id)
+    for trace_id, body in zip(traces, bodies.values(), strict=True):
+        record = hub.record(trace_id)
+        assert (record["operation"], record["status"]) == ("call", "completed")
+        assert (record["content"], record["prompt"], record["usage"]) == ("", None, None)
+        assert record["response_bytes"] == len(body)
 
 
-def test_events_of_a_plain_call_are_passed_and_counted(through: Through) -> None:
-    """A stream of an operation that is not known is a stream, with its times and events, and takes any end."""
+def test_events_of_a_plain_call_are_counted(through: Through) -> None:
+    """A stream of an unknown operation has a stream's times and number of events, and any end completes it."""
     events = [
         b'event: thread.run.created\ndata: {"id":"run_1","last_error":null}\n\n',
         b'event: done\ndata: {"id":1}\n\n',
@@ -105,8 +101,8 @@ def test_events_of_a_plain_call_are_passed_and_counted(through: Through) -> None
     assert record["status"] == "completed"
 
 
-def test_an_error_event_of_a_plain_stream(through: Through) -> None:
-    """An error event fails the call whatever the operation is."""
+def test_an_error_event_fails_a_plain_call(through: Through) -> None:
+    """An error event fails a call of any operation."""
     event = b'event: error\ndata: {"error":{"code":"rate_limit_exceeded","message":"Wait."}}\n\n'
     record = through("/openai/threads/t/runs", {"stream": True}, [event], "text/event-stream")
     assert record["status"] == "upstream_error"
@@ -114,7 +110,7 @@ def test_an_error_event_of_a_plain_stream(through: Through) -> None:
 
 
 def test_an_error_of_a_plain_call_is_named(through: Through) -> None:
-    """An error answer is read whatever the operation is."""
+    """An error response is read for any operation."""
     body = b'{"error":{"code":"invalid_payload","message":"No such purpose."}}'
     record = through("/openai/files?api-version=1", b"form", body, status=400, sent_type="multipart/form-data")
     assert (record["status"], record["http_status"]) == ("upstream_error", 400)
@@ -122,11 +118,18 @@ def test_an_error_of_a_plain_call_is_named(through: Through) -> None:
     assert record["request_bytes"] == 4
 
 
-def test_the_size_of_a_body_without_a_length_is_counted(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """Known at its end: in chunks, JSON or anything else."""
-    server = upstream(answering)
-    with client(proxy(server.url).url) as caller:
-        for path in ("/openai/files?api-version=1", CHAT):
-            answer = caller.send("POST", path, iter([b" " * 1000, b"{}"]))
-            answer.read()
-            assert hub.record(answer.trace_id)["request_bytes"] == 1002
+@pytest.mark.parametrize("suffix", ["files", "batches", "models", "audio/speech"])
+def test_some_json_answers_are_not_read(suffix: str) -> None:
+    """JSON of an unknown operation or of speech is only counted."""
+    call = read(suffix, [b'{"id":"x","error":{"code":"y"},"usage":{"prompt_tokens":1}}'])
+    assert (call.status, call.answer.usage, call.answer.truncated) == (Status.COMPLETED, None, False)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "stream"),
+    [("audio/transcriptions", True), ("images/edits", True), ("threads/t/runs", True), ("chat/completions", False)],
+)
+def test_a_response_shows_the_stream_of_an_unread_request(suffix: str, stream: bool) -> None:
+    """If the request was not read, events in the response make it a stream, unless its status is an error."""
+    assert read(suffix, [DONE], SSE).request.stream is stream
+    assert read(suffix, [b'{"error":{"code":"x"}}'], SSE, 400).request.stream is False

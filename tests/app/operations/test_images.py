@@ -1,4 +1,4 @@
-"""Images: prompts, usage and verdicts; never an image, nor a link to one."""
+"""Images: prompts, usage and verdicts, never an image or a link to one."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from otel.call import Choice, Usage
 from tests.app.operations.conftest import Through
 from tests.app.operations.shapes import BLOCKED, SAFE, SSE, named, operation, streamed, whole
 
-PICTURE = "iVBORw0KGgoAAAANSUhEUg" * 4000
+IMAGE = "iVBORw0KGgoAAAANSUhEUg" * 4000
 USAGE = {
     "input_tokens": 9,
     "input_tokens_details": {"image_tokens": 0, "text_tokens": 9},
@@ -24,25 +24,25 @@ EDITS = "/openai/deployments/pictures/images/edits?api-version=2025-04-01-previe
 
 
 def partial(kind: str = "image_generation") -> dict[str, Any]:
-    return {"type": f"{kind}.partial_image", "partial_image_index": 0, "b64_json": PICTURE}
+    return {"type": f"{kind}.partial_image", "partial_image_index": 0, "b64_json": IMAGE}
 
 
 def completed(kind: str = "image_generation") -> dict[str, Any]:
-    return {"type": f"{kind}.completed", "b64_json": PICTURE, "size": "1024x1024", "usage": USAGE}
+    return {"type": f"{kind}.completed", "b64_json": IMAGE, "size": "1024x1024", "usage": USAGE}
 
 
-def test_a_request_says_what_is_wanted() -> None:
-    """Prompt, model, count and stream are known."""
+def test_request_facts_are_read() -> None:
+    """Prompt, model, count and stream."""
     body = {"prompt": "A cat ✨", "model": "gpt-image-1", "n": 2, "stream": True}
     request = operation("images/generations").read_request(body)
     assert (request.prompt, request.model, request.stream) == ('"A cat ✨"', "gpt-image-1", True)
     assert request.parameters == {a.OUTPUT_TYPE: "image", a.REQUEST_CHOICE_COUNT: 2}
 
 
-def test_revised_prompts_are_the_content() -> None:
-    """The prompt as it was revised is what was generated in words; verdicts of all images count."""
+def test_revised_prompts_are_content() -> None:
+    """Revised prompts are the only generated text; the verdicts of all images count."""
     data = [
-        {"revised_prompt": "A grey cat", "b64_json": PICTURE, "content_filter_results": SAFE},
+        {"revised_prompt": "A grey cat", "b64_json": IMAGE, "content_filter_results": SAFE},
         {"revised_prompt": "A red cat", "url": "https://example.com/x?sig=y", "prompt_filter_results": BLOCKED},
     ]
     answer = whole("images/generations", {"created": 1, "data": data})
@@ -51,8 +51,8 @@ def test_revised_prompts_are_the_content() -> None:
 
 
 @pytest.mark.parametrize("kind", ["image_generation", "image_edit"])
-def test_a_stream_ends_by_its_completed_image(kind: str) -> None:
-    """Usage comes with the completed image, whose event is the last; no image is a token."""
+def test_a_completed_image_ends_the_stream(kind: str) -> None:
+    """The last event is a completed image, with the usage; no image is a token."""
     answer, ended = streamed("images/generations", partial(kind), completed(kind))
     assert answer.usage == Usage(9, 272, 281, DETAILS)
     assert ended is True
@@ -60,26 +60,20 @@ def test_a_stream_ends_by_its_completed_image(kind: str) -> None:
     assert operation("images/generations").stream().event(completed(kind)) is False
 
 
-def test_generated_images_are_in_no_record(through: Through) -> None:
-    """Images pass untouched; the record has the prompt and the usage by the record's names."""
-    body = json.dumps({"created": 1, "data": [{"b64_json": PICTURE}] * 3, "usage": USAGE}).encode()
+def test_generated_images_are_not_recorded(through: Through) -> None:
+    """Images and links, which open the image for anyone, pass unchanged; the record has prompts and usage."""
+    link = {"revised_prompt": "A grey cat", "url": "https://example.com/x?sig=secret"}
+    body = json.dumps({"created": 1, "data": [link, {"b64_json": IMAGE}], "usage": USAGE}).encode()
     record = through(PATH, {"prompt": "A cat"}, body)
     assert (record["operation"], record["status"], record["prompt"]) == ("image_generation", "completed", "A cat")
     assert record["usage"] == {**COUNTS, **DETAILS}
-    assert (record["content"], record["model"]) == ("", "pictures")
+    assert (record["content"], record["model"]) == ("A grey cat", "pictures")
+    assert "sig=secret" not in json.dumps(record)
     assert len(json.dumps(record)) < 2000
 
 
-def test_links_to_images_are_in_no_record(through: Through) -> None:
-    """A link opens the image to whoever has it, and so is not recorded either."""
-    image = {"revised_prompt": "A grey cat", "url": "https://example.com/x?sig=secret"}
-    record = through(PATH, {"prompt": "A cat"}, json.dumps({"created": 1, "data": [image]}).encode())
-    assert (record["content"], record["usage"], record["usage_source"]) == ("A grey cat", None, "missing")
-    assert "sig=secret" not in json.dumps(record)
-
-
-def test_streamed_images_are_in_no_record(through: Through) -> None:
-    """Partial and completed images pass untouched as events, and the record has their count and the usage."""
+def test_streamed_images_are_not_recorded(through: Through) -> None:
+    """Partial and completed images pass unchanged; the record has the number of events and the usage."""
     record = through(PATH, {"prompt": "A cat", "stream": True}, [named(partial()), named(completed())], SSE)
     assert (record["type"], record["status"], record["chunks"]) == ("stream_completion", "completed", 2)
     assert record["usage"] == {**COUNTS, **DETAILS}
@@ -89,9 +83,9 @@ def test_streamed_images_are_in_no_record(through: Through) -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_form_with_images_passes_unread(through: Through, stream: bool) -> None:
-    """An edit's form goes up as it is; its answer tells the usage, and that a stream was asked for."""
+    """The form of an edit passes unchanged; the response has the usage and shows whether it is a stream."""
     form = b'--b\r\ncontent-disposition: form-data; name="image"; filename="a.png"\r\n\r\n\x89PNG\x00\r\n--b--\r\n'
-    body = json.dumps({"created": 1, "data": [{"b64_json": PICTURE}], "usage": USAGE}).encode()
+    body = json.dumps({"created": 1, "data": [{"b64_json": IMAGE}], "usage": USAGE}).encode()
     events = [named(partial("image_edit")), named(completed("image_edit"))]
     sent_type = "multipart/form-data; boundary=b"
     record = through(
@@ -101,12 +95,3 @@ def test_a_form_with_images_passes_unread(through: Through, stream: bool) -> Non
     assert (record["stream"], record["type"]) == (stream, "stream_completion" if stream else "completion")
     assert record["usage"] == {**COUNTS, **DETAILS}
     assert (record["deployment"], record["request_bytes"]) == ("pictures", len(form))
-
-
-def test_a_blocked_prompt(through: Through) -> None:
-    """The verdict on a prompt that was blocked is read from DALL·E's own place for it."""
-    inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_results": BLOCKED}
-    error = {"code": "contentFilter", "message": "Your task failed.", "inner_error": inner}
-    record = through(PATH, {"prompt": "x"}, json.dumps({"error": error}).encode(), status=400)
-    assert record["error"] == {"code": "contentFilter", "message": "Your task failed."}
-    assert record["content_filter"] == {"prompt": BLOCKED}

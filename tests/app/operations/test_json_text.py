@@ -1,4 +1,4 @@
-"""Which texts the slower parser is asked about: those that may be valid, and no other."""
+"""JSON that orjson rejects: only what may be valid goes to the slower parser."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ from app.operations.json_text import load
 
 
 @pytest.mark.parametrize(
-    ("text", "value", "asked"),
+    ("text", "value", "again"),
     [
         (b'{"a":1}', {"a": 1}, False),
         (b'"\\ud800"', "\ud800", True),
@@ -22,10 +22,10 @@ from app.operations.json_text import load
         (b"", None, False),
     ],
 )
-def test_only_what_may_be_valid_is_parsed_again(
-    text: bytes, value: Any, asked: bool, monkeypatch: pytest.MonkeyPatch
+def test_only_possibly_valid_texts_are_parsed_again(
+    text: bytes, value: Any, again: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A large body that is merely broken costs no second, slower look at it."""
+    """An invalid text costs no second, slower attempt."""
     calls, real = [], json.loads
 
     def loads(text: str, **options: Any) -> Any:
@@ -38,4 +38,4 @@ def test_only_what_may_be_valid_is_parsed_again(
             load(text)
     else:
         assert load(text) == value
-    assert bool(calls) is asked
+    assert bool(calls) is again

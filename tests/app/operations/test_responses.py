@@ -1,4 +1,4 @@
-"""The Responses API: whole answers become one choice, in the words that chat completions use."""
+"""The Responses API: a whole answer is one choice, in the terms of chat completions."""
 
 import json
 from typing import Any
@@ -36,8 +36,8 @@ USAGE = {
 }
 
 
-def test_a_request_says_what_is_asked() -> None:
-    """Model, stream, the input as it was, the instructions beside it, and sampling parameters are known."""
+def test_request_facts_are_read() -> None:
+    """Model, stream, the unchanged input, the instructions and sampling parameters."""
     body = {
         "model": "gpt-5.4",
         "input": INPUT,
@@ -66,14 +66,14 @@ def test_a_request_says_what_is_asked() -> None:
         ({"previous_response_id": "resp_0"}, None, None),
     ],
 )
-def test_the_prompt_is_the_input(body: dict[str, Any], prompt: str | None, instructions: str | None) -> None:
-    """The prompt is `input`, else a stored prompt's name; instructions stand apart, and absent ones are nothing."""
+def test_input_is_the_prompt(body: dict[str, Any], prompt: str | None, instructions: str | None) -> None:
+    """The prompt is `input`, else a stored prompt; instructions are separate, and None if empty."""
     request = operation("responses").read_request(body)
     assert (request.prompt, request.instructions) == (prompt, instructions)
 
 
 def test_the_output_is_one_choice() -> None:
-    """All output text is joined, reasoning is texts and summaries, refusals and calls have their places."""
+    """Output text is joined, reasoning joins texts and summaries, refusals and tool calls have their own fields."""
     answer = whole("responses", response(REASONING_ITEM, MESSAGE_ITEM, REFUSAL_ITEM, CALL_ITEM, CUSTOM_ITEM))
     assert answer.choices == [
         Choice(
@@ -89,8 +89,8 @@ def test_the_output_is_one_choice() -> None:
     assert answer.usage == Usage(18, 25, 43, details)
 
 
-def test_what_the_service_does_by_itself_is_left_out() -> None:
-    """Hosted tools are not the client's to answer: no tool calls, and no generated image, come of them."""
+def test_hosted_tools_are_left_out() -> None:
+    """Tools that the service runs are no tool calls, and generated images are not recorded."""
     (choice,) = whole("responses", response(*HOSTED_ITEMS, MESSAGE_ITEM)).choices
     assert choice == Choice(content="Paris ✨, France", finish_reason="stop")
 
@@ -110,12 +110,12 @@ def test_what_the_service_does_by_itself_is_left_out() -> None:
         (response(status=7), None),  # type: ignore[arg-type]
     ],
 )
-def test_the_finish_reason_is_in_the_words_of_chat(body: dict[str, Any], reason: str | None) -> None:
-    """What chat completions have a word for is called by it; other ends keep their names."""
+def test_finish_reasons_use_the_terms_of_chat(body: dict[str, Any], reason: str | None) -> None:
+    """Ends without an equivalent in chat completions keep their names."""
     assert [choice.finish_reason for choice in whole("responses", body).choices] == [reason]
 
 
-def test_verdicts_are_told_apart_by_their_subject() -> None:
+def test_verdicts_are_separated_by_subject() -> None:
     """Each verdict is on the prompt or on the answer."""
     answer = whole("responses", response(content_filters=CONTENT_FILTERS))
     assert answer.content_filter == {"prompt": SAFE, "completion": BLOCKED}
@@ -131,7 +131,7 @@ def test_verdicts_are_told_apart_by_their_subject() -> None:
     ],
 )
 def test_a_failed_response_is_an_upstream_error(body: dict[str, Any], code: str, message: str | None) -> None:
-    """A response that failed is an error although its status is 200, and what it has is kept."""
+    """A failed response is an error despite its status of 200; its facts are kept."""
     call = read("responses", [json.dumps(body).encode()])
     assert (call.status, call.error_code, call.error_message) == (Status.UPSTREAM_ERROR, code, message)
     assert call.answer.id == body.get("id")
@@ -139,13 +139,13 @@ def test_a_failed_response_is_an_upstream_error(body: dict[str, Any], code: str,
 
 @pytest.mark.parametrize("body", [response(MESSAGE_ITEM), RESPONSE, response(status="cancelled")])
 def test_other_ends_are_no_errors(body: dict[str, Any]) -> None:
-    """`"error": null` and a response that is still to come are no errors."""
+    """`"error": null` and a response that has not ended are no errors."""
     assert read("responses", [json.dumps(body).encode()]).status is Status.COMPLETED
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_answer_through_the_proxy(through: Through, path: str) -> None:
-    """An answer arrives as it was sent, and its record is right, under either path."""
+def test_a_response_passes_and_is_recorded(through: Through, path: str) -> None:
+    """Under either path, the response passes unchanged and the record is complete."""
     body = response(REASONING_ITEM, MESSAGE_ITEM, CALL_ITEM, *HOSTED_ITEMS, content_filters=CONTENT_FILTERS)
     sent = {"model": "my-gpt", "input": INPUT, "instructions": "Be brief."}
     record = through(path, sent, json.dumps(body).encode())
@@ -161,23 +161,3 @@ def test_an_answer_through_the_proxy(through: Through, path: str) -> None:
     everything = json.dumps(record)
     assert "iVBORw0KGgo" not in everything
     assert "gAAAAsecret" not in everything
-
-
-def test_without_content_no_text_is_left(through: Through) -> None:
-    """With x-proxy-content: none neither input, instructions, output nor arguments are in the record."""
-    body = response(REASONING_ITEM, MESSAGE_ITEM, CALL_ITEM)
-    sent = {"model": "m", "input": INPUT, "instructions": "Be brief."}
-    record = through(PATHS[0], sent, json.dumps(body).encode(), x_proxy_content="none")
-    assert (record["content_captured"], record["prompt"], record["content"]) == (False, None, "")
-    assert record["usage"] == USAGE
-    everything = json.dumps(record)
-    for text in ("brief", "France", "Weigh", "capital"):
-        assert text not in everything
-
-
-def test_a_blocked_prompt_through_the_proxy(through: Through) -> None:
-    """The error of a blocked prompt has the verdict."""
-    error = {"code": "content_filter", "message": "Filtered.", "content_filters": CONTENT_FILTERS[:1]}
-    record = through(PATHS[0], {"model": "m", "input": "x"}, json.dumps({"error": error}).encode(), status=400)
-    assert record["error"] == {"code": "content_filter", "message": "Filtered."}
-    assert record["content_filter"] == {"prompt": SAFE}

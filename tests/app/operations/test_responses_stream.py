@@ -1,12 +1,11 @@
-"""Streams of the Responses API: the last event tells all, and the deltas tell what came where it is missing."""
+"""Streams of the Responses API: the last event has everything; without it, the deltas count."""
 
-import json
 from typing import Any
 
 import pytest
 
 from app.answer.reader import AnswerReader
-from otel.call import Answer, Call, Choice, Status, ToolCall, Usage
+from otel.call import Answer, Call, Choice, Status, ToolCall
 from tests.app.operations.conftest import Through
 from tests.app.operations.shapes import (
     BLOCKED,
@@ -14,7 +13,6 @@ from tests.app.operations.shapes import (
     CONTENT_FILTERS,
     MESSAGE_ITEM,
     REASONING_ITEM,
-    RESPONSE_USAGE,
     SSE,
     named,
     operation,
@@ -37,8 +35,8 @@ BODY = {"model": "my-gpt", "input": "Capital?", "stream": True}
 PATH = "/openai/v1/responses"
 
 
-def test_the_last_event_tells_all() -> None:
-    """A whole stream is read as its last event's response would be."""
+def test_the_last_event_has_everything() -> None:
+    """A complete stream reads like the response in its last event."""
     answer, ended = streamed("responses", *response_events(COMPLETED))
     alone, _ = streamed("responses", COMPLETED)
     assert ended is True
@@ -49,8 +47,8 @@ def test_the_last_event_tells_all() -> None:
     assert answer.content_filter["completion"] == BLOCKED
 
 
-def test_without_the_last_event_the_deltas_tell() -> None:
-    """A stream that was cut has the text, reasoning and calls that came, the identity, and no usage or reason."""
+def test_without_the_last_event_the_deltas_count() -> None:
+    """A stream that was cut off has the output that arrived and the identity, but no usage or finish reason."""
     answer, ended = streamed("responses", *response_events(None))
     assert ended is False
     assert answer == Answer(
@@ -61,16 +59,16 @@ def test_without_the_last_event_the_deltas_tell() -> None:
     )
 
 
-def test_a_last_event_without_output_does_not_undo_the_deltas() -> None:
-    """Where the last event leaves the output out, that of the other events counts, and all else is the last's."""
+def test_a_last_event_without_output_keeps_the_deltas() -> None:
+    """If the last event has no output, that of the other events counts; all else comes from the last."""
     answer, ended = streamed("responses", *response_events(told("completed", response=response())))
     assert (answer.choices, ended) == ([CHOICE], True)
     assert answer.usage is not None
 
 
 @pytest.mark.parametrize("count", range(len(response_events(None)) + 1))
-def test_a_stream_cut_anywhere(count: int) -> None:
-    """However much of a stream came, what it says is the beginning of the whole."""
+def test_a_stream_cut_off_anywhere_gives_a_prefix(count: int) -> None:
+    """However much of a stream arrived, its output is a prefix of the whole."""
     answer, ended = streamed("responses", *response_events(COMPLETED)[:count])
     (choice,) = answer.choices
     assert CHOICE.content.startswith(choice.content)
@@ -80,8 +78,8 @@ def test_a_stream_cut_anywhere(count: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["completed", "incomplete", "failed", "cancelled"])
-def test_every_end_is_an_end(kind: str) -> None:
-    """A response may be completed, incomplete, failed or cancelled: each is a stream's own end."""
+def test_every_terminal_event_ends_the_stream(kind: str) -> None:
+    """Completed, incomplete, failed and cancelled all end a stream."""
     last = told(kind, response=response(MESSAGE_ITEM, status=kind))
     assert streamed("responses", *response_events(last))[1] is True
 
@@ -111,13 +109,13 @@ def test_every_end_is_an_end(kind: str) -> None:
         ({"delta": "x"}, False),
     ],
 )
-def test_what_is_a_token(event: dict[str, Any], token: bool) -> None:
-    """Text, reasoning, refusals and calls are tokens; what only announces or repeats them, and sound, is none."""
+def test_tokens_are_recognized(event: dict[str, Any], token: bool) -> None:
+    """Text, reasoning, refusals and tool calls are tokens; announcements, repetitions and audio are not."""
     assert operation("responses").stream().event(event) is token
 
 
-def test_a_custom_tool_is_told_in_pieces() -> None:
-    """The input of a custom tool that was cut is what came of it."""
+def test_a_custom_tool_call_is_joined_from_deltas() -> None:
+    """Without its last event, its input is what arrived."""
     begun = {"type": "custom_tool_call", "call_id": "call_2", "name": "run", "input": ""}
     pieces = [told("custom_tool_call_input.delta", output_index=0, delta=piece) for piece in ("ls", " -l")]
     answer, _ = streamed("responses", told("output_item.added", output_index=0, item=begun), *pieces)
@@ -138,16 +136,16 @@ FAILED = response(MESSAGE_ITEM, status="failed", error={"code": "server_error", 
         (told("failed", response={"status": "failed", "error": None}), "failed", None),
     ],
 )
-def test_an_error_within_the_stream(event: dict[str, Any], code: str, message: str | None) -> None:
-    """An error event, in any of its forms, fails the call; text that came before is kept, and it was not cut."""
+def test_an_error_event_fails_the_call(event: dict[str, Any], code: str, message: str | None) -> None:
+    """An error event in any form makes the call an upstream error; the text before it is kept."""
     events = response_events(None)[:13]
     call = read("responses", [named({"type": "", **one}) for one in (*events, event)], SSE)
     assert (call.status, call.error_code, call.error_message) == (Status.UPSTREAM_ERROR, code, message)
     assert call.answer.choices[0].content.startswith("Paris ✨")
 
 
-def test_an_error_event_counts_and_not_the_break_behind_it() -> None:
-    """An error event is noted when it comes, before the connection that upstream then breaks."""
+def test_an_error_event_takes_precedence_over_a_disconnect() -> None:
+    """It is read when it arrives, before upstream breaks the connection."""
     call = Call(operation="chat", http_status=200)
     reader = AnswerReader(call, operation("responses"), SSE, None, True)
     for one in response_events(None):
@@ -159,8 +157,8 @@ def test_an_error_event_counts_and_not_the_break_behind_it() -> None:
     assert (call.status, call.error_code) == (Status.UPSTREAM_ERROR, "server_error")
 
 
-def test_a_stream_through_the_proxy(through: Through) -> None:
-    """A stream arrives as it was sent, `event:` lines and all, needs no [DONE], and its record is right."""
+def test_a_stream_passes_and_is_recorded(through: Through) -> None:
+    """A stream with `event:` lines and without [DONE] passes unchanged, and the record is complete."""
     events = response_events(COMPLETED)
     record = through(PATH, BODY, [named(one) for one in events], SSE)
     assert (record["type"], record["status"], record["operation"]) == ("stream_completion", "completed", "chat")
@@ -171,37 +169,3 @@ def test_a_stream_through_the_proxy(through: Through) -> None:
     assert record["usage"]["output_tokens_details"] == {"reasoning_tokens": 20}
     assert record["time_to_first_chunk_ms"] <= record["time_to_first_token_ms"] <= record["latency_ms"]
     assert (record["deployment"], record["model"]) == ("my-gpt", "gpt-5.4-2026-03-05")
-
-
-def test_a_stream_without_its_last_event_was_cut(through: Through) -> None:
-    """A stream that ends in the middle was cut; what came of it is recorded."""
-    record = through(PATH, BODY, [named(one) for one in response_events(None)], SSE)
-    assert (record["status"], record["error"]["code"]) == ("upstream_cut", "stream_incomplete")
-    assert record["content"] == "Paris ✨, France"
-    assert record["usage_source"] != "reported"
-    assert "finish_reasons" not in record
-
-
-def test_an_incomplete_response_is_a_completed_call(through: Through) -> None:
-    """A response cut short by its limit is whole as a call; the reason says what happened."""
-    ended = response(MESSAGE_ITEM, status="incomplete", incomplete_details={"reason": "max_output_tokens"})
-    record = through(PATH, BODY, [named(told("incomplete", response=ended))], SSE)
-    assert (record["status"], record["finish_reasons"]) == ("completed", ["length"])
-    assert record["usage"]["prompt_tokens"] == RESPONSE_USAGE["input_tokens"]
-
-
-def test_a_failed_response_through_the_proxy(through: Through) -> None:
-    """A response that fails within a 200 stream is an upstream error with its code and message."""
-    record = through(PATH, BODY, [named(told("failed", response=FAILED))], SSE)
-    assert (record["status"], record["http_status"]) == ("upstream_error", 200)
-    assert record["error"] == {"code": "server_error", "message": "Sorry."}
-    assert record["finish_reasons"] == ["failed"]
-    assert json.dumps(record).count("Sorry.") == 1
-    assert record["usage"] is not None
-
-
-def test_usage_in_the_record_s_words() -> None:
-    """Input and output tokens are prompt and completion tokens; details keep upstream's names."""
-    answer, _ = streamed("responses", COMPLETED)
-    details = {"input_tokens_details": {"cached_tokens": 16}, "output_tokens_details": {"reasoning_tokens": 20}}
-    assert answer.usage == Usage(18, 25, 43, details)

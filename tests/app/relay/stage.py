@@ -1,4 +1,4 @@
-"""Stage: a proxy and the upstream behind it, for all tests of a module; each test brings upstream's script."""
+"""Stage: a proxy and a scripted upstream for all tests of a module; each test sets the upstream's script."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,10 +10,10 @@ from tests.kit.upstream import Reply, Script, ScriptedUpstream, Seen
 
 
 class Stage:
-    """Started and ended as a context manager."""
+    """Use as a context manager."""
 
     def __init__(self, start: Callable[[dict[str, str]], Any], broker: Broker, folder: Path) -> None:
-        """`start` gives a proxy for an environment: ProxyThread, or ProxyProcess; `folder` is to hold its spool."""
+        """`start` makes a proxy (ProxyThread or ProxyProcess) for an environment; its spool goes into `folder`."""
         self._start = start
         self._broker = broker
         self._folder = folder
@@ -34,7 +34,7 @@ class Stage:
         return self.proxy.url
 
     def play(self, script: Script) -> ScriptedUpstream:
-        """Have upstream follow this script from now on; what it saw and what failed so far is of another test."""
+        """Set upstream's script, and forget the requests of previous tests."""
         assert not self._upstream.failures, self._upstream.failures
         self._upstream.seen = []
         self._upstream.script = script
@@ -46,7 +46,7 @@ async def _nothing(request: Seen, reply: Reply) -> None:
 
 
 def by_way(**ways: bytes | Script) -> Script:
-    """An upstream that answers as the request's `x-way` says: by a script, or by bytes behind which it hangs up."""
+    """An upstream that picks its response by the request's `x-way`: a script, or bytes before it disconnects."""
 
     async def script(request: Seen, reply: Reply) -> None:
         way = ways[str(request.header("x-way"))]

@@ -1,4 +1,4 @@
-"""Connections, on both sides: kept, pooled, closed at the wrong moment, and used in ways that few use them."""
+"""Connections on both sides: kept alive, pooled, closed at the wrong moment, and used in unusual ways."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,6 @@ import io
 import json
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +15,8 @@ import pytest
 
 import app.upstream.connection
 from tests.app.relay.stage import Stage
-from tests.kit.hub import Broker, HubReader, wait_until
-from tests.kit.proxy import KEY, ProxyThread
+from tests.kit.hub import HubReader, wait_until
+from tests.kit.proxy import KEY
 from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, ROLE, STREAM, chat_body, chat_json, client, delta
@@ -25,34 +24,28 @@ from tests.kit.wire import CHAT, ROLE, STREAM, chat_body, chat_json, client, del
 FILES = "/openai/files?api-version=2024-10-21"
 
 
-@pytest.fixture(scope="module")
-def stage(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(ProxyThread, broker, tmp_path_factory.mktemp("connections")) as started:
-        yield started
-
-
 def traced() -> tuple[str, str]:
-    """A new trace id, and a header that carries it."""
+    """A new trace id and its header line."""
     trace_id = os.urandom(16).hex()
     return trace_id, f"traceparent: 00-{trace_id}-00000000000000aa-01"
 
 
 def post(body: bytes, *fields: str, target: str = CHAT) -> bytes:
-    """A request by its bytes."""
+    """The bytes of a request."""
     lines = [f"POST {target} HTTP/1.1", "host: proxy", f"api-key: {KEY}", f"content-length: {len(body)}", *fields]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-class Kept(io.BufferedReader):
-    """What one response has read too much of is the next one's."""
+class Shared(io.BufferedReader):
+    """A reader for several responses: bytes that one reads ahead belong to the next."""
 
     def close(self) -> None:
-        """Left to the connection."""
+        """Only the connection closes it."""
 
 
 def answers(connection: socket.socket, count: int) -> list[tuple[http.client.HTTPResponse, bytes]]:
-    """That many answers, one behind the other, also where they come in one piece."""
-    stream = Kept(socket.SocketIO(connection, "r"))
+    """The next `count` responses, even if they arrive in one piece."""
+    stream = Shared(socket.SocketIO(connection, "r"))
     taken = []
     for _ in range(count):
         response = http.client.HTTPResponse(SimpleNamespace(makefile=lambda mode: stream))  # type: ignore[arg-type]
@@ -61,8 +54,8 @@ def answers(connection: socket.socket, count: int) -> list[tuple[http.client.HTT
     return taken
 
 
-def test_a_connection_that_upstream_closed_between_calls_is_not_used(stage: Stage) -> None:
-    """What upstream closed while it lay idle is known to be closed: the next call opens another."""
+def test_a_pooled_connection_closed_by_upstream_is_not_reused(stage: Stage) -> None:
+    """After upstream closes an idle connection, the next call opens another."""
     closed = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -81,7 +74,7 @@ def test_a_connection_that_upstream_closed_between_calls_is_not_used(stage: Stag
 
 
 class Forgetful:
-    """An upstream that takes a second request on a connection, and closes it without a word."""
+    """An upstream that closes a connection on its second request, without a response."""
 
     def __init__(self, reset: bool) -> None:
         self._reset = reset
@@ -98,12 +91,12 @@ class Forgetful:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_call_whose_connection_upstream_just_closed_goes_out_again(
+def test_a_call_on_a_stale_connection_is_resent(
     stage: Stage, hub: HubReader, monkeypatch: pytest.MonkeyPatch, reset: bool
 ) -> None:
-    """A pooled connection that proves to be closed before a byte of the answer came is upstream's way to tidy up: the
-    call goes out again on another one. A body that was streamed cannot; its client gets a 502."""
-    monkeypatch.setattr(app.upstream.connection, "STALE_S", 60.0)  # on a busy machine "at once" may take a while
+    """If a pooled connection closes before the first byte of the response, the call is resent on another one. A
+    streamed body cannot be resent; its client gets a 502."""
+    monkeypatch.setattr(app.upstream.connection, "STALE_S", 60.0)  # a busy machine may take a while
     stage.play(Forgetful(reset))
     calls = {
         "json": ("POST", CHAT, chat_body()),
@@ -123,10 +116,10 @@ def test_a_call_whose_connection_upstream_just_closed_goes_out_again(
 
 
 @pytest.mark.parametrize("said_before", [b"", b"HTTP/1.1 200 OK\r\ncontent-"])
-def test_a_new_connection_that_upstream_closes_is_not_tried_anew(
+def test_a_call_on_a_new_connection_is_not_resent(
     upstream: Any, proxy: Any, hub: HubReader, said_before: bytes
 ) -> None:
-    """Upstream may have done what was asked, for money: a request whose new connection closes is a 502, once."""
+    """Upstream may have processed and charged the call: if a new connection closes, the client gets a 502, no retry."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(said_before)
@@ -140,8 +133,8 @@ def test_a_new_connection_that_upstream_closes_is_not_tried_anew(
     assert hub.record(answer.trace_id)["status"] == "upstream_error"
 
 
-def test_a_body_that_comes_one_byte_at_a_time(stage: Stage, hub: HubReader) -> None:
-    """A request in pieces of one byte, head and all, is a request; upstream gets its body as it was."""
+def test_a_request_one_byte_at_a_time_is_served(stage: Stage, hub: HubReader) -> None:
+    """A request in pieces of one byte, head included, is served; upstream gets the body unchanged."""
     server = stage.play(answering)
     with socket.create_connection(("127.0.0.1", stage.proxy.port), 30) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -153,8 +146,8 @@ def test_a_body_that_comes_one_byte_at_a_time(stage: Stage, hub: HubReader) -> N
     assert hub.record(str(response.getheader("x-trace-id")))["status"] == "completed"
 
 
-def test_requests_that_do_not_wait_for_their_turn(stage: Stage, hub: HubReader) -> None:
-    """Pipelined requests are answered in their order, each with a trace, a prompt and a record of its own."""
+def test_pipelined_requests_are_answered_in_order(stage: Stage, hub: HubReader) -> None:
+    """Pipelined requests get their responses in order, each with its own trace, prompt and record."""
 
     async def script(request: Seen, reply: Reply) -> None:
         word = json.loads(request.body)["messages"][0]["content"]
@@ -176,8 +169,8 @@ def test_requests_that_do_not_wait_for_their_turn(stage: Stage, hub: HubReader) 
     assert [span.parent for span in servers] == [None] * len(words)
 
 
-def test_processors_of_others_see_what_is_not_sampled(stage: Stage) -> None:
-    """Who gave `create_app` a processor sees the request of an unsampled trace as well as the call."""
+def test_additional_span_processors_see_unsampled_spans(stage: Stage) -> None:
+    """A span processor passed to `create_app` sees request and call of an unsampled trace."""
     stage.play(answering)
     trace_id = f"{0xDECAF:032x}"
     with client(stage.url) as caller:
@@ -187,8 +180,8 @@ def test_processors_of_others_see_what_is_not_sampled(stage: Stage) -> None:
     assert not any(span.context.trace_flags.sampled for span in spans)
 
 
-def test_a_client_that_hangs_up_its_sending_half(stage: Stage, hub: HubReader) -> None:
-    """A client that will send no more is one that has left: upstream is closed, and the call ends once."""
+def test_a_half_closed_connection_is_a_client_disconnect(stage: Stage, hub: HubReader) -> None:
+    """A client that closes its sending side counts as disconnected: upstream is closed, and the call ends once."""
     closed, asked = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -208,9 +201,9 @@ def test_a_client_that_hangs_up_its_sending_half(stage: Stage, hub: HubReader) -
     assert len(stage.proxy.spans.of_trace(trace_id, 2)) == 2
 
 
-def test_a_request_that_is_never_complete(stage: Stage, hub: HubReader) -> None:
-    """Half a head, or half the body of a known operation, never reaches upstream and leaves no record; half an upload
-    is broken off there too. Others are served meanwhile and afterwards."""
+def test_an_incomplete_request_never_reaches_upstream(stage: Stage, hub: HubReader) -> None:
+    """Half a head, or half the body of a known operation, does not reach upstream and leaves no record; half an upload
+    breaks off there too. Other clients are served in the meantime."""
     server = stage.play(answering)
     (_, head), (body_id, body), (upload_id, upload) = traced(), traced(), traced()
     upload_in_full = post(b"x" * 1000, upload, target=FILES)
@@ -242,15 +235,15 @@ def open_in(pid: int) -> tuple[int, int]:
 
 
 def open_calls(url: str) -> int:
-    """How many calls a proxy has under way."""
+    """How many calls are in flight in a proxy."""
     with client(url) as caller:
         found: int = json.loads(caller.send("GET", "/health/ready").read())["open_calls"]
     return found
 
 
-def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, process: Any, hub: HubReader) -> None:
-    """Clients that leave in mid-answer, a thousand one after the other: no connection to upstream and no file is left
-    open, each left its record, and the next call is as good as the first."""
+def test_a_thousand_client_disconnects_leak_nothing(upstream: Any, process: Any, hub: HubReader) -> None:
+    """After a thousand disconnects in mid-response, no upstream connection and no file is left open, each call has its
+    record, and the next call succeeds."""
     open_now = 0
     trace_id, traceparent = traced()
 
@@ -271,10 +264,10 @@ def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, proce
     running = process(upstream(script).url)
 
     def leave(count: int) -> tuple[int, int]:
-        """Begin that many calls and leave them; what the process has open when it is at rest again."""
+        """Start `count` calls and disconnect; return what the process has open once it is idle."""
         request = post(chat_body(stream=True), traceparent)
         for number in range(count):
-            if number % 10 == 0:  # the last ones ended: how many are open at once is not the machine's to say
+            if number % 10 == 0:  # limits how many are open at the same time
                 wait_until(lambda: open_calls(running.url) == 0)
             with socket.create_connection(("127.0.0.1", running.port), 30) as connection:
                 connection.sendall(request)
@@ -292,8 +285,8 @@ def test_a_thousand_calls_that_were_left_leave_nothing_open(upstream: Any, proce
 
     sockets, files = leave(10)
     _, files_after = leave(990)
-    wait_until(lambda: open_in(running.pid)[0] <= sockets + 1)  # a pooled one for upstream may be among them
-    assert files_after <= files + 16  # the journal keeps a file for each call that was ever open beside others
+    wait_until(lambda: open_in(running.pid)[0] <= sockets + 1)  # upstream's pooled one may be among them
+    assert files_after <= files + 16  # the journal keeps a file per concurrent call
     records = hub.records(trace_id, 1000)
     assert len({record["id"] for record in records}) == 1000
     assert {(record["status"], record["content"]) for record in records} == {("client_aborted", "Why")}

@@ -1,11 +1,10 @@
-"""Content that is not to be kept: with PROXY_CONTENT=none, or a header for one call, no word of it stays anywhere."""
+"""Content capture switched off, by PROXY_CONTENT=none or a header for one call: no content is stored anywhere."""
 
 import asyncio
 import http.client
 import json
 import logging
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ import pytest
 from tests.kit.azure import Trace
 from tests.kit.hub import HubReader, Record, wait_until
 from tests.kit.proxy import KEY, on_disk
-from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import CHAT, DONE, SAFE, Answer, client, delta, event
+from tests.kit.scripts import streaming
+from tests.kit.upstream import Reply, Script, Seen
+from tests.kit.wire import CHAT, DONE, SAFE, client, delta, event
 
 MARK = "planted"
 NONE = {"PROXY_CONTENT": "none"}
 
 
 def mark(place: str) -> str:
-    """A word that tells where it leaked from."""
+    """A marker that names the place it leaked from."""
     return f"{MARK}-{place}"
 
 
@@ -81,38 +81,12 @@ COMPLETIONS = "/openai/deployments/davinci-002/completions?api-version=2024-10-2
 COMPLETIONS_ANSWER = {"model": "davinci-002", "choices": [{"index": 0, "text": mark("text"), "finish_reason": "stop"}]}
 
 
-def whole(answer: object, status: int = 200) -> Any:
-    async def script(request: Seen, reply: Reply) -> None:
-        assert MARK.encode() in request.body
-        await reply.json(json.dumps(answer).encode(), status)
-
-    return script
+def whole(answer: object, status: int = 200) -> Script:
+    return lambda request, reply: reply.json(json.dumps(answer).encode(), status)
 
 
-def streamed(events: list[bytes], then: Callable[[Reply], Any] = Reply.end) -> Any:
-    async def script(request: Seen, reply: Reply) -> None:
-        assert MARK.encode() in request.body
-        await reply.stream_head()
-        for one in events:
-            await reply.chunk(one)
-        ended = then(reply)
-        if ended is not None:
-            await ended
-
-    return script
-
-
-def all_of(answer: Answer, events: list[bytes]) -> None:
-    """Take all of these events, and no more."""
-    received = b""
-    while received != b"".join(events):
-        more = answer.some()
-        assert more, received
-        received += more
-
-
-def leaks(running: Any, record: Record, spool: Path) -> str:
-    """All that the proxy kept of a call: its record, its spans and every file."""
+def stored(running: Any, record: Record, spool: Path) -> str:
+    """All that the proxy stored of a call: its record, its spans and every file."""
     spans = running.spans.of_trace(record["trace_id"], 2)
     kept = json.dumps(record) + "".join(span.to_json() for span in spans)
     return kept + on_disk(spool)
@@ -120,14 +94,14 @@ def leaks(running: Any, record: Record, spool: Path) -> str:
 
 CALLS = {
     "json": (CHAT, CHAT_BODY, whole(CHAT_ANSWER), "completed"),
-    "stream": (CHAT, {**CHAT_BODY, "stream": True}, streamed([*CHUNKS, DONE]), "completed"),
+    "stream": (CHAT, {**CHAT_BODY, "stream": True}, streaming([*CHUNKS, DONE]), "completed"),
     "error": (CHAT, CHAT_BODY, whole(ERROR, 400), "upstream_error"),
-    "error event": (CHAT, {**CHAT_BODY, "stream": True}, streamed([*CHUNKS, event(ERROR), DONE]), "upstream_error"),
-    "cut": (CHAT, {**CHAT_BODY, "stream": True}, streamed(CHUNKS, lambda reply: None), "upstream_cut"),
-    "without its end": (CHAT, {**CHAT_BODY, "stream": True}, streamed(CHUNKS), "upstream_cut"),
+    "error event": (CHAT, {**CHAT_BODY, "stream": True}, streaming([*CHUNKS, event(ERROR), DONE]), "upstream_error"),
+    "cut": (CHAT, {**CHAT_BODY, "stream": True}, streaming(CHUNKS, lambda reply: asyncio.sleep(0)), "upstream_cut"),
+    "without its end": (CHAT, {**CHAT_BODY, "stream": True}, streaming(CHUNKS), "upstream_cut"),
     "no json": (CHAT, CHAT_BODY, whole(mark("string")), "upstream_error"),
     "responses": (RESPONSES, RESPONSES_BODY, whole(RESPONSES_ANSWER), "completed"),
-    "responses stream": (RESPONSES, {**RESPONSES_BODY, "stream": True}, streamed(RESPONSES_STREAM), "completed"),
+    "responses stream": (RESPONSES, {**RESPONSES_BODY, "stream": True}, streaming(RESPONSES_STREAM), "completed"),
     "completions": (COMPLETIONS, {"prompt": [mark("prompt")]}, whole(COMPLETIONS_ANSWER), "completed"),
     "embeddings": (
         "/openai/v1/embeddings",
@@ -158,16 +132,17 @@ CALLS = {
 
 
 def any_call(spool: Path, arrived: asyncio.Event) -> Any:
-    """Answers each kind of call as it is to be; looks before that at the file of the call in flight. What is to be cut
-    is cut when it has arrived: a reset discards what is still on its way."""
+    """Responds to each kind of call, after a look at its file in the journal. It resets the connection of a call to
+    cut once the events have `arrived`: a reset discards what is still in flight."""
 
-    def look() -> None:
+    def check_journal() -> None:
         journal = "".join(path.read_text() for path in spool.rglob("*.call"))
         assert '"status":"interrupted"' in journal
         assert MARK not in journal
 
     async def script(request: Seen, reply: Reply) -> None:
-        look()
+        assert MARK.encode() in request.body
+        check_journal()
         kind = request.header("x-kind") or ""
         await CALLS[kind][2](request, reply)
         if kind == "cut":
@@ -178,7 +153,7 @@ def any_call(spool: Path, arrived: asyncio.Event) -> Any:
 
 
 @pytest.mark.parametrize("way", ["setting", "header"])
-def test_no_word_is_kept(
+def test_no_content_is_stored(
     upstream: Any,
     proxy: Any,
     hub: HubReader,
@@ -187,7 +162,7 @@ def test_no_word_is_kept(
     capfd: pytest.CaptureFixture[str],
     way: str,
 ) -> None:
-    """Whatever was sent, generated or complained of, however the call ended: not in record, span, file or log."""
+    """No request, output or error text is in a record, span, file or log, however the call ended."""
     arrived = asyncio.Event()
     server = upstream(any_call(tmp_path, arrived))
     running = proxy(server.url, **(NONE if way == "setting" else {}))
@@ -201,7 +176,7 @@ def test_no_word_is_kept(
                 if kind != "cut":
                     answer.read()
                     continue
-                all_of(answer, CHUNKS)
+                answer.take(b"".join(CHUNKS))
                 server.loop.call_soon_threadsafe(arrived.set)
                 with pytest.raises(http.client.HTTPException):
                     answer.read()
@@ -209,39 +184,39 @@ def test_no_word_is_kept(
         record = hub.record(trace_id)
         assert (record["status"], record["content_captured"]) == (CALLS[kind][3], False), kind
         assert (record["prompt"], record["content"]) == (None, ""), kind
-        assert MARK not in leaks(running, record, tmp_path), kind
+        assert MARK not in stored(running, record, tmp_path), kind
     assert MARK not in caplog.text + "".join(capfd.readouterr())
 
 
-def test_the_same_calls_are_kept_otherwise(upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path) -> None:
-    """Without either, the words are in the record: the test above looks in the right places."""
+def test_content_is_stored_by_default(upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path) -> None:
+    """With content capture on, the record has the content: the test above looks in the right places."""
     running = proxy(upstream(whole(CHAT_ANSWER)).url)
     with client(running.url) as caller:
         answer = caller.send("POST", CHAT, json.dumps(CHAT_BODY), x_proxy_content="full")
         answer.read()
     record = hub.record(answer.trace_id)
-    kept = leaks(running, record, tmp_path)
+    kept = stored(running, record, tmp_path)
     places = ("system", "name", "part", "content", "refusal", "reasoning", "tool", "arguments", "stop")
     assert [place for place in places if mark(place) not in kept] == []
     assert record["content_captured"] is True
 
 
-def test_a_client_that_leaves_leaves_no_word(
+def test_an_aborted_call_stores_no_content(
     upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An aborted call's half of an answer is not kept either."""
-    running = proxy(upstream(streamed(CHUNKS, Reply.hung_up)).url, **NONE)
+    """The partial answer of an aborted call is counted for usage, but not stored."""
+    running = proxy(upstream(streaming(CHUNKS, Reply.hung_up)).url, **NONE)
     with client(running.url) as caller, caplog.at_level(logging.DEBUG):
         answer = caller.send("POST", CHAT, json.dumps({**CHAT_BODY, "stream": True}))
         trace_id = answer.trace_id
-        all_of(answer, CHUNKS)
+        answer.take(b"".join(CHUNKS))
     record = hub.record(trace_id)
     assert (record["status"], record["usage_source"]) == ("client_aborted", "estimated")
-    assert MARK not in leaks(running, record, tmp_path) + caplog.text
+    assert MARK not in stored(running, record, tmp_path) + caplog.text
 
 
-def test_a_killed_process_leaves_no_word(upstream: Any, process: Any, trace: Trace) -> None:
-    """The interrupted record of a call without content, which the next process sends, has none either."""
+def test_a_killed_process_stores_no_content(upstream: Any, process: Any, trace: Trace) -> None:
+    """The record of an interrupted call, which the next process sends, has no content either."""
     asked = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:

@@ -1,4 +1,4 @@
-"""The deployment of a call: where it is known from, and that it is not taken for the model."""
+"""The deployment of a call: from path, body or response header, and never taken for the model."""
 
 import json
 from typing import Any
@@ -21,13 +21,13 @@ WORDS = json.dumps({"text": "Hello"}).encode()
     ("path", "body", "content_type", "answer", "named", "deployment", "model", "span"),
     [
         (CHAT, chat_body(), "application/json", chat_json(), "", "chat-deployment", MODEL, "chat chat-deployment"),
-        (f"{V1}/chat/completions", chat_body(model="d"), "application/json", chat_json(), "d", "d", MODEL, "chat d"),
+        (f"{V1}/chat/completions", chat_body(model="d"), "application/json", chat_json(), "", "d", MODEL, "chat d"),
         (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "ear", "ear", "ear", "transcription ear"),
         (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "", None, "unknown", "transcription"),
     ],
     ids=["path", "body", "header", "nowhere"],
 )
-def test_where_the_deployment_is_known_from(
+def test_the_deployment_comes_from_path_body_or_response_header(
     upstream: Any,
     proxy: Any,
     hub: HubReader,
@@ -40,9 +40,9 @@ def test_where_the_deployment_is_known_from(
     model: str,
     span: str,
 ) -> None:
-    """The path, else the body, else (a form goes by unread) the answer's header; the model is what upstream named.
+    """The path counts, else the body, else (forms are not read) the response's header; the model is upstream's name.
 
-    Span and record agree, whenever it became known.
+    Span and record agree.
     """
     headers = {"x-ms-deployment-name": named} if named else {}
     running = proxy(upstream(lambda request, reply: reply.json(answer, headers=headers)).url)
@@ -51,6 +51,7 @@ def test_where_the_deployment_is_known_from(
         assert got.read() == answer
     record = hub.record(got.trace_id)
     assert (record.get("deployment"), record["model"]) == (deployment, model)
+    assert ("api_version" in record) == ("api-version" in path)
     (call,) = (one for one in running.spans.of_trace(got.trace_id, 2) if one.kind is SpanKind.CLIENT)
     assert call.name == span
     assert (call.attributes.get(a.DEPLOYMENT), call.attributes.get(a.REQUEST_MODEL)) == (deployment, deployment)

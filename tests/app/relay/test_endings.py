@@ -1,6 +1,7 @@
-"""The ways a call can end: refused by upstream, broken off, silent, too long, or left by its client."""
+"""The ways a call can end: an upstream error, a broken connection, a timeout, or a client that disconnects."""
 
 import asyncio
+import concurrent.futures
 import http.client
 import json
 from typing import Any
@@ -20,8 +21,10 @@ from tests.kit.wire import (
     STREAM_WITH_USAGE,
     TEXT,
     USAGE,
+    Answer,
     Client,
     chat_body,
+    chat_json,
     client,
     delta,
 )
@@ -30,7 +33,7 @@ ERROR = b'data: {"error":{"code":"500","message":"Sorry."}}\n\n'
 
 
 def test_an_upstream_error_passes_and_is_recorded(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """An error of upstream's is the client's to see, and the record names it."""
+    """The client gets upstream's error unchanged, and the record names it."""
     body = b'{"error":{"code":"429","message":"Rate limit is exceeded."}}'
     server = upstream(lambda request, reply: reply.json(body, 429, {"retry-after": "7", "retry-after-ms": "6800"}))
     with client(proxy(server.url).url) as caller:
@@ -45,23 +48,21 @@ def test_an_upstream_error_passes_and_is_recorded(upstream: Any, proxy: Any, hub
     assert record["model"] == "chat-deployment"
 
 
-def test_a_stream_that_breaks_off_breaks_off_for_the_client(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A reset in mid-stream shows as a broken answer, nothing added; the record holds what came."""
-
+def test_a_broken_stream_is_broken_for_the_client(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A reset in mid-stream breaks the client's stream, with nothing added; the record has what arrived."""
     arrived = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
         for one in STREAM[:5]:
             await reply.chunk(one)
-        await arrived.wait()  # a reset discards what is still on its way
+        await arrived.wait()  # a reset discards what is still in flight
         reply.reset()
 
     server = upstream(script)
     with client(proxy(server.url).url) as caller:
-        answer, received = caller.chat(stream=True), b""
-        while received != b"".join(STREAM[:5]):
-            received += answer.some()
+        answer = caller.chat(stream=True)
+        answer.take(b"".join(STREAM[:5]))
         server.loop.call_soon_threadsafe(arrived.set)
         with pytest.raises(http.client.IncompleteRead) as broken:
             answer.read()
@@ -69,11 +70,11 @@ def test_a_stream_that_breaks_off_breaks_off_for_the_client(upstream: Any, proxy
     record = hub.record(answer.trace_id)
     assert record["status"] == "upstream_cut"
     assert record["content"] == "Why did the"
-    assert record["usage_source"] == "estimated"
+    assert (record["usage_source"], record["usage"]["completion_tokens"]) == ("estimated", 3)
 
 
-def test_a_stream_without_its_last_event_was_cut(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A stream that ends without [DONE] passes unchanged, and is recorded as cut."""
+def test_a_stream_without_done_is_recorded_as_cut(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A stream that ends without [DONE] passes unchanged and is recorded as upstream_cut."""
     server = upstream(streaming(STREAM[:-1]))
     with client(proxy(server.url).url) as caller:
         answer = caller.chat(stream=True)
@@ -82,7 +83,7 @@ def test_a_stream_without_its_last_event_was_cut(upstream: Any, proxy: Any, hub:
 
 
 def test_an_unreachable_upstream_is_a_502(proxy: Any, hub: HubReader, dead_port: int) -> None:
-    """No connection: an OpenAI-shaped 502 that names no address, with a record."""
+    """Without a connection, the client gets an OpenAI-shaped 502 that names no address, and there is a record."""
     with client(proxy(f"http://127.0.0.1:{dead_port}").url) as caller:
         answer = caller.chat()
         error = json.loads(answer.read())["error"]
@@ -95,51 +96,57 @@ def test_an_unreachable_upstream_is_a_502(proxy: Any, hub: HubReader, dead_port:
     assert record["prompt"] == PROMPT
 
 
-def test_a_silent_upstream_is_a_504(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """No answer within PROXY_MAX_SECONDS: a 504 with a record; upstream's connection is closed."""
-    closed = asyncio.Event()
+def test_calls_past_the_time_limit_are_ended(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """After PROXY_MAX_SECONDS, a call without a response is a 504 and a response is cut off; upstream is closed."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
+    stream_head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    starts = {
+        "nothing": b"",
+        "half a head": head[:40],
+        "half a body": head + b"content-length: 5000\r\n\r\n" + chat_json()[:150],
+        "a stream": stream_head + b"%x\r\n%s\r\n" % (len(STREAM[0]), STREAM[0]),
+    }
+    closed = asyncio.Semaphore(0)
 
     async def script(request: Seen, reply: Reply) -> None:
+        await reply.raw(starts[str(request.header("x-way"))])
         await reply.hung_up()
-        closed.set()
+        closed.release()
 
     server = upstream(script)
-    with client(proxy(server.url, PROXY_MAX_SECONDS="3").url) as caller:
-        answer = caller.chat()
-        assert (answer.status, json.loads(answer.read())["error"]["code"]) == (504, "upstream_timeout")
-    assert hub.record(answer.trace_id)["status"] == "upstream_error"
-    wait_until(closed.is_set)
+    url = proxy(server.url, PROXY_MAX_SECONDS="3").url
 
+    def call(way: str) -> tuple[str, object]:
+        with client(url) as caller:
+            answer = caller.chat(stream=way == "a stream", x_way=way)
+            try:
+                return answer.trace_id, (answer.status, json.loads(answer.read())["error"]["code"])
+            except http.client.IncompleteRead:
+                return answer.trace_id, "broken off"
 
-def test_a_stream_past_its_time_is_cut(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A stream that runs past PROXY_MAX_SECONDS is cut, for client and upstream alike."""
-    closed = asyncio.Event()
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        await reply.chunk(STREAM[0])
-        await reply.hung_up()
-        closed.set()
-
-    server = upstream(script)
-    with client(proxy(server.url, PROXY_MAX_SECONDS="3").url) as caller:
-        answer = caller.chat(stream=True)
-        with pytest.raises(http.client.IncompleteRead):
-            answer.read()
-    record = hub.record(answer.trace_id)
-    assert (record["status"], record["error"]["code"]) == ("upstream_cut", "time_limit")
-    wait_until(closed.is_set)
+    with concurrent.futures.ThreadPoolExecutor(len(starts)) as threads:
+        ended = dict(zip(starts, threads.map(call, starts), strict=True))
+    records = {way: hub.record(trace_id) for way, (trace_id, _) in ended.items()}
+    for way in ("nothing", "half a head"):
+        assert ended[way][1] == (504, "upstream_timeout")
+        assert (records[way]["status"], records[way].get("http_status")) == ("upstream_error", None)
+    for way in ("half a body", "a stream"):
+        assert ended[way][1] == "broken off"
+        assert (records[way]["status"], records[way]["http_status"]) == ("upstream_cut", 200)
+        assert records[way]["error"]["code"] == "time_limit"
+    for _ in starts:
+        asyncio.run_coroutine_threadsafe(closed.acquire(), server.loop).result(60)
 
 
 def begin(caller: Client, trace: Trace) -> None:
-    """Ask for a stream, and wait for nothing of it."""
+    """Request a stream without waiting for the response."""
     headers = {"api-key": KEY, **trace.headers}
     caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
 
 
 @pytest.mark.parametrize("events_before", [0, 4])
-def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
-    """Upstream is closed at once when the client leaves, also while the first byte is awaited; what came is kept."""
+def test_a_client_disconnect_cancels_upstream(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
+    """Upstream is closed when the client disconnects, even before the first byte; what arrived is recorded."""
     closed, asked = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -157,15 +164,14 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, trace:
         wait_until(asked.is_set)
         if events_before:
             answer = caller.connection.getresponse()
-            received = b""
-            while received != b"".join(STREAM[:events_before]):
-                received += answer.read1(65536)
+            Answer(answer).take(b"".join(STREAM[:events_before]))
             answer.close()
     wait_until(closed.is_set)
     record = trace.record()
     assert record["status"] == "client_aborted"
     assert record["content"] == ("Why did" if events_before else "")
     assert record.get("http_status") == (200 if events_before else None)
+    assert record["usage_source"] == ("estimated" if events_before else "missing")
     if not events_before:
         assert record["time_to_first_chunk_ms"] == record["latency_ms"]
 
@@ -179,10 +185,10 @@ def test_a_client_that_leaves_cancels_upstream(upstream: Any, proxy: Any, trace:
         ("/openai/v1/responses", [b'event: error\ndata: {"type":"error","code":"500","message":"Sorry."}\n\n']),
     ],
 )
-def test_a_client_that_leaves_because_of_an_error(
+def test_a_disconnect_after_an_error_event_is_an_upstream_error(
     upstream: Any, proxy: Any, trace: Trace, path: str, events: list[bytes], drain: bool
 ) -> None:
-    """OpenAI's clients hang up at an error within the stream: the call failed for that, not because they left."""
+    """OpenAI's clients disconnect at an error event: the call is recorded as failed, not as aborted."""
     left = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -198,16 +204,14 @@ def test_a_client_that_leaves_because_of_an_error(
     server = upstream(script)
     body = json.dumps({"model": "m", "input": "?", "messages": PROMPT, "stream": True})
     with client(proxy(server.url, PROXY_ON_CLIENT_ABORT="drain" if drain else "cancel").url) as caller:
-        answer, received = caller.send("POST", path, body, **trace.headers), b""
-        while received != b"".join(events):
-            received += answer.some()
+        caller.send("POST", path, body, **trace.headers).take(b"".join(events))
     server.loop.call_soon_threadsafe(left.set)
     record = trace.record()
     assert (record["status"], record["error"]) == ("upstream_error", {"code": "500", "message": "Sorry."})
 
 
-def test_a_client_that_leaves_after_its_upload(upstream: Any, proxy: Any, trace: Trace) -> None:
-    """Also of a body that goes up piece by piece: once it is all there, the client is watched, and upstream closed."""
+def test_a_client_disconnect_after_an_upload_cancels_upstream(upstream: Any, proxy: Any, trace: Trace) -> None:
+    """Once a streamed request body is complete, the proxy watches for the disconnect and closes upstream."""
     closed, asked = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -223,8 +227,8 @@ def test_a_client_that_leaves_after_its_upload(upstream: Any, proxy: Any, trace:
     assert trace.record()["status"] == "client_aborted"
 
 
-def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any, proxy: Any, trace: Trace) -> None:
-    """A call whose send is blocked by a client that reads nothing ends once, when that client is gone."""
+def test_a_disconnect_during_a_blocked_send_ends_the_call_once(upstream: Any, proxy: Any, trace: Trace) -> None:
+    """A call whose send is blocked by a client that does not read ends once, when that client disconnects."""
     closed = asyncio.Event()
     blocked = asyncio.Event()
 
@@ -252,8 +256,8 @@ def test_a_client_that_stops_reading_and_leaves_ends_the_call_once(upstream: Any
 
 @pytest.mark.parametrize("events_before", [0, 3])
 def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
-    """PROXY_ON_CLIENT_ABORT=drain: the client's leaving, also while the first byte is awaited, does not stop upstream,
-    and the whole answer is recorded."""
+    """With PROXY_ON_CLIENT_ABORT=drain, upstream continues after a client disconnect, even before the first byte, and
+    the complete answer is recorded."""
     asked, left = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -276,7 +280,7 @@ def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, trace: Tr
         if events_before:
             caller.connection.getresponse().read1(1)
         caller.leave()
-    with client(running.url) as another:  # by the time this is answered, the first one's leaving is known to the call
+    with client(running.url) as another:  # once this has its response, the call knows of the disconnect
         assert another.send("GET", "/health/live").read()
     server.loop.call_soon_threadsafe(left.set)
     record = trace.record()

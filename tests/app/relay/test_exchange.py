@@ -1,4 +1,4 @@
-"""What an exchange leaves behind."""
+"""Exchange: no task outlives a call, and an unexpected exception is a proper error."""
 
 import asyncio
 from typing import Any
@@ -9,7 +9,7 @@ from opentelemetry.trace import NoOpTracer
 from app.door.body import RequestBody
 from app.errors import ProxyError, UpstreamUnreachable
 from app.operations.chat import Chat
-from app.relay.attempts import Asked
+from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff
 from app.relay.exchange import Exchange
 from otel.call import Call, Status
@@ -18,24 +18,24 @@ from otel.span import CallSpan
 type Sent = list[Any]
 
 
-async def exchanged(fault: Exception) -> tuple[Call, ProxyError | None, Sent]:
-    """A call whose asking fails so: the error to answer with, and what the client was sent before it.
+async def failed(fault: Exception) -> tuple[Call, ProxyError | None, Sent]:
+    """A call that fails with `fault`: the call, the error to send, and what was sent before it.
 
-    The server never says that the client has left.
+    The server never reports a disconnect.
     """
-    asked_for = asyncio.Event()
+    received_body = asyncio.Event()
     sent: Sent = []
 
     async def receive() -> dict[str, Any]:
-        if asked_for.is_set():
+        if received_body.is_set():
             await asyncio.Event().wait()
-        asked_for.set()
+        received_body.set()
         return {"type": "http.request", "body": b"{}", "more_body": False}
 
     async def send(message: Any) -> None:
         sent.append(message)
 
-    async def ask() -> Asked:
+    async def ask() -> UpstreamResponse:
         raise fault
 
     body, call = RequestBody(receive, 100, None), Call(operation="chat")
@@ -44,11 +44,11 @@ async def exchanged(fault: Exception) -> tuple[Call, ProxyError | None, Sent]:
     return call, await exchange.run(ask, body, 60, send), sent
 
 
-def test_nobody_waits_for_a_client_whose_call_has_ended() -> None:
-    """Also where the server never says that the client has left."""
+def test_no_task_outlives_the_call() -> None:
+    """Even if the server never reports a disconnect."""
 
     async def serve() -> ProxyError | None:
-        _, error, sent = await exchanged(UpstreamUnreachable("Azure OpenAI could not be reached."))
+        _, error, sent = await failed(UpstreamUnreachable("Azure OpenAI could not be reached."))
         left = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.wait_for(asyncio.gather(*left, return_exceptions=True), 5)
         assert sent == []
@@ -57,12 +57,12 @@ def test_nobody_waits_for_a_client_whose_call_has_ended() -> None:
     assert isinstance(asyncio.run(serve()), UpstreamUnreachable)
 
 
-def test_a_fault_of_our_own_is_an_answer_and_a_failed_call(caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody foresaw is a clear error for the client, and the call is not counted as completed."""
-    call, error, sent = asyncio.run(exchanged(LookupError("planted")))
+def test_an_unexpected_exception_is_a_500_and_a_failed_call(caplog: pytest.LogCaptureFixture) -> None:
+    """The client gets an error without details, and the call is not recorded as completed."""
+    call, error, sent = asyncio.run(failed(LookupError("planted")))
     assert (call.status, call.error_code) == (Status.UPSTREAM_ERROR, "proxy_error")
     assert sent == []
     assert error is not None
     assert (error.status, error.code) == (500, "proxy_error")
     assert "planted" not in error.message
-    assert "a call failed by a fault of the proxy" in caplog.text
+    assert "a call failed due to an error in the proxy" in caplog.text

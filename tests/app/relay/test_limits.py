@@ -1,6 +1,6 @@
-"""Sizes that calls seldom have: every byte passes, and the process holds no more of them than it must.
+"""Large calls: every byte passes, and the process holds no more of them than necessary.
 
-One process serves all of these tests. What it must hold most of comes last: freed memory would hide growth.
+One process serves all of these tests. Those that need most memory come last: freed memory would hide growth.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ STREAMED = chat_body(stream=True, stream_options={"include_usage": True})
 
 
 class Memory:
-    """How much resident memory, in MB, a process has more than when this was made."""
+    """The growth of resident memory of a process, in MB, since this was created."""
 
     def __init__(self, pid: int) -> None:
         self._folder = Path("/proc") / str(pid)
@@ -34,7 +34,7 @@ class Memory:
         self.begin_peak()
 
     def begin_peak(self) -> None:
-        """Let the peak be that of what comes now."""
+        """Reset the peak."""
         (self._folder / "clear_refs").write_text("5")  # proc(5)
 
     @property
@@ -53,7 +53,7 @@ class Memory:
 
 @pytest.fixture(scope="module")
 def stage(broker: Broker, hub: HubReader, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """A process that has served a call of each kind, and sent the records."""
+    """A process that has served a call of each kind and sent the records."""
     with Stage(lambda given: ProxyProcess(given).wait_started(), broker, tmp_path_factory.mktemp("limits")) as started:
         started.play(answering)
         with client(started.url) as caller:
@@ -70,8 +70,8 @@ def caller(stage: Stage) -> Iterator[Client]:
         yield connected
 
 
-def test_a_file_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
-    """A form with a file passes piece by piece: the same bytes at upstream, and next to nothing in memory."""
+def test_an_upload_of_30_mb_is_streamed(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """A form with a file passes chunk by chunk: upstream gets the same bytes, and memory hardly grows."""
     boundary = "----form"
     form = b"".join(
         [
@@ -92,8 +92,8 @@ def test_a_file_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
     assert (record["status"], record["request_bytes"], record["prompt"]) == ("completed", len(form), None)
 
 
-def test_an_answer_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> None:
-    """It passes as it comes. Only its end is read, so the record has its usage and not its text."""
+def test_a_response_of_30_mb_is_streamed(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """It passes as it arrives. Only its end is read, so the record has the usage but not the text."""
     body = chat_json("ä" * (15 * MB))
     stage.play(lambda request, reply: reply.json(body))
     memory = Memory(stage.proxy.pid)
@@ -105,8 +105,8 @@ def test_an_answer_of_30_mb(stage: Stage, caller: Client, hub: HubReader) -> Non
     assert (record["truncated"], record["response_bytes"]) == (True, len(body))
 
 
-def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader) -> None:
-    """Memory grows by the text and little else; all of it arrives; the record, too large for the hub, is shortened."""
+def test_a_stream_of_20_000_chunks_takes_little_memory(stage: Stage, caller: Client, hub: HubReader) -> None:
+    """Memory grows by little more than the text; all of it arrives; the record is truncated to fit the hub."""
     words = [f"{number} is a number, and this is a text of sixty letters or more ✨ " for number in range(20_000)]
     stream = [ROLE, *(delta({"content": word}) for word in words), STOP, event({"choices": [], "usage": USAGE}), DONE]
     text = "".join(words)
@@ -117,7 +117,7 @@ def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader)
         await reply.stream_head()
         for piece in stream[:-1]:
             await reply.chunk(piece)
-        await measured.wait()  # from the last one on the record is made, which takes more
+        await measured.wait()  # making the record takes more memory
         await reply.chunk(stream[-1])
         await reply.end()
 
@@ -143,7 +143,7 @@ def test_a_stream_of_20_000_chunks(stage: Stage, caller: Client, hub: HubReader)
 
 
 def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: Client, hub: HubReader) -> None:
-    """A client that pauses pauses upstream too, once what lies between is full; it then gets every byte."""
+    """A client that pauses also pauses upstream once the buffers are full; it then gets every byte."""
     piece, count = delta({"content": "x"}, obfuscation="x" * 65_000), 1000
     sent = 0
     paused = asyncio.Event()
@@ -151,7 +151,7 @@ def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: 
     async def script(request: Seen, reply: Reply) -> None:
         nonlocal sent
         await reply.stream_head()
-        for _ in range(count):  # that a write goes on for half a second is the one sign that nobody reads
+        for _ in range(count):  # a write that blocks for half a second is the only sign that nobody reads
             writing = asyncio.create_task(reply.chunk(piece))
             await asyncio.wait([writing], timeout=0.5)
             if not writing.done():
@@ -179,9 +179,9 @@ def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: 
     assert hub.record(answer.trace_id)["content"] == "x" * count
 
 
-def test_a_json_body_of_30_mb(stage: Stage, hub: HubReader) -> None:
-    """It reaches upstream byte for byte. A body that may be sent again, and is recorded, is held in several copies
-    until its call ends and its record is sent, and then let go: the next such call needs no more than that."""
+def test_a_json_body_of_30_mb_is_released_after_its_call(stage: Stage, hub: HubReader) -> None:
+    """It reaches upstream unchanged. Several copies are held, for a retry and the record, until the record is sent;
+    then they are released: the next such call needs no more memory."""
     body = json.dumps({"messages": [{"role": "user", "content": "word " * (6 * MB)}], "seed": 1}).encode()
     server, memory, peaks = stage.play(answering), Memory(stage.proxy.pid), []
     for _ in range(2):
@@ -201,14 +201,13 @@ def test_a_json_body_of_30_mb(stage: Stage, hub: HubReader) -> None:
     assert peaks[1] < peaks[0] + len(body) / MB
 
 
-def test_an_open_stream_holds_its_request_no_more_than_twice(stage: Stage, hub: HubReader) -> None:
-    """As it came, should its usage have to be estimated, and as the record will have it; not as it was sent, with usage
-    asked for."""
+def test_an_open_stream_holds_its_request_at_most_twice(stage: Stage, hub: HubReader) -> None:
+    """Once to estimate usage and once for the record, but not as it was sent upstream, with the usage request."""
     body = json.dumps({"messages": [{"role": "user", "content": "word " * (8 * MB)}], "stream": True}).encode()
     measured = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
-        request.body = b""  # this process needs it no more
+        request.body = b""  # free it in this process
         await reply.stream_head()
         await reply.chunk(ROLE)
         await measured.wait()
@@ -223,5 +222,5 @@ def test_an_open_stream_holds_its_request_no_more_than_twice(stage: Stage, hub: 
         held = memory.growth
         server.loop.call_soon_threadsafe(measured.set)
         assert answer.read() == STOP + DONE
-    assert held < 3.5 * len(body) / MB  # once more is free, but not given back to the system
+    assert held < 3.5 * len(body) / MB  # a third copy is freed, but not returned to the system
     assert hub.record(answer.trace_id)["request_bytes"] == len(body)

@@ -1,11 +1,11 @@
-"""RelayedResponse: what is passed on goes before it is looked at."""
+"""RelayedResponse: a chunk is sent before it is read."""
 
 import asyncio
 from typing import Any
 
 from starlette.types import Message
 
-from app.relay.attempts import Asked
+from app.relay.attempts import UpstreamResponse
 from app.relay.response import RelayedResponse
 from app.upstream import Answer
 from otel.call import Call
@@ -13,15 +13,16 @@ from otel.call import Call
 FIRST, SECOND = b'data: {"choices":[]}\n\n', b"data: [DONE]\n\n"
 
 
-def test_a_chunk_is_sent_before_it_is_looked_at() -> None:
+def test_a_chunk_is_sent_before_it_is_read() -> None:
+    """The reader gets a chunk after the client."""
     sent: list[bytes] = []
-    sent_when_looked_at: list[list[bytes]] = []
+    sent_before_read: list[list[bytes]] = []
 
     class Reader:
-        """In place of the one that parses: notes what had been sent."""
+        """Notes what had been sent when it got a chunk."""
 
         def feed(self, chunk: bytes) -> None:
-            sent_when_looked_at.append(list(sent))
+            sent_before_read.append(list(sent))
 
     async def run() -> None:
         answer = Answer(200, [(b"content-type", b"text/event-stream")], lambda paused: None, lambda: None)
@@ -34,7 +35,7 @@ def test_a_chunk_is_sent_before_it_is_looked_at() -> None:
 
         answer.feed(FIRST)
         reader: Any = Reader()
-        await RelayedResponse(Asked(answer), Call("chat"), reader, "0" * 32).run(send)
+        await RelayedResponse(UpstreamResponse(answer), Call("chat"), reader, "0" * 32).run(send)
 
     asyncio.run(run())
-    assert sent_when_looked_at == [[b"", FIRST], [b"", FIRST, SECOND]]
+    assert sent_before_read == [[b"", FIRST], [b"", FIRST, SECOND]]

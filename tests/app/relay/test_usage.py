@@ -1,7 +1,8 @@
-"""Token usage for streams whose client did not ask for it: asked for, recorded, and taken out of the stream again."""
+"""Token usage of streams whose client did not request it: requested, recorded, and removed from the stream."""
 
-import asyncio
 import json
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from app.door.door import json_object
 from app.operations.embeddings import Embeddings
-from app.operations.stream_options import asking_for_usage
+from app.operations.stream_options import request_usage
 from app.relay.usage_event import UsageEventFilter
 from tests.kit.hub import HubReader
 from tests.kit.scripts import streaming
@@ -20,8 +21,8 @@ from tests.kit.wire import CHAT, STREAM, STREAM_WITH_USAGE, TEXT, USAGE, chat_bo
 REFUSAL = b'{"error":{"message":"Unrecognized request argument supplied: stream_options","code":null}}'
 
 
-def test_usage_is_asked_for_recorded_and_taken_out_again(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """The client's stream is what it would have been; upstream was asked, uncompressed; the record has the usage."""
+def test_usage_is_requested_recorded_and_removed(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """The client gets the stream it requested; upstream got the option, uncompressed; the record has the usage."""
     server = upstream(streaming(STREAM_WITH_USAGE))
     with client(proxy(server.url).url) as caller:
         answer = caller.chat(stream=True, accept_encoding="gzip")
@@ -33,29 +34,8 @@ def test_usage_is_asked_for_recorded_and_taken_out_again(upstream: Any, proxy: A
     assert (record["usage"], record["usage_source"], record["content"]) == (USAGE, "reported", TEXT)
 
 
-def test_every_event_before_the_end_arrives_before_the_next_is_sent(upstream: Any, proxy: Any) -> None:
-    """Asking for usage holds back nothing: each event is with the client before upstream sends the next."""
-    received = asyncio.Semaphore(0)
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.stream_head()
-        for one in STREAM_WITH_USAGE:
-            await reply.chunk(one)
-            if one in STREAM:
-                await received.acquire()
-        await reply.end()
-
-    server = upstream(script)
-    with client(proxy(server.url).url) as caller:
-        answer = caller.chat(stream=True)
-        for one in STREAM:
-            assert answer.some() == one
-            server.loop.call_soon_threadsafe(received.release)
-        assert answer.some() == b""
-
-
-def test_a_refusal_is_not_the_clients_to_see_and_is_remembered(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """Where upstream answers 400 for stream_options, the call is made without, and the next one at once so."""
+def test_a_rejected_usage_request_is_retried_without_and_remembered(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """If upstream rejects stream_options with a 400, the call is resent without, and later calls do not try it."""
 
     async def script(request: Seen, reply: Reply) -> None:
         if b"stream_options" in request.body:
@@ -70,16 +50,15 @@ def test_a_refusal_is_not_the_clients_to_see_and_is_remembered(upstream: Any, pr
         again = caller.chat(stream=True)
         assert again.read() == b"".join(STREAM)
         caller.send("POST", CHAT.replace("2024-10-21", "other"), chat_body(stream=True)).read()
-    asked = [b"stream_options" in seen.body for seen in server.seen]
-    assert asked == [True, False, False, True, False]
+    assert [b"stream_options" in seen.body for seen in server.seen] == [True, False, False, True, False]
     assert server.seen[1].body == chat_body(stream=True)
     assert hub.record(first.trace_id)["attempts"] == 2
     assert hub.record(again.trace_id)["attempts"] == 1
     assert {hub.record(one.trace_id)["usage_source"] for one in (first, again)} == {"estimated"}
 
 
-def test_a_clients_own_mistake_is_not_remembered(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A 400 that speaks of stream_options and comes without them just as well says nothing of other clients' calls."""
+def test_a_clients_invalid_request_is_not_remembered(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A 400 that names stream_options, but also comes without them, does not affect other clients' calls."""
 
     async def script(request: Seen, reply: Reply) -> None:
         if b"my_stream_options" in request.body:
@@ -96,8 +75,8 @@ def test_a_clients_own_mistake_is_not_remembered(upstream: Any, proxy: Any, hub:
     assert hub.record(answer.trace_id)["usage_source"] == "reported"
 
 
-def test_another_400_is_the_clients(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A 400 for anything else arrives whole, and nothing is asked twice."""
+def test_any_other_400_passes(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """The client gets any other 400 unchanged, and there is no retry."""
     body = b'{"error":{"code":"content_filter","message":"The prompt was filtered."}}'
     server = upstream(lambda request, reply: reply.json(body, 400))
     with client(proxy(server.url).url) as caller:
@@ -107,16 +86,16 @@ def test_another_400_is_the_clients(upstream: Any, proxy: Any, hub: HubReader) -
     assert hub.record(answer.trace_id)["error"]["code"] == "content_filter"
 
 
-def test_the_clients_own_options_are_kept() -> None:
-    """What the client set stays; usage is added; its own wish for usage, a refused option and a plain call are left."""
-    options = json.loads(asking("stream_options", {"include_obfuscation": False}) or b"")["stream_options"]
+def test_the_clients_stream_options_are_kept() -> None:
+    """Usage is added to the client's options; a body with usage, invalid options or no stream stays as it is."""
+    options = json.loads(with_usage("stream_options", {"include_obfuscation": False}) or b"")["stream_options"]
     assert options == {"include_obfuscation": False, "include_usage": True}
-    assert json.loads(asking("stream_options", None) or b"")["stream_options"] == {"include_usage": True}
-    assert asking("stream_options", {"include_usage": True}) is None
-    assert asking("stream_options", "odd") is None
-    assert asking("data_sources", []) is None
-    assert asking_for_usage(b"{}", {}) is None
-    assert Embeddings().asking_for_usage(b'{"stream":true}', {"stream": True}) is None
+    assert json.loads(with_usage("stream_options", None) or b"")["stream_options"] == {"include_usage": True}
+    assert with_usage("stream_options", {"include_usage": True}) is None
+    assert with_usage("stream_options", "odd") is None
+    assert with_usage("data_sources", []) is None
+    assert request_usage(b"{}", {}) is None
+    assert Embeddings().request_usage(b'{"stream":true}', {"stream": True}) is None
 
 
 ODD = [b'"\\ud83d"', b"123456789012345678901234567890", b"1e400", b"1.00", b"[" * 300 + b"]" * 300]
@@ -124,14 +103,14 @@ ODD = [b'"\\ud83d"', b"123456789012345678901234567890", b"1e400", b"1.00", b"[" 
 
 @pytest.mark.parametrize("odd", ODD)
 @pytest.mark.parametrize("options", [b'{"include_obfuscation": false}', b"null", b'{ "include_usage" : false }'])
-def test_nothing_but_the_clients_options_is_changed(odd: bytes, options: bytes) -> None:
-    """Whatever else is in the body, and be it nothing that could be written again, its bytes stay."""
+def test_only_the_stream_options_change(odd: bytes, options: bytes) -> None:
+    """All other bytes of the body stay, even JSON that could not be serialized again."""
     before, after = b'{"stream": true, "user": %b, "stream_options" : ' % odd, b', "messages": ["stream_options"]}'
-    asked = asking_for_usage(before + options + after, json_object(before + options + after))
-    assert asked is not None
-    assert asked.startswith(before)
-    assert asked.endswith(after)
-    changed = json.loads(asked[len(before) : -len(after)])
+    sent = request_usage(before + options + after, json_object(before + options + after))
+    assert sent is not None
+    assert sent.startswith(before)
+    assert sent.endswith(after)
+    changed = json.loads(sent[len(before) : -len(after)])
     assert changed == {**(json.loads(options) or {}), "include_usage": True}
 
 
@@ -144,63 +123,78 @@ def test_nothing_but_the_clients_options_is_changed(odd: bytes, options: bytes) 
         b'{"stream":true,"stream_options":{"x":"\\ud83d"}}',
     ],
 )
-def test_what_cannot_be_changed_for_sure_is_not(body: bytes) -> None:
-    """Rather than to guess at a body, the client's own is sent."""
-    assert asking_for_usage(body, json_object(body)) is None
+def test_an_ambiguous_body_is_not_changed(body: bytes) -> None:
+    """If the place of the options is not certain, the client's own body is sent."""
+    assert request_usage(body, json_object(body)) is None
 
 
-def asking(name: str, value: object) -> bytes | None:
+def with_usage(name: str, value: object) -> bytes | None:
     parsed = {"stream": True, name: value}
-    return asking_for_usage(json.dumps(parsed).encode(), parsed)
+    return request_usage(json.dumps(parsed).encode(), parsed)
 
 
-def test_only_a_member_is_added_to_the_clients_bytes() -> None:
-    """The client's own bytes follow the added member exactly, odd spacing and all."""
+def test_the_option_is_added_to_the_clients_bytes() -> None:
+    """Apart from the added member, the client's bytes stay, spacing included."""
     body = b' {\n "stream" : true , "x":1.00}'
-    asked = asking_for_usage(body, {"stream": True})
-    assert asked is not None
-    assert asked.replace(b'"stream_options":{"include_usage":true},', b"") == body
+    sent = request_usage(body, {"stream": True})
+    assert sent is not None
+    assert sent.replace(b'"stream_options":{"include_usage":true},', b"") == body
 
 
-@given(st.data(), st.sampled_from([b"\n", b"\r\n"]))
-def test_the_event_is_taken_out_wherever_the_bytes_are_cut(data: st.DataObject, line_end: bytes) -> None:
-    """However the stream is cut into pieces, just the added event is missing from it."""
-    whole = b"".join(STREAM_WITH_USAGE).replace(b"\n", line_end)
-    cuts = sorted(data.draw(st.sets(st.integers(1, len(whole) - 1), max_size=12)))
-    filtering = UsageEventFilter()
-    pieces = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    assert b"".join([*map(filtering.feed, pieces), filtering.close()]) == b"".join(STREAM).replace(b"\n", line_end)
+def filtered(stream: bytes, cuts: Iterable[int]) -> bytes:
+    """What passes the filter of a stream in pieces."""
+    usage_filter = UsageEventFilter()
+    pieces = [stream[start:end] for start, end in pairwise([0, *cuts, len(stream)])]
+    return b"".join([*map(usage_filter.feed, pieces), usage_filter.close()])
+
+
+LINE_ENDS = [b"\n", b"\r\n", b"\r"]
+
+
+@given(st.data(), st.sampled_from(LINE_ENDS))
+def test_the_usage_event_is_removed_however_the_stream_is_split(data: st.DataObject, line_end: bytes) -> None:
+    """Only the usage event is missing from the stream, for any chunks."""
+    stream = b"".join(STREAM_WITH_USAGE).replace(b"\n", line_end)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(stream) - 1), max_size=12)))
+    assert filtered(stream, cuts) == b"".join(STREAM).replace(b"\n", line_end)
+
+
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+def test_the_usage_event_is_removed_for_every_split(line_end: bytes) -> None:
+    """The same for every split in two, and for chunks of one byte."""
+    stream, expected = (b"".join(events).replace(b"\n", line_end) for events in (STREAM_WITH_USAGE, STREAM))
+    assert [at for at in range(1, len(stream)) if filtered(stream, [at]) != expected] == []
+    assert filtered(stream, range(1, len(stream))) == expected
 
 
 @given(st.integers(0, 400))
-def test_nothing_is_lost_of_a_stream_that_breaks_off(end: int) -> None:
-    """What was held when a stream ends without an event's end still passes, unchanged."""
+def test_a_broken_stream_passes_completely(end: int) -> None:
+    """Bytes held when a stream breaks off in an event still pass, unchanged."""
     whole = b"".join(STREAM)
     broken = whole[: len(whole) - end]
-    filtering = UsageEventFilter()
-    assert filtering.feed(broken) + filtering.close() == broken
+    assert filtered(broken, []) == broken
 
 
-@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
-def test_an_event_too_long_to_be_the_one_is_not_held(line_end: bytes) -> None:
-    """After the finish, too, no more than some of a stream is kept back; and the next event is known again."""
+@pytest.mark.parametrize("line_end", LINE_ENDS)
+def test_an_event_over_the_limit_is_not_held(line_end: bytes) -> None:
+    """Even after the finish reason, the filter holds a limited number of bytes, and then finds the next event."""
     finished = b'data: {"choices":[{"finish_reason":"stop"}]}' + 2 * line_end
     usage = b'data: {"choices":[],"usage":{"total_tokens":1}}' + 2 * line_end
-    filtering = UsageEventFilter()
-    assert filtering.feed(finished) == finished
-    sent, passed = b"data: ", filtering.feed(b"data: ")
+    usage_filter = UsageEventFilter()
+    assert usage_filter.feed(finished) == finished
+    sent, passed = b"data: ", usage_filter.feed(b"data: ")
     for _ in range(100):
         sent += b"x" * 1500
-        passed += filtering.feed(b"x" * 1500)
+        passed += usage_filter.feed(b"x" * 1500)
         assert len(sent) - len(passed) <= 65 * 1024
     sent += 2 * line_end
-    passed += filtering.feed(line_end) + filtering.feed(line_end + usage + finished) + filtering.close()
+    passed += usage_filter.feed(line_end) + usage_filter.feed(line_end + usage + finished) + usage_filter.close()
     assert passed == sent + finished
 
 
-def test_text_that_speaks_of_usage_stays() -> None:
-    """An event with choices is never taken out, whatever it says."""
+def test_an_event_with_usage_and_choices_passes() -> None:
+    """An event with choices is never removed."""
     spoken = b'data: {"choices":[{"index":1,"delta":{"content":"x"}}],"usage":{"total_tokens":1}}\n\n'
-    filtering = UsageEventFilter()
+    usage_filter = UsageEventFilter()
     finished = b'data: {"choices":[{"finish_reason":"stop"}]}\n\n'
-    assert filtering.feed(finished) + filtering.feed(spoken) == finished + spoken
+    assert usage_filter.feed(finished) + usage_filter.feed(spoken) == finished + spoken
