@@ -58,6 +58,6 @@ def _plain(text: bytes) -> str | None:
 
 def _without_padding(after: bytes) -> bytes:
     """The bytes after a text, without the padding by which upstream hides the text's length."""
-    ahead, member, rest = after.partition(_PADDING)
-    padding, _, behind = rest.partition(b'"')
-    return ahead + member + behind if padding.isalnum() else after
+    head, member, rest = after.partition(_PADDING)
+    padding, _, tail = rest.partition(b'"')
+    return head + member + tail if padding.isalnum() else after

@@ -40,7 +40,7 @@ class OpenCalls:
 
     def cut_all(self) -> int:
         """Cut off all open calls and return their number."""
-        left = list(self._cutoffs)
-        for cutoff in left:
+        open_cutoffs = list(self._cutoffs)
+        for cutoff in open_cutoffs:
             cutoff.cut(Reason.SHUTDOWN)
-        return len(left)
+        return len(open_cutoffs)

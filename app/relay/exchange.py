@@ -166,8 +166,8 @@ class Exchange:
                 self._answer.close()
             if self._response is not None:
                 self._response.close_reader()
-                left = self._call.status is Status.CLIENT_ABORTED and self._cutoff.reason is Reason.CLIENT_GONE
-                if left and self._response.delivered:
+                aborted = self._call.status is Status.CLIENT_ABORTED and self._cutoff.reason is Reason.CLIENT_GONE
+                if aborted and self._response.delivered:
                     # OpenAI's clients disconnect at the last event, without waiting for the end of the body
                     self._call.status = Status.COMPLETED
             settling = self._settle()

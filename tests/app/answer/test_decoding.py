@@ -42,7 +42,7 @@ def test_chunks_of_any_size_are_decoded(encoding: str, texts: list[bytes], size:
 @pytest.mark.parametrize("size", [1, READ])
 def test_trailing_bytes_are_ignored(encoding: str, size: int) -> None:
     """Zeros or other bytes after the last member are not part of the text."""
-    for trailing in (b"\0" * 50, b"and something behind"):
+    for trailing in (b"\0" * 50, b"and more bytes"):
         assert decoded(encoding, COMPRESS[encoding](b"text") + trailing, size) == b"text"
 
 

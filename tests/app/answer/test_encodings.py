@@ -4,13 +4,12 @@ import functools
 import gzip
 import zlib
 from collections.abc import Callable
-from typing import Any
 
 import brotli
 from backports import zstd
 
-from tests.app.relay.stage import Stage, by_way
-from tests.kit.hub import HubReader, Record
+from tests.app.relay.stage import Stage, by_way, outcome
+from tests.kit.hub import HubReader
 from tests.kit.upstream import Reply, Script, Seen
 from tests.kit.wire import (
     AZURE_HEADERS,
@@ -68,10 +67,6 @@ def ask(caller: Client, way: str, stream: bool = False, **headers: str) -> tuple
     return answer, answer.read()
 
 
-def said(record: Record) -> tuple[Any, ...]:
-    return record["status"], record["content"], record["usage"]
-
-
 def test_a_compressed_response_passes_unchanged_and_is_read(stage: Stage, hub: HubReader) -> None:
     """In every encoding, for JSON and events, bytes and headers are upstream's and the record is complete."""
     encoders: dict[str, Callable[[bytes], bytes]] = {
@@ -94,7 +89,7 @@ def test_a_compressed_response_passes_unchanged_and_is_read(stage: Stage, hub: H
         kind, _, name = way.partition("-")
         assert answer.header("content-encoding") == name
         assert body == encoders[name](EVENTS if kind == "sse" else chat_json())
-        assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE), way
+        assert outcome(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE), way
 
 
 def test_an_unsupported_encoding_passes_unchanged(stage: Stage, hub: HubReader) -> None:
@@ -112,7 +107,7 @@ def test_an_unsupported_encoding_passes_unchanged(stage: Stage, hub: HubReader) 
         assert body == UNREADABLE, way
         assert answer.header("content-encoding") == ("gzip, br" if way == "two" else "compress")
         record = hub.record(answer.trace_id)
-        assert said(record) == ("upstream_error" if way == "error" else "completed", "", None), way
+        assert outcome(record) == ("upstream_error" if way == "error" else "completed", "", None), way
         assert (record["truncated"], record["usage_source"]) == (True, "missing")
         assert record["response_bytes"] == len(UNREADABLE)
 
@@ -123,17 +118,17 @@ def test_an_invalid_encoding_passes_unchanged(stage: Stage, hub: HubReader) -> N
     scripts = {
         "none": chunked(EVENTS, 1000, content_encoding="gzip"),
         "cut": chunked(whole[:-40], 50, content_encoding="gzip"),
-        "more": chunked(whole + b"and something behind", 50, content_encoding="gzip"),
+        "more": chunked(whole + b"and more bytes", 50, content_encoding="gzip"),
     }
     stage.play(by_way(**scripts))
     with client(stage.url) as caller:
         got = {way: ask(caller, way, stream=True) for way in scripts}
     assert got["none"][1] == EVENTS
     assert got["cut"][1] == whole[:-40]
-    assert got["more"][1] == whole + b"and something behind"
+    assert got["more"][1] == whole + b"and more bytes"
     assert hub.record(got["none"][0].trace_id)["truncated"] is True
     assert hub.record(got["cut"][0].trace_id)["status"] == "upstream_cut"
-    assert said(hub.record(got["more"][0].trace_id)) == ("completed", TEXT, USAGE)
+    assert outcome(hub.record(got["more"][0].trace_id)) == ("completed", TEXT, USAGE)
 
 
 def test_every_framing_of_a_response_passes(stage: Stage, hub: HubReader) -> None:
@@ -168,7 +163,7 @@ def test_every_framing_of_a_response_passes(stage: Stage, hub: HubReader) -> Non
             opened = opened or caller.connection.sock
             assert caller.connection.sock is opened, f"{way} closed the client's connection"
             traces[way] = answer.trace_id
-    assert {way: said(hub.record(trace)) for way, trace in traces.items()} == dict.fromkeys(
+    assert {way: outcome(hub.record(trace)) for way, trace in traces.items()} == dict.fromkeys(
         scripts, ("completed", TEXT, USAGE)
     )
 
@@ -189,7 +184,7 @@ def test_an_event_stream_without_chunks_passes(stage: Stage, hub: HubReader) -> 
             without_usage = caller.send("POST", CHAT, chat_body(stream=True), x_way=way)
             assert without_usage.read() == b"".join(STREAM)
             traces += [answer.trace_id, without_usage.trace_id]
-    assert {said(hub.record(trace))[:2] for trace in traces} == {("completed", TEXT)}
+    assert {outcome(hub.record(trace))[:2] for trace in traces} == {("completed", TEXT)}
 
 
 def test_responses_without_a_body_pass(stage: Stage, hub: HubReader) -> None:
@@ -234,8 +229,8 @@ def test_an_empty_response_to_a_chat_is_recorded(stage: Stage, hub: HubReader) -
         whole, nothing = ask(caller, "json")
         stream, none = ask(caller, "sse", stream=True)
     assert (nothing, none) == (b"", b"")
-    assert said(hub.record(whole.trace_id))[:2] == ("completed", "")
-    assert said(hub.record(stream.trace_id))[:2] == ("upstream_cut", "")
+    assert outcome(hub.record(whole.trace_id))[:2] == ("completed", "")
+    assert outcome(hub.record(stream.trace_id))[:2] == ("upstream_cut", "")
 
 
 def test_informational_responses_are_dropped(stage: Stage, hub: HubReader) -> None:
@@ -254,7 +249,7 @@ def test_informational_responses_are_dropped(stage: Stage, hub: HubReader) -> No
         assert (answer.status, answer.read()) == (200, chat_json())
         assert answer.header("set-cookie") is None
         assert caller.chat().read() == chat_json()
-    assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
+    assert outcome(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
 
 
 def test_header_values_pass_unchanged(stage: Stage, hub: HubReader) -> None:
@@ -284,4 +279,4 @@ def test_header_values_pass_unchanged(stage: Stage, hub: HubReader) -> None:
     assert [pair for pair in received if pair[0] not in ("content-type", "content-length", "x-trace-id")] == [
         (name.lower(), value) for name, value in odd
     ]
-    assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
+    assert outcome(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)

@@ -115,9 +115,9 @@ def test_bare_prompts_are_counted() -> None:
 
 def test_images_are_counted_by_their_detail() -> None:
     """An image counts as one of ordinary size; its bytes are not counted as text."""
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 9999, "detail": "low"}}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 9999, "detail": "low"}}
     other = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 9999}
-    assert of_request({"messages": [{"content": [picture, other]}]}) == ([], 3 + 3 + 85 + 765)
+    assert of_request({"messages": [{"content": [image, other]}]}) == ([], 3 + 3 + 85 + 765)
 
 
 def test_tools_and_schemas_are_counted() -> None:

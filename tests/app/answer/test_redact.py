@@ -29,7 +29,7 @@ def redacted(call: Call, *patterns: str, call_s: float = 20.0) -> bool:
     return asyncio.run(redactor.redact(call))
 
 
-def asked(prompt: object, **more: Any) -> Call:
+def with_prompt(prompt: object, **more: Any) -> Call:
     return Call("chat", request=Request(prompt=json.dumps(prompt), **more))
 
 
@@ -40,7 +40,7 @@ def prompt_of(call: Call) -> Any:
 
 def test_all_content_is_redacted() -> None:
     """Prompt, instructions, stop sequences, output, refusals, reasoning, tool calls and error messages."""
-    call = asked(
+    call = with_prompt(
         [{"role": "user", "content": [{"type": "text", "text": f"my {MARK} is 4111 1111-1111 1111."}]}],
         instructions=json.dumps(f"keep {MARK}"),
         parameters={a.REQUEST_STOP_SEQUENCES: (MARK, "end"), a.REQUEST_SEED: 7},
@@ -75,7 +75,7 @@ DOCUMENTS = st.recursive(
 @given(DOCUMENTS)
 def test_json_stays_json(document: object) -> None:
     """Any prompt stays valid JSON of the same shape, without the secret."""
-    call = asked(document)
+    call = with_prompt(document)
     assert redacted(call, MARK)
     found = prompt_of(call)
     assert MARK not in json.dumps(found, ensure_ascii=False)
@@ -100,7 +100,7 @@ def test_escapes_hide_nothing() -> None:
 
 def test_a_text_that_takes_too_long_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     """A text that a pattern cannot search in time is dropped, marked and counted; the others are kept."""
-    call = asked([{"content": STUCK}, {"content": f"good {MARK}"}])
+    call = with_prompt([{"content": STUCK}, {"content": f"good {MARK}"}])
     call.answer.choices = [Choice(content=STUCK), Choice(1, "fine")]
     redactor = Redactor([MARK, CATASTROPHIC], call_s=20.0)
     assert asyncio.run(redactor.redact(call))
@@ -113,7 +113,7 @@ def test_a_text_that_takes_too_long_is_dropped(caplog: pytest.LogCaptureFixture)
 
 def test_a_call_has_one_time_limit() -> None:
     """However many texts take too long, redaction ends in time, and none of them is recorded."""
-    call = asked([STUCK] * 2000)
+    call = with_prompt([STUCK] * 2000)
     start = time.monotonic()
     in_time = redacted(call, CATASTROPHIC, call_s=0.3)
     assert time.monotonic() - start < 60  # a limit per text would be 2000 times 50 ms
@@ -122,7 +122,7 @@ def test_a_call_has_one_time_limit() -> None:
 
 def test_the_event_loop_is_not_blocked() -> None:
     """While a pattern hangs, the event loop runs: searching does not hold the GIL."""
-    call = asked([STUCK] * 5)
+    call = with_prompt([STUCK] * 5)
 
     async def beats() -> int:
         redacting = asyncio.create_task(Redactor([CATASTROPHIC], call_s=20.0).redact(call))
@@ -145,7 +145,7 @@ def test_a_prompt_nested_too_deeply_is_dropped() -> None:
 
 def test_redaction_needs_patterns_and_content() -> None:
     """It does not apply without PROXY_REDACT or without content capture."""
-    assert not Redactor(()).applies(asked("x"))
+    assert not Redactor(()).applies(with_prompt("x"))
     assert not Redactor(["x"]).applies(Call("chat", capture_content=False))
 
 

@@ -188,19 +188,19 @@ def test_a_disconnect_during_redaction_leaves_the_call_completed(
     slow: Callable[..., Any] = Redactor.redact
 
     async def held(self: Redactor, call: Call, hurry: bool) -> bool:
-        gone.set()
+        started.set()
         await asyncio.sleep(0.2)  # long enough for the server to notice the disconnect
         done: bool = await slow(self, call, hurry)
         return done
 
     stream = [delta({"content": MARK}), DONE]
-    gone = asyncio.Event()
+    started = asyncio.Event()
     monkeypatch.setattr(Redactor, "redact", held)
     running = proxy(upstream(streaming(stream)).url, PROXY_REDACT=PATTERNS)
     with client(running.url) as caller:
         answer = caller.chat(stream=True)
         trace_id = answer.trace_id
         answer.take(b"".join(stream))
-        wait_until(gone.is_set)
+        wait_until(started.is_set)
     record = hub.record(trace_id)
     assert (record["status"], record["content"]) == ("completed", REDACTED)

@@ -15,12 +15,12 @@ def test_a_lone_surrogate_reaches_client_and_record(upstream: Any, proxy: Any, h
     """With a lone surrogate in every text of an answer, the bytes reach the client and the record the hub."""
     bad = "\ud800"
     call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": bad}}
-    said = {"content": bad, "tool_calls": [call]}
+    output = {"content": bad, "tool_calls": [call]}
     verdict = {"hate": {"severity": bad}}
-    choice = {"index": 0, "finish_reason": bad, "message": said, "content_filter_results": verdict}
+    choice = {"index": 0, "finish_reason": bad, "message": output, "content_filter_results": verdict}
     parts = [
         event(
-            json.dumps({"choices": [{**choice, "delta": said}], "model": "m", "error": {"message": bad, "code": bad}})
+            json.dumps({"choices": [{**choice, "delta": output}], "model": "m", "error": {"message": bad, "code": bad}})
         ),
         delta({}, "stop", index=1),
         event("[DONE]"),

@@ -109,7 +109,7 @@ def response(*output: Json, status: str = "completed", **more: Any) -> Json:
     return {**RESPONSE, "status": status, "output": list(output), "usage": RESPONSE_USAGE, **more}
 
 
-def told(kind: str, **more: Any) -> Json:
+def api_event(kind: str, **more: Any) -> Json:
     """An event of the Responses API."""
     return {"type": f"response.{kind}", "sequence_number": 1, **more}
 
@@ -120,25 +120,27 @@ def response_events(last: Json | None) -> list[Json]:
     message = {"item_id": "msg_1", "output_index": 1, "content_index": 0, "logprobs": [], "obfuscation": "x8"}
     call = {"item_id": "fc_1", "output_index": 2, "obfuscation": "x8"}
     events = [
-        told("created", response=RESPONSE),
-        told("in_progress", response=RESPONSE),
-        told("output_item.added", output_index=0, item={**REASONING_ITEM, "summary": [], "content": []}),
-        told("reasoning_summary_part.added", **reasoning, summary_index=0, part={"type": "summary_text", "text": ""}),
-        told("reasoning_summary_text.delta", **reasoning, summary_index=0, delta="Weigh"),
-        told("reasoning_summary_text.delta", **reasoning, summary_index=0, delta=" it."),
-        told("reasoning_summary_text.done", **reasoning, summary_index=0, text="Weigh it."),
-        told("reasoning_summary_text.delta", **reasoning, summary_index=1, delta="Decide."),
-        told("reasoning_text.delta", **reasoning, content_index=0, delta="It is so."),
-        told("output_item.added", output_index=1, item={**MESSAGE_ITEM, "content": [], "status": "in_progress"}),
-        told("content_part.added", **message, part={"type": "output_text", "text": ""}),
-        told("output_text.delta", **message, delta="Paris"),
-        told("output_text.delta", **message, delta=" ✨"),
-        told("output_text.done", **message, text="Paris ✨"),
-        told("output_text.delta", **{**message, "content_index": 1}, delta=", France"),
-        told("output_item.added", output_index=2, item={**CALL_ITEM, "arguments": "", "status": "in_progress"}),
-        told("function_call_arguments.delta", **call, delta='{"of"'),
-        told("function_call_arguments.delta", **call, delta=':"F"}'),
-        told("function_call_arguments.done", **call, arguments='{"of":"F"}'),
-        told("output_item.done", output_index=2, item=CALL_ITEM),
+        api_event("created", response=RESPONSE),
+        api_event("in_progress", response=RESPONSE),
+        api_event("output_item.added", output_index=0, item={**REASONING_ITEM, "summary": [], "content": []}),
+        api_event(
+            "reasoning_summary_part.added", **reasoning, summary_index=0, part={"type": "summary_text", "text": ""}
+        ),
+        api_event("reasoning_summary_text.delta", **reasoning, summary_index=0, delta="Weigh"),
+        api_event("reasoning_summary_text.delta", **reasoning, summary_index=0, delta=" it."),
+        api_event("reasoning_summary_text.done", **reasoning, summary_index=0, text="Weigh it."),
+        api_event("reasoning_summary_text.delta", **reasoning, summary_index=1, delta="Decide."),
+        api_event("reasoning_text.delta", **reasoning, content_index=0, delta="It is so."),
+        api_event("output_item.added", output_index=1, item={**MESSAGE_ITEM, "content": [], "status": "in_progress"}),
+        api_event("content_part.added", **message, part={"type": "output_text", "text": ""}),
+        api_event("output_text.delta", **message, delta="Paris"),
+        api_event("output_text.delta", **message, delta=" ✨"),
+        api_event("output_text.done", **message, text="Paris ✨"),
+        api_event("output_text.delta", **{**message, "content_index": 1}, delta=", France"),
+        api_event("output_item.added", output_index=2, item={**CALL_ITEM, "arguments": "", "status": "in_progress"}),
+        api_event("function_call_arguments.delta", **call, delta='{"of"'),
+        api_event("function_call_arguments.delta", **call, delta=':"F"}'),
+        api_event("function_call_arguments.done", **call, arguments='{"of":"F"}'),
+        api_event("output_item.done", output_index=2, item=CALL_ITEM),
     ]
     return [*events, last] if last else events

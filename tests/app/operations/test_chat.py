@@ -16,12 +16,12 @@ V1 = "/openai/v1/chat/completions"
 AUDIO: dict[str, Any] = {"id": "audio_1", "data": "UklGRlNPVU5E", "expires_at": 1785164068, "transcript": "Hello, you."}
 
 
-def chunk(said: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": said, "finish_reason": None, **more}], **CHUNK}
+def chunk(output: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": output, "finish_reason": None, **more}], **CHUNK}
 
 
-def message(**said: Any) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": None, **said}}], **CHUNK}
+def message(**output: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "message": {"role": "assistant", "content": None, **output}}], **CHUNK}
 
 
 def test_a_legacy_function_call_is_a_tool_call() -> None:

@@ -14,17 +14,17 @@ from tests.app.operations.shapes import (
     MESSAGE_ITEM,
     REASONING_ITEM,
     SSE,
+    api_event,
     named,
     operation,
     read,
     response,
     response_events,
     streamed,
-    told,
 )
 
 OUTPUT = (REASONING_ITEM, MESSAGE_ITEM, CALL_ITEM)
-COMPLETED = told("completed", response=response(*OUTPUT, content_filters=CONTENT_FILTERS))
+COMPLETED = api_event("completed", response=response(*OUTPUT, content_filters=CONTENT_FILTERS))
 CHOICE = Choice(
     content="Paris ✨, France",
     reasoning="Weigh it.\n\nDecide.\n\nIt is so.",
@@ -61,7 +61,7 @@ def test_without_the_last_event_the_deltas_count() -> None:
 
 def test_a_last_event_without_output_keeps_the_deltas() -> None:
     """If the last event has no output, that of the other events counts; all else comes from the last."""
-    answer, ended = streamed("responses", *response_events(told("completed", response=response())))
+    answer, ended = streamed("responses", *response_events(api_event("completed", response=response())))
     assert (answer.choices, ended) == ([CHOICE], True)
     assert answer.usage is not None
 
@@ -80,30 +80,30 @@ def test_a_stream_cut_off_anywhere_gives_a_prefix(count: int) -> None:
 @pytest.mark.parametrize("kind", ["completed", "incomplete", "failed", "cancelled"])
 def test_every_terminal_event_ends_the_stream(kind: str) -> None:
     """Completed, incomplete, failed and cancelled all end a stream."""
-    last = told(kind, response=response(MESSAGE_ITEM, status=kind))
+    last = api_event(kind, response=response(MESSAGE_ITEM, status=kind))
     assert streamed("responses", *response_events(last))[1] is True
 
 
 @pytest.mark.parametrize(
     ("event", "token"),
     [
-        (told("created", response={}), False),
-        (told("output_item.added", item={"type": "message"}), False),
-        (told("output_item.added", item={"type": "reasoning"}), False),
-        (told("output_item.added", item={"type": "function_call", "name": "f"}), True),
-        (told("output_item.added", item={"type": "web_search_call"}), True),
-        (told("content_part.added", part={"type": "output_text", "text": ""}), False),
-        (told("output_text.delta", delta="x"), True),
-        (told("output_text.delta", delta=""), False),
-        (told("refusal.delta", delta="x"), True),
-        (told("reasoning_summary_text.delta", delta="x"), True),
-        (told("reasoning_text.delta", delta="x"), True),
-        (told("function_call_arguments.delta", delta="{"), True),
-        (told("custom_tool_call_input.delta", delta="ls"), True),
-        (told("mcp_call_arguments.delta", delta="{"), True),
-        (told("code_interpreter_call_code.delta", delta="1"), True),
-        (told("audio.delta", delta="UklG"), False),
-        (told("output_text.done", text="x"), False),
+        (api_event("created", response={}), False),
+        (api_event("output_item.added", item={"type": "message"}), False),
+        (api_event("output_item.added", item={"type": "reasoning"}), False),
+        (api_event("output_item.added", item={"type": "function_call", "name": "f"}), True),
+        (api_event("output_item.added", item={"type": "web_search_call"}), True),
+        (api_event("content_part.added", part={"type": "output_text", "text": ""}), False),
+        (api_event("output_text.delta", delta="x"), True),
+        (api_event("output_text.delta", delta=""), False),
+        (api_event("refusal.delta", delta="x"), True),
+        (api_event("reasoning_summary_text.delta", delta="x"), True),
+        (api_event("reasoning_text.delta", delta="x"), True),
+        (api_event("function_call_arguments.delta", delta="{"), True),
+        (api_event("custom_tool_call_input.delta", delta="ls"), True),
+        (api_event("mcp_call_arguments.delta", delta="{"), True),
+        (api_event("code_interpreter_call_code.delta", delta="1"), True),
+        (api_event("audio.delta", delta="UklG"), False),
+        (api_event("output_text.done", text="x"), False),
         (COMPLETED, False),
         ({"type": ["odd"], "delta": "x"}, False),
         ({"delta": "x"}, False),
@@ -116,9 +116,9 @@ def test_tokens_are_recognized(event: dict[str, Any], token: bool) -> None:
 
 def test_a_custom_tool_call_is_joined_from_deltas() -> None:
     """Without its last event, its input is what arrived."""
-    begun = {"type": "custom_tool_call", "call_id": "call_2", "name": "run", "input": ""}
-    pieces = [told("custom_tool_call_input.delta", output_index=0, delta=piece) for piece in ("ls", " -l")]
-    answer, _ = streamed("responses", told("output_item.added", output_index=0, item=begun), *pieces)
+    added = {"type": "custom_tool_call", "call_id": "call_2", "name": "run", "input": ""}
+    pieces = [api_event("custom_tool_call_input.delta", output_index=0, delta=piece) for piece in ("ls", " -l")]
+    answer, _ = streamed("responses", api_event("output_item.added", output_index=0, item=added), *pieces)
     assert answer.choices[0].tool_calls == [ToolCall("call_2", "run", "ls -l")]
 
 
@@ -132,8 +132,8 @@ FAILED = response(MESSAGE_ITEM, status="failed", error={"code": "server_error", 
         ({"type": "error", "code": None, "message": "Sorry."}, "error", "Sorry."),
         ({"type": "error", "error": {"type": "server_error", "message": "Sorry."}}, "server_error", "Sorry."),
         ({"error": {"code": "x", "message": "y"}}, "x", "y"),
-        (told("failed", response=FAILED), "server_error", "Sorry."),
-        (told("failed", response={"status": "failed", "error": None}), "failed", None),
+        (api_event("failed", response=FAILED), "server_error", "Sorry."),
+        (api_event("failed", response={"status": "failed", "error": None}), "failed", None),
     ],
 )
 def test_an_error_event_fails_the_call(event: dict[str, Any], code: str, message: str | None) -> None:

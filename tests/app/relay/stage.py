@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import environ
-from tests.kit.hub import Broker
+from tests.kit.hub import Broker, Record
 from tests.kit.upstream import Reply, Script, ScriptedUpstream, Seen
 
 
@@ -57,3 +57,8 @@ def by_way(**ways: bytes | Script) -> Script:
         reply.writer.close()
 
     return script
+
+
+def outcome(record: Record) -> tuple[Any, ...]:
+    """Status, content and usage of a call."""
+    return record["status"], record["content"], record["usage"]

@@ -182,10 +182,10 @@ def test_additional_span_processors_see_unsampled_spans(stage: Stage) -> None:
 
 def test_a_half_closed_connection_is_a_client_disconnect(stage: Stage, hub: HubReader) -> None:
     """A client that closes its sending side counts as disconnected: upstream is closed, and the call ends once."""
-    closed, asked = asyncio.Event(), asyncio.Event()
+    closed, requested = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
-        asked.set()
+        requested.set()
         await reply.hung_up()
         closed.set()
 
@@ -193,7 +193,7 @@ def test_a_half_closed_connection_is_a_client_disconnect(stage: Stage, hub: HubR
     trace_id, traceparent = traced()
     with socket.create_connection(("127.0.0.1", stage.proxy.port), 30) as connection:
         connection.sendall(post(chat_body(), traceparent))
-        wait_until(asked.is_set)
+        wait_until(requested.is_set)
         connection.shutdown(socket.SHUT_WR)
         assert connection.recv(1) == b""
     wait_until(closed.is_set)

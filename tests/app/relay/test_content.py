@@ -55,7 +55,7 @@ CHAT_ANSWER = {
     "prompt_filter_results": [{"prompt_index": 0, "content_filter_results": VERDICT}],
     "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
 }
-CHUNKS = [delta({name: said}, index=index) for index in (0, 1) for name, said in MESSAGE.items()]
+CHUNKS = [delta({name: output}, index=index) for index in (0, 1) for name, output in MESSAGE.items()]
 ERROR = {
     "error": {
         "code": "content_filter",
@@ -217,10 +217,10 @@ def test_an_aborted_call_stores_no_content(
 
 def test_a_killed_process_stores_no_content(upstream: Any, process: Any, trace: Trace) -> None:
     """The record of an interrupted call, which the next process sends, has no content either."""
-    asked = asyncio.Event()
+    requested = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
-        asked.set()
+        requested.set()
         await reply.hung_up()
 
     server = upstream(script)
@@ -228,7 +228,7 @@ def test_a_killed_process_stores_no_content(upstream: Any, process: Any, trace: 
     with client(running.url) as caller:
         headers = {"api-key": KEY, "x-proxy-content": "none", **trace.headers}
         caller.connection.request("POST", CHAT, json.dumps(CHAT_BODY), headers)
-        wait_until(asked.is_set)
+        wait_until(requested.is_set)
         running.signal(signal.SIGKILL)
         running.wait(60)
     process(server.url)

@@ -147,10 +147,10 @@ def begin(caller: Client, trace: Trace) -> None:
 @pytest.mark.parametrize("events_before", [0, 4])
 def test_a_client_disconnect_cancels_upstream(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
     """Upstream is closed when the client disconnects, even before the first byte; what arrived is recorded."""
-    closed, asked = asyncio.Event(), asyncio.Event()
+    closed, requested = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
-        asked.set()
+        requested.set()
         if events_before:
             await reply.stream_head()
             for one in STREAM[:events_before]:
@@ -161,7 +161,7 @@ def test_a_client_disconnect_cancels_upstream(upstream: Any, proxy: Any, trace: 
     server = upstream(script)
     with client(proxy(server.url).url) as caller:
         begin(caller, trace)
-        wait_until(asked.is_set)
+        wait_until(requested.is_set)
         if events_before:
             answer = caller.connection.getresponse()
             Answer(answer).take(b"".join(STREAM[:events_before]))
@@ -189,13 +189,13 @@ def test_a_disconnect_after_an_error_event_is_an_upstream_error(
     upstream: Any, proxy: Any, trace: Trace, path: str, events: list[bytes], drain: bool
 ) -> None:
     """OpenAI's clients disconnect at an error event: the call is recorded as failed, not as aborted."""
-    left = asyncio.Event()
+    disconnected = asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
         for one in events:
             await reply.chunk(one)
-        await left.wait()
+        await disconnected.wait()
         if drain:
             await reply.end()
         else:
@@ -205,24 +205,24 @@ def test_a_disconnect_after_an_error_event_is_an_upstream_error(
     body = json.dumps({"model": "m", "input": "?", "messages": PROMPT, "stream": True})
     with client(proxy(server.url, PROXY_ON_CLIENT_ABORT="drain" if drain else "cancel").url) as caller:
         caller.send("POST", path, body, **trace.headers).take(b"".join(events))
-    server.loop.call_soon_threadsafe(left.set)
+    server.loop.call_soon_threadsafe(disconnected.set)
     record = trace.record()
     assert (record["status"], record["error"]) == ("upstream_error", {"code": "500", "message": "Sorry."})
 
 
 def test_a_client_disconnect_after_an_upload_cancels_upstream(upstream: Any, proxy: Any, trace: Trace) -> None:
     """Once a streamed request body is complete, the proxy watches for the disconnect and closes upstream."""
-    closed, asked = asyncio.Event(), asyncio.Event()
+    closed, requested = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
-        asked.set()
+        requested.set()
         await reply.hung_up()
         closed.set()
 
     with client(proxy(upstream(script).url).url) as caller:
         headers = {"api-key": KEY, **trace.headers}
         caller.connection.request("POST", "/openai/files?api-version=2024-10-21", b"x" * 1000, headers)
-        wait_until(asked.is_set)
+        wait_until(requested.is_set)
     wait_until(closed.is_set)
     assert trace.record()["status"] == "client_aborted"
 
@@ -258,16 +258,16 @@ def test_a_disconnect_during_a_blocked_send_ends_the_call_once(upstream: Any, pr
 def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, trace: Trace, events_before: int) -> None:
     """With PROXY_ON_CLIENT_ABORT=drain, upstream continues after a client disconnect, even before the first byte, and
     the complete answer is recorded."""
-    asked, left = asyncio.Event(), asyncio.Event()
+    requested, disconnected = asyncio.Event(), asyncio.Event()
 
     async def script(request: Seen, reply: Reply) -> None:
-        asked.set()
+        requested.set()
         if not events_before:
-            await left.wait()
+            await disconnected.wait()
         await reply.stream_head()
         for one in STREAM_WITH_USAGE[:events_before]:
             await reply.chunk(one)
-        await left.wait()
+        await disconnected.wait()
         for one in STREAM_WITH_USAGE[events_before:]:
             await reply.chunk(one)
         await reply.end()
@@ -276,13 +276,13 @@ def test_draining_reads_upstream_to_its_end(upstream: Any, proxy: Any, trace: Tr
     running = proxy(server.url, PROXY_ON_CLIENT_ABORT="drain")
     with client(running.url) as caller:
         begin(caller, trace)
-        wait_until(asked.is_set)
+        wait_until(requested.is_set)
         if events_before:
             caller.connection.getresponse().read1(1)
         caller.leave()
     with client(running.url) as another:  # once this has its response, the call knows of the disconnect
         assert another.send("GET", "/health/live").read()
-    server.loop.call_soon_threadsafe(left.set)
+    server.loop.call_soon_threadsafe(disconnected.set)
     record = trace.record()
     assert record["status"] == "client_aborted"
     assert record["content"] == TEXT

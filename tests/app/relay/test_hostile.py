@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.app.relay.stage import Stage, by_way
-from tests.kit.hub import HubReader, Record
+from tests.app.relay.stage import Stage, by_way, outcome
+from tests.kit.hub import HubReader
 from tests.kit.upstream import Reply, Script, Seen
 from tests.kit.wire import (
     CHAT,
@@ -31,10 +31,6 @@ def traced() -> tuple[str, str]:
     """A new trace id and its `traceparent`."""
     trace_id = os.urandom(16).hex()
     return trace_id, f"00-{trace_id}-00000000000000aa-01"
-
-
-def said(record: Record) -> tuple[Any, ...]:
-    return record["status"], record["content"], record["usage"]
 
 
 def test_incomplete_json_is_an_error(stage: Stage, hub: HubReader) -> None:
@@ -121,7 +117,7 @@ def test_headers_with_control_characters_are_dropped(stage: Stage, hub: HubReade
         answer = caller.send("POST", CHAT, chat_body(), x_way="odd")
         assert (answer.status, answer.read()) == (200, chat_json())
     assert (answer.header("x-a"), answer.header("x-b"), answer.header("x-c")) == (None, None, "fine\tand well")
-    assert said(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
+    assert outcome(hub.record(answer.trace_id)) == ("completed", TEXT, USAGE)
 
 
 def in_chunks(*pieces: bytes, content_type: str = "text/event-stream") -> Script:
@@ -149,7 +145,7 @@ def test_a_stream_in_chunks_of_one_byte_passes_unchanged(stage: Stage, hub: HubR
         assert without_usage.read() == b"".join(events[:-2] + events[-1:])
     for answer in (with_usage, without_usage):
         record = hub.record(answer.trace_id)
-        assert said(record) == ("completed", TEXT, USAGE)
+        assert outcome(record) == ("completed", TEXT, USAGE)
         assert record["chunks"] == len(STREAM_WITH_USAGE) - 1
 
 
