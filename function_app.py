@@ -16,6 +16,7 @@ from typing import NoReturn
 
 import azure.functions as func
 import azurefunctions.extensions.http.fastapi  # noqa: F401  turns streaming on
+import uvicorn.config
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -125,7 +126,11 @@ class Handover(Response):
 
 # The extension's server logs every URL, function keys included; the host logs each request by itself.
 logging.getLogger("uvicorn.access").addFilter(lambda record: False)
-tenant = Tenant(create_app())
+app = create_app()
+if app.guards_connections:
+    # the extension's server is made later, and takes the connection of this name
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = app.connection  # type: ignore[assignment]
+tenant = Tenant(app)
 functions = func.FunctionApp()
 
 

@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.door.connection import guard_connections
+from app.door.connection import GuardedConnection, guard_connections
 from app.door.door import Door
 from app.errors import MethodNotAllowed, NotFound
 from app.headers import without_secrets
@@ -39,14 +39,15 @@ class ProxyApp(FastAPI):
 
     calls: ASGIApp
     call_prefixes: tuple[str, ...] = ()
-    guard: Callable[[object, bool], None]
+    connection: Callable[..., GuardedConnection]
+    """Makes uvicorn's connections."""
     leaves_off_headers = True
     guards_connections = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
-                self.guard(getattr(receive, "__self__", None), self.guards_connections)
+                guard_connections(getattr(receive, "__self__", None), self.guards_connections and self.connection)
             await super().__call__(scope, receive, send)
             return
         scope["query_string"] = without_secrets(scope["query_string"])
@@ -82,7 +83,7 @@ def join_calls(app: ProxyApp, families: Families, relay: ASGIApp, door: Door, pr
     """Give calls to the relay, answer what nobody serves, and have both traced."""
     tracer = provider.get_tracer(FastAPIInstrumentor.__module__, instrumentation_version)
     app.calls, app.call_prefixes = ServerSpans(relay, tracer, families), families.prefixes
-    app.guard = partial(guard_connections, error_body=families.default.error_body, refuse=door.refuse)
+    app.connection = partial(GuardedConnection, error_body=families.default.error_body, refuse=door.refuse)
     app.add_exception_handler(HTTPException, _not_served(families, door))
     _instrument(app, provider)
 

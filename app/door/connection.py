@@ -11,8 +11,7 @@ httptools alone lets these in (docs/decisions/0014 compares the servers):
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -46,8 +45,9 @@ class GuardedConnection(HttpToolsProtocol):
             self.timeout_keep_alive = KEEP_ALIVE_S
         self._in_head = False
         self._head_bytes = 0
-        self._began = False
-        """Whether the head began in the bytes that are being read, behind another request's."""
+        self._in_body = False
+        self._mixed = False
+        """Whether the bytes that are being read hold another request's before those of the head."""
         self._ended = False
         """Set when nothing more is taken from this client."""
         self._deadline: asyncio.TimerHandle | None = None
@@ -70,9 +70,9 @@ class GuardedConnection(HttpToolsProtocol):
         if self._ended:
             return
         self._unset_keepalive_if_required()
-        self._began = False
+        self._mixed = self._in_body
         self._feed(data)
-        if self._in_head and not self._began:
+        if self._in_head and not self._mixed:
             self._head_bytes += len(data)
             self._check_head(self._head_bytes)
         self._watch()
@@ -105,7 +105,7 @@ class GuardedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._in_head, self._began, self._head_bytes = True, True, 0
+        self._in_head, self._head_bytes = True, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. Behind a body it is a trailer, which counts for nothing."""
@@ -116,7 +116,7 @@ class GuardedConnection(HttpToolsProtocol):
         """Begin the request, unless its head is to be parsed again or refused."""
         if self.parser.should_upgrade():
             return
-        self._in_head = False
+        self._in_head, self._in_body = False, True
         self._check_head(len(self.url) + sum([len(name) + len(value) for name, value in self.headers]))
         if self._ended:
             return
@@ -133,6 +133,7 @@ class GuardedConnection(HttpToolsProtocol):
         """End the request."""
         if self.parser.should_upgrade() or self._ended:
             return
+        self._in_body, self._mixed = False, True
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves it set where the response came first
 
@@ -207,25 +208,20 @@ class GuardedConnection(HttpToolsProtocol):
         return True
 
 
-def guard_connections(
-    lifespan: object,
-    fit: bool,
-    error_body: Callable[[ProxyError], bytes],
-    refuse: Callable[[ProxyError], None],
-) -> None:
-    """Have the uvicorn whose lifespan this is make guarded connections from now on, unless it was told to use h11.
+def guard_connections(lifespan: object, guarded: Callable[..., GuardedConnection] | Literal[False]) -> None:
+    """Have the uvicorn whose lifespan this is make `guarded` connections from now on, unless it was told to use h11.
 
-    Where its insides have changed (not `fit`) it is h11 that serves: slower, with none of httptools' faults.
+    With False, since its internals have changed, h11 serves: slower, with none of httptools' faults.
     """
     config = getattr(lifespan, "config", None)
     if getattr(config, "http_protocol_class", None) is not HttpToolsProtocol:
         return
-    if not fit:
+    if not guarded:
         from uvicorn.protocols.http.h11_impl import H11Protocol
 
         config.http_protocol_class, config.ws_protocol_class = H11Protocol, None  # type: ignore[union-attr]
     else:
-        config.http_protocol_class = partial(GuardedConnection, error_body=error_body, refuse=refuse)  # type: ignore[union-attr]
+        config.http_protocol_class = guarded  # type: ignore[union-attr]
 
 
 def _unframed(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
