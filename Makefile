@@ -6,6 +6,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+UV := .cache/uv
 # in an environment of its own: nothing of a tool gets into ours
 TOOL := $(BIN)/uv tool run -q
 
@@ -99,15 +100,26 @@ $(READY): requirements.txt requirements-dev.txt requirements-analytics.txt | $(V
 	  -r requirements-analytics.txt
 	@touch $@
 
-# Python 3.13 from PATH, from pyenv, or by uv; a pyenv shim on PATH may exist and still not run.
+# Python 3.13 from PATH, from pyenv, or by uv, which comes from PyPI where it is missing; PYTHON=python3.14 takes that one.
+# A pyenv shim on PATH may exist and still not run.
 $(VENV):
 	@set -e; \
+	if [ -n "$(PYTHON)" ]; then exec "$(PYTHON)" -m venv $(VENV); fi; \
 	for python in python3.13 python3 "$$(pyenv prefix 3.13 2>/dev/null)/bin/python" "$$HOME"/.pyenv/versions/3.13.*/bin/python; do \
-	  if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then \
+	  if "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; then \
 	    exec "$$python" -m venv $(VENV); \
 	  fi; \
 	done; \
-	if command -v uv >/dev/null; then exec uv venv -q --seed --python 3.13 $(VENV); fi; \
-	echo "Python 3.13 is needed and was not found on PATH, in pyenv or through uv." >&2; \
-	echo "Install it, for example: pyenv install 3.13   or   uv python install 3.13" >&2; \
+	uv=$$(command -v uv || true); \
+	if [ -z "$$uv" ]; then \
+	  echo "Python 3.13 was not found: uv is to provide it." >&2; \
+	  if python3 -m venv $(UV) >/dev/null 2>&1 && $(UV)/bin/python -m pip install -q --disable-pip-version-check "$$(grep '^uv==' requirements-dev.txt)"; then \
+	    uv=$(UV)/bin/uv; \
+	  fi; \
+	fi; \
+	if [ -n "$$uv" ] && "$$uv" venv -q --seed --python 3.13 $(VENV); then exit 0; fi; \
+	rm -rf $(VENV); \
+	echo "Python 3.13 is needed, was not found on PATH or in pyenv, and could not be downloaded." >&2; \
+	echo "Install it (Debian: apt install python3.13 python3.13-venv; macOS: brew install python@3.13; pyenv install 3.13)," >&2; \
+	echo "or connect to the network and have python3 with venv, or uv." >&2; \
 	exit 1

@@ -81,7 +81,7 @@ class Up:
 
 def processes() -> list[tuple[int, int, str]]:
     """Id, parent's id and command line of all processes but those that are over and wait to be asked how it went."""
-    columns = ["ps", "-A", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args="]
+    columns = ["ps", "-A", "-ww", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args="]
     listed = subprocess.run(columns, capture_output=True, text=True, check=True).stdout
     rows = (line.split(None, 3) for line in listed.splitlines())
     return [(int(row[0]), int(row[1]), row[3]) for row in rows if not row[2].startswith("Z")]
