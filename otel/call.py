@@ -147,6 +147,14 @@ class Call:
         if self.status is Status.COMPLETED:
             self.status, self.error_code, self.error_message = status, code, message
 
+    def fail_as_told(self, code: str, message: str | None) -> None:
+        """End with the first error that upstream reported within its response.
+
+        What followed it, such as a disconnect or a cut, does not count.
+        """
+        if self.status in (Status.COMPLETED, Status.CLIENT_ABORTED, Status.UPSTREAM_CUT):
+            self.status, self.error_code, self.error_message = Status.UPSTREAM_ERROR, code, message
+
     def abort(self) -> None:
         """End because the client left, unless something had failed before: that may be why it did."""
         if self.status is Status.COMPLETED:

@@ -24,6 +24,8 @@ SCAN_BYTES: Final = 2 * 1024
 MAX_JSON: Final = 4 * 1024 * 1024
 MAX_BULK: Final = 256 * 1024
 END_BYTES: Final = 4 * 1024
+_EVENT_FIELD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
+"""The first line of a stream of events (WHATWG HTML §9.2.6)."""
 _MEMBER: Final = re.compile(rb'"\w+"\s*:')
 
 
@@ -44,17 +46,26 @@ class AnswerReader:
                 call.request = replace(call.request, stream=True)
         elif not ok or ("json" in content_type and operation.json_answer):  # Azure's 404 has no content type
             self._body = _Whole(call, operation, ok)
+        self._undecided = ok and call.request.stream and operation.json_body and not isinstance(self._body, _Events)
+        """Set until the first bytes show whether the response to a request for a stream is one, whatever its type."""
+        self._operation = operation
 
     def feed(self, chunk: bytes) -> None:
         """Read bytes that were just sent to the client."""
         self._call.response_bytes += len(chunk)
-        if self._body is None:
+        if self._body is None and not self._undecided:
             return
         if self._decode is None:
             self._give_up()
             return
         try:
-            self._body.feed(self._decode(chunk))
+            decoded = self._decode(chunk)
+            if self._undecided and (begun := decoded.lstrip()):
+                self._undecided = False
+                if _EVENT_FIELD.match(begun):
+                    self._body = _Events(self._call, self._operation)
+            if self._body is not None:
+                self._body.feed(decoded)
         except (*FAULTS, EventTooLarge):
             self._give_up()
 
@@ -75,7 +86,7 @@ class AnswerReader:
         """Stop reading this response."""
         if isinstance(self._body, _Events):
             self._body.finish()
-        self._body = None
+        self._body, self._undecided = None, False
         self._call.answer.truncated = True
 
 
@@ -95,15 +106,20 @@ class _Events:
         self._repeats = Repeats()
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._suspect = False
+        """Whether the event that is arriving may be an error."""
         self._done = False
 
     def feed(self, piece: bytes) -> None:
         """Read the next bytes; raises EventTooLarge."""
         self._kept.append(piece)
         self._kept_bytes += len(piece)
-        # an error is read immediately, so that it is recorded and not the disconnect that may follow
-        if self._call.first_token_ns is None or self._kept_bytes >= SCAN_BYTES or b'"error"' in piece:
+        # an error is read as soon as its event is complete, and not with the next 2 KB
+        if b"error" in piece or b"failed" in piece:
+            self._suspect = True
+        if self._suspect or self._call.first_token_ns is None or self._kept_bytes >= SCAN_BYTES:
             self._scan()
+            self._suspect = self._suspect and self._scanner.pending
 
     def close(self, whole: bool) -> bool:
         """Read the rest; True if the last event arrived. Raises EventTooLarge."""
@@ -187,7 +203,7 @@ def _note_failure(call: Call, error: object, code: str) -> None:
     members = as_object(error)
     # API Management, in front of upstream or of the proxy, uses statusCode
     code = str(members.get("code") or members.get("type") or members.get("statusCode") or code)
-    call.fail(Status.UPSTREAM_ERROR, code, as_text(members.get("message")))
+    call.fail_as_told(code, as_text(members.get("message")))
     note_error(call.answer.content_filter, members)
 
 

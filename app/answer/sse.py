@@ -50,6 +50,11 @@ class SseScanner:
         self._searched = 0
         return [data for block in blocks if (data := _data(block)) is not None]
 
+    @property
+    def pending(self) -> bool:
+        """Whether the last event is incomplete."""
+        return bool(self._buffer)
+
     def close(self) -> list[bytes]:
         """The data of a last event without its empty line."""
         rest = bytes(self._buffer)

@@ -1,5 +1,6 @@
 """Attempts: tries one backend after the other until one gives a response that the client should get."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ from otel.call import Attempt, Call
 
 RETRY_STATUSES: Final = frozenset({408, 429})
 ERROR_BYTES: Final = 64 * 1024
+MAX_REFUSALS: Final = 1000
+REJECTS_FIELDS: Final = frozenset({400, 422, 501})
+"""What servers respond to a field that they do not know or do not support."""
+CLIENT_ERRORS: Final = re.compile(rb'"(content_filter|content_policy_violation|context_length_exceeded)"')
+"""Codes of a 400 that the client's own body causes."""
 IDENTITY: Final = (b"accept-encoding", b"identity")
 
 
@@ -41,6 +47,8 @@ class UsageRefusals:
 
     def add(self, call: Call) -> None:
         """Upstream rejected it for this call."""
+        if len(self._known) >= MAX_REFUSALS:  # a client may name any deployment
+            self._known.clear()
         self._known.add((call.deployment, call.api_version))
 
     def covers(self, call: Call) -> bool:
@@ -121,10 +129,10 @@ class Attempts:
         # the usage event could not be found in a compressed stream
         plain = [*(header for header in headers if header[0] != b"accept-encoding"), IDENTITY]
         answer = await self._send(backend, call, admitted, plain, with_usage)
-        if answer.status != 400:
+        if answer.status not in REJECTS_FIELDS:
             return UpstreamResponse(answer, filters_usage=True)
         error = await answer.read(ERROR_BYTES)
-        if b"stream_options" not in error and b"include_usage" not in error:
+        if CLIENT_ERRORS.search(error):
             return UpstreamResponse(answer, error)
         answer.close()
         answer = await self._send(backend, call, admitted, headers, body)

@@ -33,8 +33,8 @@ class RelayedResponse:
     def __init__(self, received: UpstreamResponse, call: Call, reader: AnswerReader, trace_id: str) -> None:
         upstream = self._upstream = received.answer
         self._already_read = received.already_read
-        streams = "text/event-stream" in (upstream.header(b"content-type") or "").lower()
-        self._filter = UsageEventFilter() if received.filters_usage and streams else None
+        # whatever its content type says: a client that gets the event without having asked for it may fail on it
+        self._filter = UsageEventFilter() if received.filters_usage and upstream.status < 400 else None
         self._call = call
         self._reader: AnswerReader | None = reader
         # removing an event changes the length; without a body, the server would insist on the length

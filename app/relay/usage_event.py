@@ -5,20 +5,21 @@ from typing import Final
 
 from app.operations.json_text import load
 
+_USAGE: Final = re.compile(rb'"usage"\s*:\s*\{')
 _FINISHED: Final = re.compile(rb'"finish_reason"\s*:\s*"')
 _OVERLAP: Final = 64
 _CUT_END: Final = 3
 """Bytes of an event's end that can arrive before the rest of it."""
 _MAX_HELD: Final = 64 * 1024
 """A larger event is not the usage event and is not held any longer."""
-_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+_EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\r\n|\r\n\n|\n\n|\r\r(?!\n)")
 
 
 class UsageEventFilter:
     """Removes the added event from a stream.
 
-    The event comes after a finish reason, so bytes pass immediately and untouched until then. From there on each event
-    is held until it is complete, and the one with usage and without choices is dropped.
+    Until a finish reason or usage arrives, bytes pass immediately and untouched. From there on each event is held until
+    it is complete, and the one with usage and without a choice that says anything is dropped.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,9 @@ class UsageEventFilter:
         if not self._finished:
             seen = self._tail + chunk
             found = _FINISHED.search(seen)
+            usage = _USAGE.search(seen)
+            if usage is not None and (found is None or usage.start() < found.start()):
+                return self._from_event_at(usage.start(), chunk, seen)
             self._tail = seen[-_OVERLAP:]
             if found is None:
                 return chunk
@@ -47,9 +51,19 @@ class UsageEventFilter:
         return self._whole_events(chunk)
 
     def close(self) -> bytes:
-        """The bytes still held when the stream ends in the middle of an event."""
-        held, self._held = self._held[self._sent :], b""
-        return held
+        """The bytes still held when the stream ends without the end of an event."""
+        held, self._held = self._held, b""
+        return b"" if not self._sent and _is_usage(held) else held[self._sent :]
+
+    def _from_event_at(self, place: int, chunk: bytes, seen: bytes) -> bytes:
+        """Begin with the event in which `place` of `seen` lies; `seen` ends with the chunk."""
+        self._finished = True
+        start = max((end.end() for end in _EVENT_END.finditer(seen, 0, place)), default=0)
+        sent = len(seen) - len(chunk)
+        self._held, self._sent = seen[start:sent], max(0, sent - start)
+        if start >= sent:
+            return chunk[: start - sent] + self._whole_events(chunk[start - sent :])
+        return self._whole_events(chunk)
 
     def _whole_events(self, more: bytes) -> bytes:
         searched = max(0, len(self._held) - _CUT_END)
@@ -58,7 +72,7 @@ class UsageEventFilter:
         start = 0
         for end in _EVENT_END.finditer(self._held, searched):
             event = self._held[start : end.end()]
-            if not _is_usage(event):
+            if self._sent or not _is_usage(event):
                 passed.append(event[self._sent :])
             start, self._sent = end.end(), 0
         self._held = self._held[start:]
@@ -70,7 +84,7 @@ class UsageEventFilter:
 
 
 def _is_usage(event: bytes) -> bool:
-    """Whether this is the requested event: it has usage and no choices."""
+    """Whether this is the requested event: it has usage, and no choice that says anything."""
     if b'"usage"' not in event:
         return False
     data = b"\n".join(line[5:] for line in event.splitlines() if line.startswith(b"data:"))
@@ -78,4 +92,15 @@ def _is_usage(event: bytes) -> bool:
         parsed = load(data)
     except ValueError:
         return False
-    return isinstance(parsed, dict) and bool(parsed.get("usage")) and not parsed.get("choices")
+    if not isinstance(parsed, dict) or not parsed.get("usage"):
+        return False
+    choices = parsed.get("choices") or []
+    return isinstance(choices, list) and not any(map(_says_something, choices))
+
+
+def _says_something(choice: object) -> bool:
+    if not isinstance(choice, dict):
+        return True
+    said = choice.get("delta", choice.get("text"))
+    values = said.values() if isinstance(said, dict) else [said]
+    return bool(choice.get("finish_reason")) or any(values)
