@@ -9,23 +9,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 
+from app.operations.openai import OPENAI
 from exporters.record import Record
 from otel.call import Answer, Call, Request
 from otel.span import CallSpan
 from tests.app.operations.shapes import JSON, SSE, operation, read
 from tests.kit.hub import SCHEMA
 
-SUFFIXES = [
-    "chat/completions",
-    "completions",
-    "embeddings",
-    "responses",
-    "images/generations",
-    "images/edits",
-    "audio/speech",
-    "audio/transcriptions",
-    "files",
-]
+SUFFIXES = [*OPENAI.operations, "files"]
 KEYS = """
 id model choices index delta message content refusal reasoning_content tool_calls function_call custom audio transcript
 function name arguments input usage finish_reason prompt_tokens input_tokens output_tokens total_tokens response error

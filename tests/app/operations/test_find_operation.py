@@ -3,9 +3,12 @@
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanKind
 
 from app.operations import Plain
 from app.operations.openai import OPENAI
+from otel.azure_exporter import shaped
 from otel.call import Status
 from tests.app.operations.conftest import Through
 from tests.app.operations.shapes import SSE, read
@@ -33,6 +36,19 @@ def test_each_operation_has_its_name(start: str, suffix: str, name: str, api_typ
     found = OPENAI.operation(OPENAI.target(start + suffix))
     assert (found.name, found.api_type) == (name, api_type)
     assert found.json_body == (suffix not in FORMS)
+
+
+def test_every_operation_is_listed_above() -> None:
+    """The names of all operations that ship are tested."""
+    assert {suffix for suffix, _, _ in NAMES} == set(OPENAI.operations)
+
+
+@pytest.mark.parametrize("suffix", OPENAI.operations)
+def test_application_insights_shows_the_path_of_each_operation(suffix: str) -> None:
+    """No word of an operation's path is taken for a name or an id, which requests in Application Insights leave out."""
+    path = f"/openai/v1/{suffix}"
+    span = ReadableSpan("", kind=SpanKind.SERVER, attributes={"http.route": OPENAI.route, "url.path": path})
+    assert (shaped(span).attributes or {})["http.route"] == path
 
 
 @pytest.mark.parametrize(
