@@ -139,7 +139,7 @@ async def test_without_any_token_upstream_is_unreachable(caplog: pytest.LogCaptu
     assert refused.value.status == 502
     assert "secret" not in refused.value.message
     assert refused.value.__cause__ is entra.credential.fault
-    assert "no Entra ID token for Azure OpenAI could be had: ClientAuthenticationError" in caplog.text
+    assert "no Entra ID token for Azure OpenAI could be fetched: ClientAuthenticationError" in caplog.text
     assert "client-secret" not in caplog.text
     entra.credential.fault = None
     assert await entra.token() == "Bearer token-2"

@@ -29,7 +29,7 @@ async def test_one_fetch_serves_all(tokens: Tokens) -> None:
 async def test_made_up_key_ids_ask_for_nothing(tokens: Tokens) -> None:
     """Whatever key ids strangers name, the keys are fetched once a minute at most."""
     for number in range(50):
-        assert "key of this tenant" in await tokens.refused(token(STRANGER, key_id=f"made-up-{number}"))
+        assert "this tenant's keys" in await tokens.refused(token(STRANGER, key_id=f"made-up-{number}"))
     assert tokens.host.asked == 1
     tokens.now += 61
     for number in range(50):
@@ -61,7 +61,7 @@ async def test_a_withdrawn_key_goes_within_a_day(tokens: Tokens) -> None:
     fetching = tokens.entra.keys._fetching
     assert fetching is not None
     assert await fetching is None
-    assert "key of this tenant" in await tokens.refused(token())
+    assert "this tenant's keys" in await tokens.refused(token())
     assert await tokens.check(token(SUCCESSOR, key_id="two"))
 
 

@@ -53,25 +53,25 @@ SECRET = "planted-secret"
         (token(exp=NOW - 3600), "has expired"),
         (token(nbf=NOW + 3600), "is not valid yet"),
         (token(aud="api://another"), "is for another audience"),
-        (token(aud=[]), "lacks a claim that is needed"),
+        (token(aud=[]), "lacks a required claim"),
         (token(iss=V2.replace(TENANT, "00000000-2222-3333-4444-555555555555")), "was issued by another tenant"),
         (token(iss=V1.rstrip("/")), "was issued by another tenant"),
-        (token(exp=None), "lacks a claim that is needed"),
-        (token(iss=None), "lacks a claim that is needed"),
-        (token(aud=None), "lacks a claim that is needed"),
+        (token(exp=None), "lacks a required claim"),
+        (token(iss=None), "lacks a required claim"),
+        (token(aud=None), "lacks a required claim"),
         (token(STRANGER), "has no valid signature"),
         (token()[:-6] + "AAAAAA", "has no valid signature"),
-        (token(STRANGER, key_id="two"), "is not signed by a key of this tenant"),
-        (token(key_id=None), "is not signed as Entra ID signs"),
-        (token(SECRET * 3, algorithm="HS256"), "is not signed as Entra ID signs"),
-        (token(None, algorithm="none"), "is not signed as Entra ID signs"),
-        (token(SIGNER, algorithm="RS384"), "is not signed as Entra ID signs"),
-        (token(ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"), "is not signed as Entra ID signs"),
-        (f"{SECRET}.{SECRET}.{SECRET}", "is no token of Entra ID"),
-        ("..", "is no token of Entra ID"),
-        (f"{base64.urlsafe_b64encode(b'[' * 40_000).decode().rstrip('=')}.e30.AA", "is no token of Entra ID"),
-        (f"{base64.urlsafe_b64encode(b'{"alg":"RS256","kid":["one"]}').decode()}.e30.AA", "is no token of Entra ID"),
-        ("ÿ\x00.é.ü", "is no token of Entra ID"),
+        (token(STRANGER, key_id="two"), "is not signed by one of this tenant's keys"),
+        (token(key_id=None), "is not signed the way Entra ID signs"),
+        (token(SECRET * 3, algorithm="HS256"), "is not signed the way Entra ID signs"),
+        (token(None, algorithm="none"), "is not signed the way Entra ID signs"),
+        (token(SIGNER, algorithm="RS384"), "is not signed the way Entra ID signs"),
+        (token(ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"), "is not signed the way Entra ID signs"),
+        (f"{SECRET}.{SECRET}.{SECRET}", "is not an Entra ID token"),
+        ("..", "is not an Entra ID token"),
+        (f"{base64.urlsafe_b64encode(b'[' * 40_000).decode().rstrip('=')}.e30.AA", "is not an Entra ID token"),
+        (f"{base64.urlsafe_b64encode(b'{"alg":"RS256","kid":["one"]}').decode()}.e30.AA", "is not an Entra ID token"),
+        ("ÿ\x00.é.ü", "is not an Entra ID token"),
     ],
 )
 async def test_any_other_token_is_refused(tokens: Tokens, text: str, why: str) -> None:
@@ -156,5 +156,5 @@ async def test_without_keys_only_tokens_let_in(tokens: Tokens) -> None:
     access = Access(None, tokens.entra)
     assert await access.check([bearer(token())], OPENAI.key_headers)
     for headers in ([], [(b"api-key", b"anything")], [bearer("")], [(b"api-key", token().encode())]):
-        with pytest.raises(Unauthorized, match="a token of Entra ID is needed"):
+        with pytest.raises(Unauthorized, match="an Entra ID token is needed"):
             await access.check(headers, OPENAI.key_headers)
