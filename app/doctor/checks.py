@@ -77,10 +77,8 @@ class Doctor:
         try:
             return Listener(options.conn_str, options.namespace, options.hub)
         except (ValueError, KeyError):
-            wanted = (
-                "--hub-conn-str is not a connection string that names" if options.conn_str else "--hub-name is missing:"
-            )
-            self._report.fail("records", f"not checked: {wanted} a hub")
+            why = "--hub-conn-str is not a connection string that names a hub" if options.conn_str else "no --hub-name"
+            self._report.fail("records", f"not checked: {why}")
             return None
 
     def _reachable(self) -> bool:
@@ -144,9 +142,7 @@ class Doctor:
         completion = raw.parse()
         seen.end = time.perf_counter() - start
         if not getattr(completion, "choices", None):
-            raise ValueError(
-                f"the response is not a completion but {raw.headers.get('content-type', 'without a content type')}"
-            )
+            raise ValueError(f"no completion but {raw.headers.get('content-type', 'nothing')}")
         seen.content = completion.choices[0].message.content or ""
         seen.usage = completion.usage.model_dump(exclude_none=True) if completion.usage else None
         usage = completion.usage

@@ -22,11 +22,6 @@ type StartHost = Callable[..., FunctionsHost]
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as upstream:
         yield upstream

@@ -1,38 +1,15 @@
-"""A pool on the test's own loop, and upstreams to connect to."""
+"""A pool on the test's own loop."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
 
 import pytest
 
 from app.upstream import Answer, Origin, Pool, Request
 from app.upstream.connection import Body
-from tests.kit.upstream import Script, ScriptedUpstream
-
-type Serve = Callable[[Script], ScriptedUpstream]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Start an upstream; a script that fails fails the test."""
-    with ExitStack() as stack:
-        started: list[ScriptedUpstream] = []
-
-        def start(script: Script) -> ScriptedUpstream:
-            started.append(stack.enter_context(ScriptedUpstream(script)))
-            return started[-1]
-
-        yield start
-    assert [failure for server in started for failure in server.failures] == []
 
 
 class Asking:
-    """A pool, asked in few words."""
+    """Sends requests over a pool of its own."""
 
     def __init__(self) -> None:
         self.pool = Pool()
