@@ -1,4 +1,4 @@
-"""A host whose worker runs the app of this repository, a scripted upstream, a hub, and a client of the host."""
+"""A Functions host whose worker runs this repository's app, a scripted upstream, a hub, and a client."""
 
 import asyncio
 import json
@@ -35,7 +35,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
 
 @pytest.fixture(scope="session")
 def new_host(upstream: Upstream, hub: BrokerProcess, tmp_path_factory: pytest.TempPathFactory) -> StartHost:
-    """Makes a host, still to be entered, whose worker calls nobody but upstream and hub; settings go on top."""
+    """Creates a host, to be entered, whose worker calls only upstream and hub; `settings` are added."""
 
     def new_host(*, loop: str = "asyncio", app_directory: Path = REPOSITORY, **settings: str) -> FunctionsHost:
         environment = {
@@ -65,15 +65,15 @@ async def client(host: FunctionsHost) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def new_client(host: FunctionsHost) -> aiohttp.ClientSession:
-    """A client of the host that presents the function key as a header."""
+    """A client that sends the function key as a header."""
     return aiohttp.ClientSession(
         host.url, headers={"x-functions-key": FUNCTION_KEY}, timeout=aiohttp.ClientTimeout(PATIENCE)
     )
 
 
 async def records_of(hub: BrokerProcess, trace_id: str) -> list[dict[str, Any]]:
-    """The records of one trace that the hub has taken."""
+    """The records of one trace at the hub."""
     events = await asyncio.to_thread(hub.events)
     records = [json.loads(str(event["body"])) for event in events]
-    # delivery is at least once: a consumer drops repeats by id
+    # at-least-once delivery: consumers drop duplicates by id
     return list({record["id"]: record for record in records if record["trace_id"] == trace_id}.values())

@@ -1,4 +1,4 @@
-"""The hub under test: the broker in its own process, and a real consumer that checks every record it reads."""
+"""The hub under test: the broker in its own process, and a real consumer that validates every record."""
 
 import json
 import threading
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/record.schema.json").read_text()))
 
 PATIENCE_S = 60.0
-"""How long what must come is waited for: a machine that others use as well may stand still for a while."""
+"""How long to wait for an expected event: a shared machine may stall for a while."""
 
 type Record = dict[str, Any]
 
@@ -32,7 +32,7 @@ class Broker(BrokerProcess):
         return self.process.pid
 
     def records(self) -> list[Record]:
-        """Every record stored, straight from the broker's disk, checked against the schema."""
+        """Every record stored, read from the broker's disk and validated against the schema."""
         return [checked(json.loads(str(event["body"]))) for event in self.events()]
 
     def close(self) -> None:
@@ -41,7 +41,7 @@ class Broker(BrokerProcess):
 
 
 class HubReader:
-    """Reads a hub from its start with azure-eventhub's consumer, and hands records out by their trace."""
+    """Reads a hub from its start with azure-eventhub's consumer, and finds records by trace."""
 
     def __init__(self, conn_str: str) -> None:
         self._records: list[Record] = []
@@ -58,10 +58,10 @@ class HubReader:
         return found
 
     def records(self, trace_id: str, count: int) -> list[Record]:
-        """The records of a trace, as soon as there are `count`; one of another shape fails the test."""
+        """The records of a trace, once there are `count`; an invalid one fails the test."""
 
         def found() -> list[Record]:
-            # delivery is at least once: a consumer drops repeats by id
+            # at-least-once delivery: consumers drop duplicates by id
             return list({record["id"]: record for record in self._records if record["trace_id"] == trace_id}.values())
 
         with self._more:
@@ -75,7 +75,7 @@ class HubReader:
             return list(self._records)
 
     def wait_for_total(self, count: int, seconds: float = PATIENCE_S) -> list[Record]:
-        """All records, as soon as there are `count` with different ids."""
+        """All records, once there are `count` with different ids."""
         with self._more:
             self._more.wait_for(lambda: len({record["id"] for record in self._records}) >= count, seconds)
             return list(self._records)
@@ -85,7 +85,7 @@ class HubReader:
         self._thread.join(30)
 
     def _read(self) -> None:
-        # in batches: one event a turn, this client waits on every idle partition before it hands out the next
+        # in batches: event by event, this client waits on every idle partition before it delivers the next
         self._client.receive_batch(on_event_batch=self._on_events, starting_position="-1", max_batch_size=1000)
 
     def _on_events(self, context: PartitionContext, events: list[EventData]) -> None:
@@ -107,7 +107,7 @@ class HubReader:
 
 
 def checked(record: Record) -> Record:
-    """The record, if it is what the schema and the contract say."""
+    """The record, validated against the schema and the contract."""
     SCHEMA.validate(record)
     if "time_to_first_chunk_ms" in record:
         assert record["time_to_first_chunk_ms"] + record["streaming_duration_ms"] == record["latency_ms"]
@@ -116,7 +116,7 @@ def checked(record: Record) -> Record:
 
 
 def wait_until(condition: Any, seconds: float = PATIENCE_S) -> None:
-    """Wait for a condition that nothing announces."""
+    """Poll a condition that has no event to wait for."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met"
