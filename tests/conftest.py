@@ -70,6 +70,13 @@ def dead_port() -> Iterator[int]:
         yield port
 
 
+@pytest.fixture
+def unreachable_hub(dead_port: int) -> str:
+    """The connection string of a hub on a port on which nobody listens."""
+    place = f"Endpoint=sb://localhost:{dead_port};UseDevelopmentEmulator=true;EntityPath=records"
+    return f"{place};SharedAccessKeyName=send;SharedAccessKey=hub-secret"
+
+
 @pytest.fixture(scope="session")
 def azure() -> Iterator[str]:
     """The URL of the Azure OpenAI simulator, for tests that need more than a script."""

@@ -1,7 +1,6 @@
 """Shutdown on a signal, with plain uvicorn and with workers: in time, and without losing records."""
 
 import asyncio
-import contextlib
 import json
 import shutil
 import signal
@@ -17,7 +16,7 @@ from app.lifecycle import GRACE_S
 from exporters.blob import BlobAddress
 from tests.conftest import environ
 from tests.kit.azurite import address, azurite, container, names  # noqa: F401  fixtures
-from tests.kit.hub import Broker, Record, wait_until
+from tests.kit.hub import Broker, Record, spooled, wait_until
 from tests.kit.proxy import ProxyProcess, closing_all
 from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
@@ -75,30 +74,16 @@ def begin_shutdown(running: ProxyProcess, number: signal.Signals = signal.SIGTER
     wait_until(lambda: any("Shutting down" in line for line in running.output))
 
 
-def spooled(directory: Path) -> list[Record]:
-    """The records that a process left on disk."""
-    lines: list[str] = []
-    for path in directory.rglob("*.ndjson"):
-        with contextlib.suppress(FileNotFoundError):  # it was just sent and deleted
-            lines += path.read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
 def backlog_is_empty(running: ProxyProcess) -> bool:
     """Whether no record waits to be sent."""
     with client(running.url) as caller:
         return bool(json.loads(caller.send("GET", "/health/ready").read())["records"]["backlog"] == 0)
 
 
-def distinct(broker: Broker) -> list[Record]:
-    """The records at the hub, without duplicates."""
-    return list({record["id"]: record for record in broker.records()}.values())
-
-
 def arrive(broker: Broker, count: int) -> list[Record]:
     """Wait for that many records at the hub; returns them without duplicates."""
-    wait_until(lambda: len(distinct(broker)) >= count)
-    return distinct(broker)
+    wait_until(lambda: len(broker.distinct()) >= count)
+    return broker.distinct()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, ENDED), (signal.SIGINT, 0)])
@@ -129,7 +114,7 @@ def test_an_open_stream_may_finish_whatever_signals_follow(upstream: Any, proces
         stream.finish()
         assert answer.read() == b"".join(STREAM)
     assert running.wait_in_time(60) == ENDED
-    (record,) = distinct(own_broker)
+    (record,) = own_broker.distinct()
     assert (record["status"], record["content"]) == ("completed", TEXT)
 
 
@@ -157,8 +142,8 @@ def test_endless_streams_are_cut_off(upstream: Any, process: Any, own_broker: Br
             assert DONE not in rest.read()
     # on a busy machine there may be too little time left to send them: then the next process does
     process(upstream(stream).url, own_broker.conn_str)
-    wait_until(lambda: len(distinct(own_broker)) == 50)
-    records = distinct(own_broker)
+    wait_until(lambda: len(own_broker.distinct()) == 50)
+    records = own_broker.distinct()
     assert {record["status"] for record in records} == {"interrupted"}
     assert {record["content"] for record in records} == {"Why did the"}
 

@@ -137,8 +137,8 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._answer is not None and exc is None and self._until_closed:
             self._answer.end()
-        at_once = time.monotonic() - self._sent_at < STALE_S
-        self._fail(Disconnected(stale=self.served > 1 and self._untouched and at_once))
+        soon = time.monotonic() - self._sent_at < STALE_S
+        self._fail(Disconnected(stale=self.served > 1 and self._untouched and soon))
         self.resume_writing()
         if self._upload is not None:
             self._upload.cancel()

@@ -1,14 +1,11 @@
 """/health/ready: the state of delivery, and a 503 only if the operator configured a limit."""
 
 import json
-import re
 from typing import Any
 
-import pytest
-
-from tests.kit.hub import Broker, wait_until
-from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import CHAT, chat_body, chat_json, client
+from tests.kit.hub import wait_until
+from tests.kit.scripts import answering
+from tests.kit.wire import CHAT, chat_body, client
 
 NOTHING = {
     "backlog": 0,
@@ -19,10 +16,6 @@ NOTHING = {
     "lost": {},
     "unjournalled": 0,
 }
-
-
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json())
 
 
 def ready(url: str) -> tuple[int, dict[str, Any]]:
@@ -46,12 +39,6 @@ def call(url: str) -> None:
         caller.chat().read()
 
 
-@pytest.fixture
-def away(broker: Broker, dead_port: int) -> str:
-    """An unreachable hub."""
-    return re.sub(r"localhost:\d+", f"localhost:{dead_port}", broker.conn_str)
-
-
 def test_sent_records_are_counted(upstream: Any, proxy: Any) -> None:
     """The backlog is empty at first; after a call its record counts as sent, with a time."""
     running = proxy(upstream(answering).url)
@@ -64,9 +51,9 @@ def test_sent_records_are_counted(upstream: Any, proxy: Any) -> None:
     assert found["records"] == {**{k: v for k, v in NOTHING.items() if k != "last_success"}, "sent": 1}
 
 
-def test_an_unreachable_hub_shows_in_the_backlog(upstream: Any, proxy: Any, away: str) -> None:
+def test_an_unreachable_hub_shows_in_the_backlog(upstream: Any, proxy: Any, unreachable_hub: str) -> None:
     """The backlog is given in records, bytes and the oldest one's age; the proxy stays ready."""
-    running = proxy(upstream(answering).url, away, PROXY_SHUTDOWN_SECONDS="1")
+    running = proxy(upstream(answering).url, unreachable_hub, PROXY_SHUTDOWN_SECONDS="1")
     for _ in range(3):
         call(running.url)
     wait_until(lambda: (told := records(running.url))["oldest_seconds"] > 0.5 and told["backlog"] == 3)
@@ -76,9 +63,11 @@ def test_an_unreachable_hub_shows_in_the_backlog(upstream: Any, proxy: Any, away
     assert (found["records"]["sent"], found["records"]["last_success"]) == (0, None)
 
 
-def test_past_the_configured_backlog_it_is_not_ready(upstream: Any, proxy: Any, away: str) -> None:
+def test_past_the_configured_backlog_it_is_not_ready(upstream: Any, proxy: Any, unreachable_hub: str) -> None:
     """If the oldest record is older than PROXY_READY_MAX_BACKLOG_SECONDS: 503; calls are still accepted."""
-    running = proxy(upstream(answering).url, away, PROXY_READY_MAX_BACKLOG_SECONDS="0.5", PROXY_SHUTDOWN_SECONDS="1")
+    running = proxy(
+        upstream(answering).url, unreachable_hub, PROXY_READY_MAX_BACKLOG_SECONDS="0.5", PROXY_SHUTDOWN_SECONDS="1"
+    )
     assert ready(running.url)[0] == 200
     call(running.url)
     wait_until(lambda: ready(running.url)[0] == 503)
@@ -87,9 +76,9 @@ def test_past_the_configured_backlog_it_is_not_ready(upstream: Any, proxy: Any, 
     wait_until(lambda: records(running.url)["backlog"] == 2)
 
 
-def test_losses_are_counted_by_reason(upstream: Any, proxy: Any, away: str) -> None:
+def test_losses_are_counted_by_reason(upstream: Any, proxy: Any, unreachable_hub: str) -> None:
     """A record dropped for a full spool is counted as spool_full; the call is not affected."""
-    running = proxy(upstream(answering).url, away, PROXY_SPOOL_MAX_BYTES="5000", PROXY_SHUTDOWN_SECONDS="1")
+    running = proxy(upstream(answering).url, unreachable_hub, PROXY_SPOOL_MAX_BYTES="5000", PROXY_SHUTDOWN_SECONDS="1")
     calls = 0
     with client(running.url) as caller:
         while not records(running.url)["lost"]:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dev.event_hubs.process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import REPOSITORY, new_client, records_of
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import Worker
+from tests.kit.hub import Broker
 from tests.kit.uv import SYSTEM_CERTS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(600)]
@@ -68,7 +68,7 @@ def imported(app: Path) -> set[str]:
     return {name for name in found if name.partition(".")[0] not in {*ours, *sys.stdlib_module_names}}
 
 
-async def test_the_package_needs_only_its_requirements(tmp_path: Path, upstream: Upstream, hub: BrokerProcess) -> None:
+async def test_the_package_needs_only_its_requirements(tmp_path: Path, upstream: Upstream, broker: Broker) -> None:
     """With only requirements.txt installed the package serves a call and a stream, and records both."""
     try:
         python, platform = await asyncio.to_thread(install, tmp_path)
@@ -91,7 +91,7 @@ async def test_the_package_needs_only_its_requirements(tmp_path: Path, upstream:
         "PYTHONPATH": str(platform),
         "AZURE_OPENAI_BASE_URL": upstream.url,
         "AZURE_OPENAI_KEY": "upstream-key-93ab",
-        "AZURE_EVENTHUB_CONN_STR": hub.connection_string,
+        "AZURE_EVENTHUB_CONN_STR": broker.conn_str,
         "PROXY_SPOOL_DIR": str(tmp_path / "spool"),
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
         "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "azure_app_service",
@@ -105,5 +105,5 @@ async def test_the_package_needs_only_its_requirements(tmp_path: Path, upstream:
             await stream.end()
         host.worker.process.terminate()
         assert await host.worker.exit_code() == 0
-    statuses = [[record["status"] for record in await records_of(hub, trace)] for trace in traces]
+    statuses = [[record["status"] for record in await records_of(broker, trace)] for trace in traces]
     assert statuses == [["completed"], ["completed"]]

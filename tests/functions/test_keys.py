@@ -9,12 +9,12 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from dev.event_hubs.process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import StartHost, new_client
 from tests.functions.host import FUNCTION_KEY, FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE
+from tests.kit.hub import Broker
 
 pytestmark = pytest.mark.anyio
 
@@ -52,7 +52,7 @@ async def test_upstream_sees_neither_key_nor_invocation_id(
 
 
 async def test_no_key_is_written_anywhere(
-    new_host: StartHost, upstream: Upstream, hub: BrokerProcess, tmp_path: Path
+    new_host: StartHost, upstream: Upstream, broker: Broker, tmp_path: Path
 ) -> None:
     """No log line, span, output, spool or record contains a function key, however a call ends."""
     trace_id = uuid.uuid4().hex
@@ -70,7 +70,7 @@ async def test_no_key_is_written_anywhere(
     assert "RuntimeError" in written
     assert '"kind": "SERVER"' in written
     assert FUNCTION_KEY not in written
-    records = "\n".join(str(event["body"]) for event in await asyncio.to_thread(hub.events))
+    records = "\n".join(str(event["body"]) for event in await asyncio.to_thread(broker.events))
     assert trace_id in records
     assert FUNCTION_KEY not in records
     assert FUNCTION_KEY.encode() not in b"".join(file.read_bytes() for file in files(tmp_path))

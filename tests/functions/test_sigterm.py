@@ -1,27 +1,21 @@
 """How a worker shuts down on SIGTERM. The only times here are the limits that the proxy promises."""
 
 import asyncio
-import json
 import uuid
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from dev.event_hubs.process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import SHUTDOWN_SECONDS, StartHost, new_client, records_of
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE
+from tests.kit.hub import Broker, spooled
 from tests.kit.proxy import A_LITTLE_S
 
 pytestmark = pytest.mark.anyio
-
-NO_HUB = (
-    "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=send;SharedAccessKey=aHVi;UseDevelopmentEmulator=true;EntityPath=x"
-)
 
 
 async def end(host: FunctionsHost) -> int:
@@ -39,25 +33,27 @@ async def test_sigterm_during_startup(new_host: StartHost, upstream: Upstream) -
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-async def test_records_are_delivered(new_host: StartHost, upstream: Upstream, hub: BrokerProcess, loop: str) -> None:
+async def test_records_are_delivered(new_host: StartHost, upstream: Upstream, broker: Broker, loop: str) -> None:
     """When the worker has exited with 0, on either event loop, the hub has every record."""
     trace_id = uuid.uuid4().hex
     async with new_host(loop=loop, PROXY_SHUTDOWN_SECONDS=str(PATIENCE)) as host, new_client(host) as client:
         await chat.ask(client, upstream, chat.in_trace(trace_id))
         host.worker.process.terminate()
         assert await host.worker.exit_code() == 0
-    assert [record["status"] for record in await records_of(hub, trace_id)] == ["completed"]
+    assert [record["status"] for record in await records_of(broker, trace_id)] == ["completed"]
 
 
-async def test_an_unreachable_hub(new_host: StartHost, upstream: Upstream, tmp_path: Path) -> None:
+async def test_an_unreachable_hub(
+    new_host: StartHost, upstream: Upstream, tmp_path: Path, unreachable_hub: str
+) -> None:
     """Without a hub the worker still exits in time, and the record stays in the spool."""
     trace_id = uuid.uuid4().hex
-    async with new_host(AZURE_EVENTHUB_CONN_STR=NO_HUB, PROXY_SPOOL_DIR=str(tmp_path)) as host:
+    async with new_host(AZURE_EVENTHUB_CONN_STR=unreachable_hub, PROXY_SPOOL_DIR=str(tmp_path)) as host:
         async with new_client(host) as client:
             await chat.ask(client, upstream, chat.in_trace(trace_id))
         host.worker.process.terminate()
         assert await end(host) == 0
-    assert [record["status"] for record in spooled(tmp_path, trace_id)] == ["completed"]
+    assert [record["status"] for record in spooled(tmp_path)] == ["completed"]
 
 
 @pytest.mark.parametrize("asked", [False, True])
@@ -85,10 +81,12 @@ async def test_an_open_stream_may_finish(new_host: StartHost, upstream: Upstream
         assert await host.worker.exit_code() == 0
 
 
-async def test_an_endless_stream_is_cut_off(new_host: StartHost, upstream: Upstream, tmp_path: Path) -> None:
+async def test_an_endless_stream_is_cut_off(
+    new_host: StartHost, upstream: Upstream, tmp_path: Path, unreachable_hub: str
+) -> None:
     """A stream still open at the limit is cut off for client and upstream, however often SIGTERM arrives."""
     trace_id = uuid.uuid4().hex
-    async with new_host(AZURE_EVENTHUB_CONN_STR=NO_HUB, PROXY_SPOOL_DIR=str(tmp_path)) as host:
+    async with new_host(AZURE_EVENTHUB_CONN_STR=unreachable_hub, PROXY_SPOOL_DIR=str(tmp_path)) as host:
         async with new_client(host) as client, chat.stream(client, upstream, chat.in_trace(trace_id)) as stream:
             await stream.pass_on(chat.EVENTS[0])
             host.worker.process.terminate()
@@ -98,7 +96,7 @@ async def test_an_endless_stream_is_cut_off(new_host: StartHost, upstream: Upstr
                 await stream.answer.content.read()
             await stream.exchange.wait_abandoned()
         assert await end(host) == 0
-    (record,) = spooled(tmp_path, trace_id)
+    (record,) = spooled(tmp_path)
     assert (record["status"], record["content"]) == ("interrupted", "0")
 
 
@@ -110,9 +108,3 @@ async def test_a_client_that_stops_reading(new_host: StartHost, upstream: Upstre
         host.worker.process.terminate()
         assert await end(host) == 0
         flood.cancel()
-
-
-def spooled(directory: Path, trace_id: str) -> list[dict[str, Any]]:
-    """The records of one trace that a worker left on disk."""
-    lines = [line for file in directory.rglob("*.ndjson") for line in file.read_text().splitlines()]
-    return [record for record in map(json.loads, lines) if record["trace_id"] == trace_id]

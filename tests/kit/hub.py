@@ -1,8 +1,10 @@
 """The hub under test: the broker in its own process, and a real consumer that validates every record."""
 
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,10 @@ class Broker(BrokerProcess):
         """Every record stored, read from the broker's disk and validated against the schema."""
         return [checked(json.loads(str(event["body"]))) for event in self.events()]
 
+    def distinct(self) -> list[Record]:
+        """The records stored, without duplicates."""
+        return distinct(self.records())
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.stop()
@@ -61,8 +67,7 @@ class HubReader:
         """The records of a trace, once there are `count`; an invalid one fails the test."""
 
         def found() -> list[Record]:
-            # at-least-once delivery: consumers drop duplicates by id
-            return list({record["id"]: record for record in self._records if record["trace_id"] == trace_id}.values())
+            return distinct(record for record in self._records if record["trace_id"] == trace_id)
 
         with self._more:
             assert self._more.wait_for(lambda: self._faults or len(found()) >= count, PATIENCE_S), "no such record"
@@ -77,7 +82,7 @@ class HubReader:
     def wait_for_total(self, count: int, seconds: float = PATIENCE_S) -> list[Record]:
         """All records, once there are `count` with different ids."""
         with self._more:
-            self._more.wait_for(lambda: len({record["id"] for record in self._records}) >= count, seconds)
+            self._more.wait_for(lambda: len(distinct(self._records)) >= count, seconds)
             return list(self._records)
 
     def close(self) -> None:
@@ -113,6 +118,20 @@ def checked(record: Record) -> Record:
         assert record["time_to_first_chunk_ms"] + record["streaming_duration_ms"] == record["latency_ms"]
     assert ("time_to_first_chunk_ms" in record) <= (record["type"] == "stream_completion")
     return record
+
+
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """At-least-once delivery: consumers drop duplicates by id."""
+    return list({record["id"]: record for record in records}.values())
+
+
+def spooled(directory: Path) -> list[Record]:
+    """The records that a process left on disk."""
+    lines: list[str] = []
+    for path in directory.rglob("*.ndjson"):
+        with contextlib.suppress(FileNotFoundError):  # it was just sent and deleted
+            lines += path.read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
 def wait_until(condition: Any, seconds: float = PATIENCE_S) -> None:

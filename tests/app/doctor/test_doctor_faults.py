@@ -6,8 +6,6 @@ import pytest
 
 from tests.app.doctor.conftest import Examine
 from tests.app.doctor.model import model
-from tests.conftest import environ
-from tests.kit.hub import ROOT
 from tests.kit.proxy import KEY
 from tests.kit.upstream import Reply
 from tests.kit.upstream import Seen as Request
@@ -125,27 +123,22 @@ def test_an_unreachable_upstream_is_reported(proxy: Any, examine: Examine, dead_
 
 
 def test_an_unreadable_hub_fails(
-    upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch, dead_port: int
+    upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch, unreachable_hub: str
 ) -> None:
     """Records that cannot be read are a failure; the calls are still checked."""
     monkeypatch.setattr("app.doctor.checks.RECORD_S", 0.1)
-    nowhere = (
-        f"Endpoint=sb://localhost:{dead_port};SharedAccessKeyName=x;SharedAccessKey=hub-secret;"
-        "UseDevelopmentEmulator=true;EntityPath=h"
-    )
-    found = examine(proxy(upstream(model).url).url, "--hub-conn-str", nowhere)
+    found = examine(proxy(upstream(model).url).url, "--hub-conn-str", unreachable_hub)
     assert "FAIL no record of the call arrived at the hub" in found.of("records")
     assert found.words("stream") == ["ok", "ok"]
     assert found.status == 1
     assert "hub-secret" not in found.said
 
 
-def test_a_proxy_that_is_not_ready_fails(upstream: Any, proxy: Any, examine: Examine, dead_port: int) -> None:
+def test_a_proxy_that_is_not_ready_fails(upstream: Any, proxy: Any, examine: Examine, unreachable_hub: str) -> None:
     """A 503 of /health/ready, because records wait too long, is a failure."""
-    nowhere = environ("", f"Endpoint=sb://localhost:{dead_port}", ROOT)["AZURE_EVENTHUB_CONN_STR"]
     running = proxy(
         upstream(model).url,
-        f"{nowhere};SharedAccessKeyName=x;SharedAccessKey=x;UseDevelopmentEmulator=true;EntityPath=h",
+        unreachable_hub,
         PROXY_READY_MAX_BACKLOG_SECONDS="0.001",
         PROXY_SHUTDOWN_SECONDS="1",
     )

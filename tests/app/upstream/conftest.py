@@ -1,5 +1,6 @@
 """A pool on the test's own loop."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -23,6 +24,26 @@ class Asking:
         headers: list[tuple[bytes, bytes]] | None = None,
     ) -> Answer:
         return await self.pool.request(Origin.of(url), Request(method, "/a", headers or [], body, length))
+
+
+class Signal:
+    """A semaphore between a script, which runs in its upstream's thread, and the test's loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._given = asyncio.Semaphore(0)
+
+    def give(self) -> None:
+        """For scripts and tests."""
+        self._loop.call_soon_threadsafe(self._given.release)
+
+    async def wait(self) -> None:
+        """For tests."""
+        await asyncio.wait_for(self._given.acquire(), 60)
+
+    async def wait_in_script(self) -> None:
+        """For scripts."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.wait(), self._loop))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from app.upstream import Disconnected, NotHttp
 from app.upstream.connection import MAX_HEAD
 from app.upstream.received import HIGH_WATER
-from tests.app.upstream.conftest import Asking, whole
+from tests.app.upstream.conftest import Asking, Signal, whole
 from tests.conftest import StartUpstream
 from tests.kit.upstream import Reply, Seen
 
@@ -203,14 +203,13 @@ async def test_a_slow_reader_pauses_upstream(upstream: StartUpstream, ask: Askin
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel"])
 async def test_cancellation_closes_the_connection(upstream: StartUpstream, ask: Asking, head: bytes) -> None:
     """Before the head as within the body; the pool keeps nothing of it."""
-    begun, closed = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
+    begun, closed = Signal(), Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(head)
-        loop.call_soon_threadsafe(begun.set)
+        begun.give()
         await reply.hung_up()
-        loop.call_soon_threadsafe(closed.set)
+        closed.give()
 
     async def call(url: str) -> bytes:
         answer = await ask(url)
@@ -220,9 +219,9 @@ async def test_cancellation_closes_the_connection(upstream: StartUpstream, ask: 
             answer.close()
 
     calling = asyncio.create_task(call(upstream(script).url))
-    await asyncio.wait_for(begun.wait(), 60)
+    await begun.wait()
     calling.cancel()
-    assert await asyncio.wait_for(closed.wait(), 60)
+    await closed.wait()
     (ended,) = await asyncio.gather(calling, return_exceptions=True)
     assert ended != b"hello"
     assert calling.cancelled()

@@ -10,7 +10,7 @@ import trustme
 
 from app.upstream import Disconnected, Origin, Pool, Request, Unreachable, connection, pool
 from app.upstream.received import HIGH_WATER
-from tests.app.upstream.conftest import Asking, whole
+from tests.app.upstream.conftest import Asking, Signal, whole
 from tests.conftest import StartUpstream
 from tests.kit.hub import wait_until
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
@@ -44,18 +44,17 @@ async def test_each_origin_has_its_own_connections(upstream: StartUpstream, ask:
 
 async def test_an_unread_response_closes_its_connection(upstream: StartUpstream, ask: Asking) -> None:
     """No other request may get the rest of it."""
-    gone = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    gone = Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
         await reply.chunk(b"a")
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.set)
+        gone.give()
 
     answer = await ask(upstream(script).url)
     answer.close()
-    await asyncio.wait_for(gone.wait(), 60)
+    await gone.wait()
     with pytest.raises(Disconnected):
         await whole(answer)
 
@@ -63,21 +62,22 @@ async def test_an_unread_response_closes_its_connection(upstream: StartUpstream,
 @pytest.mark.parametrize("read", [True, False])
 async def test_a_paused_connection_is_resumed_for_reuse(upstream: StartUpstream, ask: Asking, read: bool) -> None:
     """Even if reading was paused when the response ended, whether that is read later or never."""
-    rest, loop, ports = asyncio.Event(), asyncio.get_running_loop(), set[int]()
+    rest, ports = Signal(), set[int]()
     sizes = HIGH_WATER, 1  # the last byte comes alone
 
     async def script(request: Seen, reply: Reply) -> None:
         ports.add(reply.writer.get_extra_info("peername")[1])
         await reply.head(200, {"content-length": str(sum(sizes))})
         await reply.raw(bytes(sizes[0]))
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(rest.wait(), loop))
+        await rest.wait_in_script()
         await reply.raw(bytes(sizes[1]))
 
     server = upstream(script)
     first = await ask(server.url)
     async with asyncio.timeout(60):
         await asyncio.to_thread(wait_until, lambda: first._size == sizes[0])
-        rest.set()
+        for _ in range(2):
+            rest.give()  # one per request
         await asyncio.to_thread(wait_until, lambda: first.ended)
         if not read:
             first.close()
@@ -87,37 +87,37 @@ async def test_a_paused_connection_is_resumed_for_reuse(upstream: StartUpstream,
     assert len(ports) == 1
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_unsolicited_bytes_close_the_connection(upstream: StartUpstream, ask: Asking, at_once: bool) -> None:
+@pytest.mark.parametrize("together", [True, False])
+async def test_unsolicited_bytes_close_the_connection(upstream: StartUpstream, ask: Asking, together: bool) -> None:
     """A second response to one request, immediately or later, belongs to no request."""
-    loop, one = asyncio.get_running_loop(), b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na"
-    read, gone = asyncio.Semaphore(0), asyncio.Semaphore(0)
+    one = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na"
+    read, gone = Signal(), Signal()
     ports: set[int] = set()
 
     async def script(request: Seen, reply: Reply) -> None:
         ports.add(reply.writer.get_extra_info("peername")[1])
-        await reply.raw(one + one if at_once else one)
-        if not at_once:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read.acquire(), loop))
+        await reply.raw(one + one if together else one)
+        if not together:
+            await read.wait_in_script()
             await reply.raw(one)
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.release)
+        gone.give()
 
     server = upstream(script)
     for count in (1, 2):
         assert await whole(await ask(server.url)) == b"a"
-        read.release()
-        await asyncio.wait_for(gone.acquire(), 60)
+        read.give()
+        await gone.wait()
         assert len(ports) == count
 
 
-@pytest.mark.parametrize(("at_once", "stale"), [(60.0, True), (0.0, False)])
+@pytest.mark.parametrize(("stale_s", "stale"), [(60.0, True), (0.0, False)])
 async def test_a_lost_reused_connection_is_stale_only_at_first(
-    upstream: StartUpstream, ask: Asking, monkeypatch: pytest.MonkeyPatch, at_once: float, stale: bool
+    upstream: StartUpstream, ask: Asking, monkeypatch: pytest.MonkeyPatch, stale_s: float, stale: bool
 ) -> None:
     """If a reused connection breaks immediately, upstream had closed it before: the request can be retried. Later,
     upstream may have processed the request, and billed it."""
-    monkeypatch.setattr(connection, "STALE_S", at_once)
+    monkeypatch.setattr(connection, "STALE_S", stale_s)
     ports = set[int]()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -140,19 +140,18 @@ async def test_an_idle_connection_is_closed(
 ) -> None:
     """Past its limit it is not reused, since upstream may be closing it; it is closed even without further requests."""
     monkeypatch.setattr(pool, "IDLE_S", 0.0)
-    gone = asyncio.Semaphore(0)
-    loop = asyncio.get_running_loop()
+    gone = Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await port(request, reply)
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.release)
+        gone.give()
 
     server = upstream(script)
     first = await whole(await ask(server.url))
     assert await whole(await ask(server.url)) != first
     for _ in range(2):
-        await asyncio.wait_for(gone.acquire(), 60)
+        await gone.wait()
 
 
 async def test_an_unreachable_upstream(ask: Asking, dead_port: int) -> None:
@@ -203,8 +202,7 @@ async def test_the_host_header(url: str, authority: bytes) -> None:
 
 async def test_close_closes_all_connections(upstream: StartUpstream) -> None:
     """Free ones, and those in use."""
-    gone = asyncio.Semaphore(0)
-    loop = asyncio.get_running_loop()
+    gone = Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
@@ -213,7 +211,7 @@ async def test_close_closes_all_connections(upstream: StartUpstream) -> None:
             await reply.end()
             return
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.release)
+        gone.give()
 
     server, closing = upstream(script), Pool()
     free = await closing.request(Origin.of(server.url), Request("GET", "/free", []))
@@ -224,4 +222,4 @@ async def test_close_closes_all_connections(upstream: StartUpstream) -> None:
         with pytest.raises(Disconnected):
             await whole(answer)
     for _ in range(2):
-        await asyncio.wait_for(gone.acquire(), 60)
+        await gone.wait()
