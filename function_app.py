@@ -1,7 +1,7 @@
-"""The Azure Functions entry: two functions, each of which answers a request by running the app of app.main.
+"""The Azure Functions entry point: two functions that both run the app of app.main.
 
-The http-fastapi extension has a server of its own and asks a function for a Response; ours runs the inner app
-when it is called, so bytes pass both ways as they come. (AsgiFunctionApp would hold the whole answer back.)
+The http-fastapi extension has its own server and expects a Response from a function; ours runs the inner app when
+it is called, so bytes stream in both directions. (AsgiFunctionApp would buffer the whole response.)
 """
 
 import asyncio
@@ -35,26 +35,26 @@ class Tenant:
     """The inner app as a tenant of the extension's server, which runs its requests but not its lifespan.
 
     - The first request opens the lifespan on the running loop; one task enters and leaves it.
-    - SIGTERM is taken twice. Uvicorn takes it over when it starts, waits for its connections without a limit, and
-      only then raises it for the handler that it found: the one from import, enough for a worker that has served
-      nothing. Once the lifespan is open ours goes before uvicorn's, and starts the end while streams still run.
-    - The end: `app.state.proxy.shutdown()`, which keeps its limit whatever the streams do, in a thread, so that
-      the loop goes on and streams with it; then the lifespan is left, and the process exits with 0. It spares itself
-      the taking apart of its interpreter, in which CPython 3.13 can crash while a thread lives that nobody joins.
+    - SIGTERM is handled twice. Uvicorn replaces our handler when it starts, waits for its connections without a limit,
+      and only then raises the signal for the handler it replaced, installed at import: enough for a worker that has
+      served nothing. Once the lifespan is open, ours replaces uvicorn's and starts the shutdown while streams run.
+    - The shutdown: `app.state.proxy.shutdown()`, which keeps its limit whatever the streams do, runs in a thread, so
+      that the loop and its streams continue; then the lifespan is left, and the process exits with 0. It skips
+      interpreter finalization, in which CPython 3.13 can crash while an unjoined thread is alive.
     """
 
     def __init__(self, app: Starlette) -> None:
         self._app = app
         self._opening = asyncio.Lock()
         self._lifespan: asyncio.Task[None] | None = None
-        self._uvicorns: Callable[[int, FrameType | None], object] | int | None = None
+        self._uvicorn_handler: Callable[[int, FrameType | None], object] | int | None = None
         self._sigterm = asyncio.Event()
-        self._over = False
-        atexit.register(self._leave)
+        self._exiting = False
+        atexit.register(self._skip_finalization)
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. No exception leaves: it would close the connection that the host uses next."""
+        """Serve one request. Raises nothing: an exception would close the connection that the host reuses."""
         begun = False
 
         def watched(message: Message) -> Awaitable[None]:
@@ -69,8 +69,8 @@ class Tenant:
                 await self._open()
             await self._app(inner, receive, watched)
         except Exception:
-            logger.exception("A request failed outside of the proxy's own error handling")
-            if not begun:  # an answer left unfinished is cut by the server: nobody takes it for a whole one
+            logger.exception("a request failed outside the proxy's own error handling")
+            if not begun:  # else the server cuts the unfinished response, and no client takes it for complete
                 await JSONResponse({"error": FAULT}, 500)(scope, receive, send)
 
     async def _open(self) -> None:
@@ -78,15 +78,15 @@ class Tenant:
             if self._lifespan is None:
                 self._loop = asyncio.get_running_loop()
                 opened = self._loop.create_future()
-                lifespan = self._loop.create_task(self._live(opened))
+                lifespan = self._loop.create_task(self._run_lifespan(opened))
                 await opened
                 self._lifespan = lifespan
 
-    async def _live(self, opened: asyncio.Future[None]) -> None:
-        """Hold the lifespan open until SIGTERM, then end the process. A fault at opening goes to `opened`."""
+    async def _run_lifespan(self, opened: asyncio.Future[None]) -> None:
+        """Keep the lifespan open until SIGTERM, then end the process. `opened` gets any startup fault."""
         try:
             async with self._app.router.lifespan_context(self._app):
-                self._uvicorns = signal.getsignal(signal.SIGTERM)
+                self._uvicorn_handler = signal.getsignal(signal.SIGTERM)
                 signal.signal(signal.SIGTERM, self._on_sigterm)
                 opened.set_result(None)
                 await self._sigterm.wait()
@@ -95,36 +95,36 @@ class Tenant:
             if not opened.done():
                 opened.set_exception(fault)
                 return
-            logger.exception("The proxy did not shut down cleanly")
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the end
-        self._end()
+            logger.exception("the proxy did not shut down cleanly")
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not disturb the shutdown
+        self._exit()
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        uvicorns, self._uvicorns = self._uvicorns, signal.SIG_IGN  # pass it on once, however often it comes
-        if uvicorns is None:
-            self._end()
+        uvicorn_handler, self._uvicorn_handler = self._uvicorn_handler, signal.SIG_IGN  # forward only the first signal
+        if uvicorn_handler is None:
+            self._exit()
         self._loop.call_soon_threadsafe(self._sigterm.set)
-        if callable(uvicorns):
-            uvicorns(number, frame)
+        if callable(uvicorn_handler):
+            uvicorn_handler(number, frame)
 
-    def _end(self) -> NoReturn:
-        self._over = True
-        raise SystemExit(0)  # through the worker, which hands the host what is left of its log
+    def _exit(self) -> NoReturn:
+        self._exiting = True
+        raise SystemExit(0)  # through the worker, which sends the host the rest of its log
 
-    def _leave(self) -> None:
-        if self._over:
+    def _skip_finalization(self) -> None:
+        if self._exiting:
             logging.shutdown()
             os._exit(0)
 
 
 class Handover(Response):
-    """A response that is whatever the inner app answers."""
+    """A Response that runs the inner app and forwards what it sends."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await tenant(scope, receive, send)
 
 
-# The extension's server logs every URL, function keys included; the host logs each request by itself.
+# The extension's server logs every URL, including function keys; the host logs each request itself.
 logging.getLogger("uvicorn.access").addFilter(lambda record: False)
 app = create_app()
 if app.guards_connections:

@@ -1,28 +1,28 @@
-"""The errors the proxy itself answers. Which JSON tells them, each family of paths says (app/operations).
+"""The proxy's own error responses. Each family of paths has its JSON shape for them (app/operations).
 
     ProxyError
-    ├── Unauthorized        401  no or a wrong key
-    │   └── InvalidToken         a bearer token that Entra ID did not give out for this proxy, or not for now
-    ├── NotFound            404  a path that no family has, and that is not /health/
-    │   └── DeploymentNotFound   no backend has it
-    ├── MethodNotAllowed    405  a known operation called by another method
-    ├── HeadTimeout         408  a head that did not come whole in time
-    ├── HeadTooLarge        431  a head past its limit
-    ├── NoWebSockets        426  a session where the server can serve none
-    ├── RequestTimeout      408  a body that did not come whole within PROXY_MAX_SECONDS
+    ├── Unauthorized        401  no key or a wrong one
+    │   └── InvalidToken         a bearer token that Entra ID did not issue for this proxy, or one that is not valid now
+    ├── NotFound            404  a path outside every family and /health/
+    │   └── DeploymentNotFound   no backend serves it
+    ├── MethodNotAllowed    405  a method that the operation does not allow
+    ├── HeadTimeout         408  an incomplete head after 20 s
+    ├── HeadTooLarge        431  a head over its limit
+    ├── NoWebSockets        426  a WebSocket session where none is served
+    ├── RequestTimeout      408  an incomplete body after PROXY_MAX_SECONDS
     ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
-    ├── BadBody             400  no JSON object where the operation takes one
-    ├── ShuttingDown        503  the process is about to end
-    ├── IdentityUnavailable 503  a token that no key at hand can check, while Entra ID is away
-    ├── UpstreamUnreachable 502  no connection, or one that broke before an answer
-    └── UpstreamSilent      504  no answer within PROXY_MAX_SECONDS
+    ├── BadBody             400  not a JSON object where the operation takes one
+    ├── ShuttingDown        503  the process is shutting down
+    ├── IdentityUnavailable 503  a token with an unknown key while Entra ID is unreachable
+    ├── UpstreamUnreachable 502  no connection, or one that broke before a response
+    └── UpstreamSilent      504  no response within PROXY_MAX_SECONDS
 
 The last two leave a span and a record; the others are refusals at the door.
 """
 
 
 class ProxyError(Exception):
-    """An answer of the proxy's own; `message` is shown to the caller and never holds a secret."""
+    """An error response of the proxy itself; the caller sees `message`, which never contains a secret."""
 
     status = 500
     type = "proxy_error"

@@ -1,4 +1,4 @@
-"""Which headers pass through, in each direction; everything not named here does."""
+"""Which headers are dropped, in each direction; all others pass through."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 
 type RawHeaders = Sequence[tuple[bytes, bytes]]
 
-# RFC 9110 §7.6.1 and RFC 9112: about one connection, not about the message
+# RFC 9110 §7.6.1 and RFC 9112: these concern one connection, not the message
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
@@ -22,7 +22,7 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-# What lets the client in here is nothing upstream should see; App Service repeats the URL, with its `code`, in some.
+# Upstream must not see the client's credentials for the proxy; App Service repeats the URL, with its `code`, in some.
 CREDENTIALS: Final = frozenset(
     {
         b"api-key",
@@ -37,13 +37,13 @@ CREDENTIALS: Final = frozenset(
     }
 )
 CREDENTIAL_PREFIXES: Final = (b"x-ms-client-principal", b"x-ms-token-", b"x-proxy-")
-# Set anew for the upstream request, or settled by the server in front (`expect`)
+# Set again for the upstream request, or already handled by our server (`expect`)
 REMADE: Final = frozenset({b"host", b"content-length", b"expect", b"traceparent", b"tracestate", b"x-ms-invocation-id"})
 _NOT_UPSTREAM: Final = HOP_BY_HOP | CREDENTIALS | REMADE
-# An upstream, or what stands before it, that repeats the request's headers would hand out the proxy's own credential
+# An upstream or gateway that echoes the request's headers would disclose the proxy's own credential
 NOT_CLIENT: Final = HOP_BY_HOP | {b"api-key", b"authorization"}
 
-# RFC 9110 §5.5: no server sends a value with control characters; ours would refuse the whole answer for it
+# RFC 9110 §5.5 forbids control characters in values; uvicorn would reject the whole response because of one
 _UNSENDABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _is_name: Final = lru_cache(maxsize=256)(re.compile(rb"[\w!#$%&'*+.^`|~-]+", re.ASCII).fullmatch)
 
@@ -52,7 +52,7 @@ _MAY_BE_SECRET: Final = re.compile("|".join(SECRET_QUERY).encode(), re.IGNORECAS
 
 
 def decoded(value: bytes) -> str:
-    """A header's value: UTF-8, as nearly everyone sends it, else Latin-1 (RFC 9110 §5.5 leaves it open)."""
+    """A header's value: UTF-8, as nearly all senders encode it, else Latin-1 (RFC 9110 §5.5 leaves it open)."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -60,7 +60,7 @@ def decoded(value: bytes) -> str:
 
 
 def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[tuple[bytes, bytes]]:
-    """The client's headers as upstream gets them, before credentials and trace context are added."""
+    """The client's headers to send upstream, without the credential and trace context that are added later."""
     without = _NOT_UPSTREAM | caller_headers | _named_by_connection(headers)
     return [
         (name, value) for name, value in headers if name not in without and not name.startswith(CREDENTIAL_PREFIXES)
@@ -68,10 +68,10 @@ def to_upstream(headers: RawHeaders, caller_headers: frozenset[bytes]) -> list[t
 
 
 def to_client(headers: RawHeaders, without: frozenset[bytes] = NOT_CLIENT) -> list[tuple[bytes, bytes]]:
-    """Upstream's headers, their names in lower case, as the client gets them."""
+    """Upstream's headers to send to the client; names are in lower case."""
     named = _named_by_connection(headers)
     kept = [(name, value) for name, value in headers if name not in without and name not in named and _is_name(name)]
-    if not _UNSENDABLE.search(b"".join([value for _, value in kept])):  # nearly always: all of them are looked at once
+    if not _UNSENDABLE.search(b"".join([value for _, value in kept])):  # nearly always: one search for all values
         return kept
     return [(name, value) for name, value in kept if not _UNSENDABLE.search(value)]
 
@@ -86,7 +86,7 @@ def first(headers: RawHeaders, wanted: bytes) -> str | None:
 
 def without_secrets(query: bytes) -> bytes:
     """A query string without the parameters that carry keys."""
-    # most have no name that could be one; the rest is read as a server would, percent-encoding and all
+    # most queries contain no such name; the others are decoded as a server would
     if b"%" not in query and b"+" not in query and not _MAY_BE_SECRET.search(query):
         return query
     kept = [pair for pair in query.split(b"&") if _parameter_name(pair) not in SECRET_QUERY]
@@ -98,8 +98,8 @@ def _parameter_name(pair: bytes) -> str:
 
 
 def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
-    """Headers that `connection` declares to be about this hop."""
-    if b"connection" not in dict(headers):  # as nearly always
+    """Headers that `connection` declares to be hop-by-hop."""
+    if b"connection" not in dict(headers):  # the usual case
         return frozenset()
     return frozenset(
         token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")
@@ -107,5 +107,5 @@ def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
 
 
 def caller_fields(headers: RawHeaders, names: Mapping[bytes, str]) -> dict[str, str]:
-    """The caller's fields, read off the headers that name them. Of a header that comes twice the first value counts."""
+    """The caller's fields, from the headers that carry them. The first value of a repeated header counts."""
     return {names[name]: decoded(value) for name, value in reversed(headers) if name in names and value}

@@ -1,4 +1,4 @@
-"""Health: whether the process lives, and whether it can take calls and deliver their records."""
+"""Health: whether the process is alive, and whether it can take calls and deliver their records."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from fastapi import APIRouter, Response
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """How the records are doing."""
+    """The state of record delivery."""
 
     backlog_records: int
     backlog_bytes: int
@@ -19,12 +19,12 @@ class Delivery:
     lost: Mapping[str, int]
     """By reason."""
     unjournalled: int
-    """Calls that the journal could not keep: had the process been killed meanwhile, they would have no record."""
+    """Calls the journal failed to write: they would have no record if the process had been killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Everything /health/ready tells; no content, no names of callers."""
+    """Everything /health/ready reports; no content, no caller names."""
 
     closing: bool
     open_calls: int
@@ -36,9 +36,9 @@ class Readiness:
 
 
 def health_router(look: Callable[[], Readiness], max_backlog_s: float | None) -> APIRouter:
-    """`/health/live` and `/health/ready`; the latter is 503 while closing, and past `max_backlog_s` if that is set.
+    """`/health/live` and `/health/ready`; the latter is 503 while closing, and past `max_backlog_s` if set.
 
-    A hub that is away does not make the proxy unready by itself: calls are taken, and their records wait.
+    An unreachable hub alone does not make the proxy unready: it accepts calls, and their records wait.
     """
     router = APIRouter(prefix="/health")
 

@@ -1,4 +1,4 @@
-"""Lifecycle: opens what needs a running loop, and ends the process within its time whatever hangs."""
+"""Lifecycle: opens what needs a running loop, and ends the process in time whatever hangs."""
 
 import asyncio
 import contextlib
@@ -24,14 +24,14 @@ _STDERR: Final = 2
 
 
 class Lifecycle:
-    """Start, and a stop that runs once however it is asked for: by a signal, by the lifespan, by the Functions host.
+    """The start, and a stop that runs once, whether a signal, the lifespan or the Functions host triggers it.
 
-    A stop has `shutdown_seconds`. Open calls may go on for all of it but the last three seconds (or half), then they
-    are cut off; what is left of the time is for the records. Servers wait for their connections for ever before they
-    end the lifespan, so the stop starts at the signal itself, and the server is told to wait no longer than that.
-    Only the first signal counts: a second one would make uvicorn leave without the end of the lifespan. Should the
-    process still be there two seconds after its time, it ends hard, with status 1, and says where each thread was: the
-    records are on disk.
+    A stop has `shutdown_seconds`. Open calls may continue except in the last three seconds (or the second half, if that
+    is shorter); then they are cut off, and the rest of the time is for flushing records. Servers wait for their
+    connections without a limit before they end the lifespan, so the stop starts at the signal itself, and sets the
+    server's limit. Only the first signal counts: a second one would make uvicorn exit without ending the lifespan. A
+    process still alive two seconds after the deadline exits with status 1 and dumps each thread's stack; the records
+    are on disk.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Lifecycle:
         flush: Callable[[float], None],
         close: Callable[[], Awaitable[None]],
     ) -> None:
-        """`start` begins delivery; `flush` ends it, blocking for up to the seconds given; `close` frees the rest."""
+        """`start` begins delivery; `flush` ends it and blocks for at most the given seconds; `close` frees the rest."""
         self._calls = calls
         self._shutdown_seconds = shutdown_seconds
         self._start = start
@@ -56,7 +56,7 @@ class Lifecycle:
         """Whether uvicorn can be told how long to wait: see `why_no_limit`."""
 
     def pool(self) -> Pool:
-        """The connections to upstream, on the loop that serves."""
+        """The connections to upstream, on the serving loop."""
         assert self._pool is not None, "the lifespan has not started"
         return self._pool
 
@@ -77,7 +77,7 @@ class Lifecycle:
                 restore()
 
     def shutdown(self) -> None:
-        """Stop, and return when that is done or its time is over. For threads other than the loop's."""
+        """Stop, and return when that is done or its time has run out. For threads other than the loop's."""
         loop = self._loop
         if loop is None or loop.is_closed():
             return
@@ -88,7 +88,7 @@ class Lifecycle:
         await self._begin_stop()
 
     def _begin_stop(self) -> asyncio.Task[None]:
-        """The one stop, begun now if it was not before; on the loop's thread."""
+        """The one stop, started now if it is not running yet. Call it on the loop's thread."""
         if self._stopping is None:
             self._calls.closing = True
             self._stop_at = time.monotonic() + self._shutdown_seconds
@@ -101,7 +101,7 @@ class Lifecycle:
             cut = self._calls.cut_all()
             log.warning("%d calls were cut off by the shutdown", cut)
             await self._calls.wait_idle((self._shutdown_seconds - may_run) / 2)
-        # not in the loop's own threads: look-ups of names that hang may hold them all
+        # not the loop's default executor: hanging DNS look-ups may occupy all of its threads
         flushing = ThreadPoolExecutor(1, "flush")
         try:
             left = max(0.0, self._stop_at - time.monotonic())
@@ -113,7 +113,7 @@ class Lifecycle:
             await self._close()
 
     def _listen_to_signals(self) -> Callable[[], None]:
-        """Begin the stop at SIGTERM or SIGINT, and let the server's own handler do its part. Returns the undoing."""
+        """Begin the stop at SIGTERM or SIGINT, then call the server's own handler. Returns what undoes this."""
         if threading.current_thread() is not threading.main_thread():
             return lambda: None
         loop = asyncio.get_running_loop()
@@ -126,16 +126,16 @@ class Lifecycle:
                 return
             signalled = True
             loop.call_soon_threadsafe(self._begin_stop)
-            # no thread of Python's: those can hang too, and must not run when the interpreter is taken apart
+            # not a Python thread: those can hang too, and must not run during interpreter finalization
             faulthandler.dump_traceback_later(self._shutdown_seconds + GRACE_S, exit=True, file=_STDERR)
             handler = previous[signal.Signals(number)]
             if callable(handler):
                 if self.limits_server:
-                    _let_go_after(self._shutdown_seconds, handler)
+                    _limit_connection_wait(self._shutdown_seconds, handler)
                 handler(number, frame)
 
         for number, handler in previous.items():
-            if callable(handler):  # with no server's handler there, the default one ends the process: leave it
+            if callable(handler):  # without a server's handler, keep the default one: it ends the process
                 signal.signal(number, on_signal)
 
         def restore() -> None:
@@ -146,11 +146,11 @@ class Lifecycle:
         return restore
 
 
-def _let_go_after(seconds: float, handler: object) -> None:
-    """Have uvicorn, whose handler that is, wait for its connections that long and not for ever.
+def _limit_connection_wait(seconds: float, handler: object) -> None:
+    """Limit how long uvicorn, whose handler this is, waits for its connections.
 
-    A client that reads nothing would hold it: a connection with something left to send does not close. uvicorn looks
-    at this setting of its own after the signal, so an operator needs no flag for it.
+    A client that stops reading would block the exit: a connection with unsent data does not close. uvicorn reads this
+    setting after the signal, so operators need no flag for it.
     """
     config = getattr(getattr(handler, "__self__", None), "config", None)
     if config is not None and getattr(config, "timeout_graceful_shutdown", 0) is None:

@@ -1,4 +1,4 @@
-"""create_app: the only place where the parts are built and joined."""
+"""create_app: the only place that builds the parts and wires them together."""
 
 import gc
 import logging
@@ -57,13 +57,13 @@ def create_app(
     span_processors: Sequence[SpanProcessor] = (),
     families: Families = FAMILIES,
 ) -> "ProxyApp":
-    """The proxy as an ASGI application, set up by `settings` or else by the environment.
+    """The proxy as an ASGI application, configured by `settings`, else by the environment.
 
-    In the latter case the process is taken to be the proxy's own, and its log is set up too. `span_processors` see
-    every span beside the proxy's own; `families` are the paths that are calls. Raises SettingsError for an environment
-    that cannot be used. Nothing is opened before the lifespan starts.
+    In the latter case the process is the proxy's own, and its logging is set up too. `span_processors` receive every
+    span in addition to the proxy's own processors; `families` are the paths that are calls. Raises SettingsError for
+    an invalid environment. Opens nothing before the lifespan starts.
     """
-    # here, since FastAPI with its models takes longer to import than all else together
+    # imported here: FastAPI with its models takes longer to import than everything else together
     from app.door.connection_check import why_not_guarded
     from app.health import Delivery, Readiness, health_router
     from app.proxy_app import ProxyApp, join_calls, why_not_left_off
@@ -91,7 +91,7 @@ def create_app(
 
     def start() -> None:
         if own_process:
-            _calm_collector()
+            _tune_garbage_collector()
         sender.start()
         telemetry.start(provider, count)
 
@@ -169,9 +169,9 @@ def create_app(
     return app
 
 
-def _calm_collector() -> None:
-    """Have the garbage collector leave alone what lives as long as the process, and come seldom: at 1,000 streams its
-    walks through all of that stalled everyone for 69 ms, and no more than 23 since."""
+def _tune_garbage_collector() -> None:
+    """Exempt what lives as long as the process from garbage collection, and collect rarely: at 1,000 streams a
+    collection stalled all of them for 69 ms, and with this for at most 23 ms."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -198,7 +198,7 @@ class _Shortcuts:
 
 
 class _Credentials:
-    """The identity of the process towards upstream, made when first needed, shared, and closed at the end."""
+    """The process's identity for upstream: created when first needed, shared, closed at shutdown."""
 
     def __init__(self) -> None:
         self._auth: EntraAuth | None = None
@@ -218,7 +218,7 @@ class _Credentials:
 
 
 def _access(settings: Settings, pool: Callable[[], Pool]) -> Access:
-    """Client keys, or Entra ID, or either; without both, everyone, as settings have found to be wanted."""
+    """Client keys, Entra ID, or either; with neither, anonymous access, which Settings has checked to be intended."""
     if settings.entra is None:
         return Access(ClientKeys(settings.client_keys))
     tokens = EntraTokens(settings.entra.tenant, settings.entra.audience, pool)

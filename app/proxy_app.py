@@ -1,6 +1,6 @@
-"""ProxyApp: the FastAPI application, with duties at its very door and a short way to the calls.
+"""ProxyApp: the FastAPI application, which hands calls straight to the relay.
 
-Imported when an application is made and not with `app.main`: FastAPI with its models takes longer than all else here.
+Imported only when an application is created: FastAPI with its models takes longer to import than everything else.
 """
 
 import sys
@@ -27,14 +27,14 @@ from app.server_spans import ServerSpans
 
 
 class ProxyApp(FastAPI):
-    """FastAPI with duties at the very door, before anything else sees a request, and a short way to the calls.
+    """FastAPI with two steps before anything else sees a request, and a shortcut for calls.
 
-    A key in the query string (`code` of the Functions host, `subscription-key` of API Management) is taken out, so
-    that neither spans nor logs nor upstream can show it. And uvicorn's own `date` and `server` headers are left off:
-    it puts them before those of the answer, where upstream's would then stand a second time. (`why_not_left_off` says
-    whether that can be done; otherwise it is for uvicorn's own options to do.)
+    It removes a key from the query string (`code` of the Functions host, `subscription-key` of API Management), so that
+    neither spans nor logs nor upstream can show it. It disables uvicorn's own `date` and `server` headers, which would
+    otherwise be sent in addition to upstream's. `why_not_left_off` says
+    whether it can; if not, uvicorn's options must do that.
 
-    Calls go straight to `calls`: FastAPI's own layers and its router would do nothing for them but take their time.
+    Calls go straight to `calls`: FastAPI's middleware and router would only cost them time.
     """
 
     calls: ASGIApp
@@ -58,7 +58,7 @@ class ProxyApp(FastAPI):
         if scope["path"].startswith(self.call_prefixes):
             await self.calls(scope, receive, send)
             return
-        # a pipelined request is begun within the one before it, and would become a part of that one's trace
+        # a pipelined request starts in the context of the one before it, and would join its trace
         token = context.attach(context.Context())
         try:
             await super().__call__(scope, receive, send)
@@ -80,7 +80,7 @@ def why_not_left_off() -> str | None:
 
 
 def join_calls(app: ProxyApp, families: Families, relay: ASGIApp, door: Door, provider: TracerProvider) -> None:
-    """Give calls to the relay, answer what nobody serves, and have both traced."""
+    """Route calls to the relay, answer unrouted requests with an error, and trace both."""
     tracer = provider.get_tracer(FastAPIInstrumentor.__module__, instrumentation_version)
     app.calls, app.call_prefixes = ServerSpans(relay, tracer, families), families.prefixes
     app.connection = partial(GuardedConnection, error_body=families.default.error_body, refuse=door.refuse)
@@ -89,7 +89,7 @@ def join_calls(app: ProxyApp, families: Families, relay: ASGIApp, door: Door, pr
 
 
 def _not_served(families: Families, door: Door) -> Callable[[Request, Exception], Response]:
-    """Answers what no route takes, in the shape of every other error."""
+    """Answers a request that no route serves, in the same shape as every other error."""
 
     def answer(request: Request, fault: Exception) -> Response:
         status = fault.status_code if isinstance(fault, HTTPException) else 404
@@ -107,7 +107,7 @@ def _not_served(families: Families, door: Door) -> Callable[[Request, Exception]
 
 
 def _instrument(app: FastAPI, provider: TracerProvider) -> None:
-    """SERVER spans for all but the health probes, none for single sends and receives, no metrics of its own."""
+    """SERVER spans for everything except health probes, none for single sends and receives, and no metrics."""
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=provider,

@@ -1,8 +1,8 @@
-"""ServerSpans: gives each call the SERVER span that the FastAPI instrumentation would give it, at a tenth of the cost.
+"""ServerSpans: gives each call the same SERVER span as the FastAPI instrumentation, at a tenth of the cost.
 
-The instrumentation looks for the request's route, measures, and sets each attribute twice: 260 µs, more than all else
-the proxy does (docs/decisions/0005). Its tracer, its span's name and its attributes are kept, so whoever looks at
-traces sees no difference; requests that are no calls still go through it.
+The instrumentation looks up the route, measures, and sets each attribute twice: 260 µs, more than everything else the
+proxy does (docs/decisions/0005). Tracer name, span name and attributes are the same, so traces look the same; requests
+that are not calls still go through the instrumentation.
 """
 
 from collections.abc import Awaitable
@@ -25,8 +25,8 @@ _STATUS_CODE: Final = "http.status_code"
 
 
 class ServerSpans:
-    """ASGI middleware. The span is current while the application runs, in a context of its own: a pipelined request
-    is begun within the one before it, and would else become a part of that one's trace."""
+    """ASGI middleware. The span is current while the application runs, in a fresh context: a pipelined request starts
+    in the context of the one before it, and would otherwise join its trace."""
 
     def __init__(self, app: ASGIApp, tracer: Tracer, families: Families) -> None:
         self._app = app
@@ -44,7 +44,7 @@ class ServerSpans:
             parent,
             SpanKind.SERVER,
         )
-        if span.is_recording():  # one that is not sampled is seen by nobody
+        if span.is_recording():  # nobody sees an unsampled one
             span.set_attributes(_attributes(scope, found, method, route))
 
         status: int | None = None
@@ -60,7 +60,7 @@ class ServerSpans:
             await self._app(scope, receive, traced)
         except Exception as fault:
             span.record_exception(fault)
-            status = status or 500  # the server's own answer where there was none
+            status = status or 500  # what the server responds if nothing was sent
             raise
         finally:
             context.detach(token)
@@ -72,11 +72,11 @@ class ServerSpans:
 
 
 def _parent(found: dict[bytes, bytes], scope: Scope) -> Context:
-    """What the caller's traceparent says (W3C Trace Context)."""
+    """The context of the caller's traceparent (W3C Trace Context)."""
     if b"traceparent" not in found:
         return Context()
     carrier: dict[str, str | list[str]] = {"traceparent": found[b"traceparent"].decode("latin-1")}
-    if b"tracestate" in found:  # the one header of the two that may come in parts
+    if b"tracestate" in found:  # the only one of the two that may be repeated
         carrier["tracestate"] = [value.decode("latin-1") for name, value in scope["headers"] if name == b"tracestate"]
     return _W3C.extract(carrier, Context())
 

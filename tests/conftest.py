@@ -1,4 +1,4 @@
-"""What the tests run against: a real broker, a scripted upstream, and proxies started for the test."""
+"""What the tests run against: a real broker, scripted upstreams, and proxies."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +12,11 @@ from tests.kit.ports import held_port
 from tests.kit.proxy import KEY, ProxyProcess, ProxyThread, closing_all
 from tests.kit.upstream import Script, ScriptedUpstream
 
+type StartUpstream = Callable[[Script], ScriptedUpstream]
 type StartProxy = Callable[..., ProxyThread]
 type StartProcess = Callable[..., ProxyProcess]
 
-# how long an example takes is the machine's to say; the same examples each time, so that a run judges what was changed.
+# no deadline: the machine may be busy. The same examples each time, so that a failure points at the change;
 # --hypothesis-profile=searching tries others
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("searching", unhurried)
@@ -24,8 +25,13 @@ settings.load_profile("repeated")
 
 
 @pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """One broker for all tests that leave it in peace."""
+    """One broker for all tests that do not disturb it."""
     started = Broker(tmp_path_factory.mktemp("hub"))
     yield started
     started.close()
@@ -33,15 +39,15 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def hub(broker: Broker) -> Iterator[HubReader]:
-    """What arrives at that broker."""
+    """Reads what arrives at that broker."""
     reader = HubReader(broker.conn_str)
     yield reader
     reader.close()
 
 
 @pytest.fixture
-def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
-    """Start an upstream that follows a script; a script that failed fails the test."""
+def upstream() -> Iterator[StartUpstream]:
+    """Start an upstream that runs a script; an exception in the script fails the test."""
     started: list[ScriptedUpstream] = []
 
     def start(script: Script) -> ScriptedUpstream:
@@ -59,21 +65,28 @@ def upstream() -> Iterator[Callable[[Script], ScriptedUpstream]]:
 
 @pytest.fixture
 def dead_port() -> Iterator[int]:
-    """A port of 127.0.0.1 on which nobody listens, nor will: it is held."""
+    """A reserved port of 127.0.0.1 on which nobody listens."""
     with held_port() as port:
         yield port
 
 
+@pytest.fixture
+def unreachable_hub(dead_port: int) -> str:
+    """The connection string of a hub on a port on which nobody listens."""
+    place = f"Endpoint=sb://localhost:{dead_port};UseDevelopmentEmulator=true;EntityPath=records"
+    return f"{place};SharedAccessKeyName=send;SharedAccessKey=hub-secret"
+
+
 @pytest.fixture(scope="session")
 def azure() -> Iterator[str]:
-    """The simulator of Azure OpenAI, for what needs more of it than a script."""
+    """The URL of the Azure OpenAI simulator, for tests that need more than a script."""
     with simulator() as url:
         yield url
 
 
 @pytest.fixture
 def trace(hub: HubReader) -> Trace:
-    """A trace to begin a call with, by which its record is found."""
+    """A trace for a call, by which its record is found."""
     return Trace(hub)
 
 

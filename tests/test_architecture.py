@@ -1,4 +1,4 @@
-"""The shape of the code: which rooms know which, and what every module keeps to."""
+"""The structure of the code: which rooms import which, and the rules for every module."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in [ROOT / "function_app.py", *(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
 }
-# The rooms of app/, each with those that it may import; a room below knows none above it.
+# The rooms of app/, each with those it may import; none imports a room above it.
 ROOMS_OF_APP = {
     "app.relay": ("app.door", "app.answer", "app.upstream", "app.operations"),
     "app.door": ("app.upstream", "app.operations"),
@@ -24,7 +24,7 @@ ROOMS_OF_APP = {
     "app.settings": (),
     "app.doctor": (),
 }
-# The only files of app/ that lie in no room: what joins the rooms, and what all of them need.
+# The only files of app/ outside rooms: those that join the rooms, and those that all of them need.
 JOINS_ROOMS = {
     "app.main": ("app", "otel", "exporters"),
     "app.proxy_app": ("app.door", "app.operations", "app.relay", "app.server_spans", "app.errors", "app.headers"),
@@ -34,7 +34,7 @@ JOINS_ROOMS = {
     "app.errors": (),
     "app.headers": (),
 }
-# What a module may import of ours; of several entries the longest that fits it holds.
+# Which of our modules a module may import; the longest matching entry applies.
 MAY_IMPORT = {
     "function_app": ("app.main",),
     "app": (),
@@ -45,8 +45,8 @@ MAY_IMPORT = {
     "dev.traced": ("dev", "app.main", "otel.attributes"),
     **{room: (room,) for room in ("dev", "analytics", "bench")},
 }
-NOT_FOR = {"app.main": ("function_app", "dev.traced")}  # wired once: nobody else imports what joins the parts
-# orjson aside, which reads and writes all JSON here
+NOT_FOR = {"app.main": ("function_app", "dev.traced")}  # wired once: nothing else imports it
+# orjson reads and writes all JSON here
 THIRD_PARTY = {"otel": ("opentelemetry", "azure.monitor", "orjson"), "exporters": ("opentelemetry", "azure", "orjson")}
 
 
@@ -55,7 +55,7 @@ def within(name: str, *packages: str) -> bool:
 
 
 def imported(module: str) -> Iterator[str]:
-    """The modules that a module imports, wherever in it, by their full names."""
+    """The full names of the modules that a module imports, anywhere in it."""
     for node in ast.walk(ast.parse(FILES[module].read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -67,7 +67,7 @@ def imported(module: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_imports_run_one_way(module: str) -> None:
+def test_imports_go_one_way(module: str) -> None:
     """function_app → app.main → relay → door, answer, upstream → operations → otel; exporters → otel.attributes."""
     rules = MAY_IMPORT[max((rule for rule in MAY_IMPORT if within(module, rule)), key=len)]
     for name in imported(module):
@@ -80,10 +80,10 @@ def test_imports_run_one_way(module: str) -> None:
             assert within(name, *THIRD_PARTY[room]), f"{module} imports {name}"
 
 
-def test_each_file_of_app_lies_in_a_room() -> None:
-    """What joins the rooms, and what all of them need, lies at the top; every other file in the room of its step."""
-    homeless = {module for module in FILES if within(module, "app") and not within(module, *ROOMS_OF_APP)}
-    assert homeless == {"app", *JOINS_ROOMS}
+def test_every_file_of_app_is_in_a_room() -> None:
+    """Only files that join the rooms, or that all of them need, are at the top level."""
+    outside = {module for module in FILES if within(module, "app") and not within(module, *ROOMS_OF_APP)}
+    assert outside == {"app", *JOINS_ROOMS}
 
 
 def test_nothing_imports_in_a_circle() -> None:
@@ -95,12 +95,12 @@ def test_nothing_imports_in_a_circle() -> None:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_a_module_is_one_thing(module: str) -> None:
-    """A module says in a docstring what it is, and does nothing when it is imported."""
+def test_a_module_has_a_docstring_and_no_import_effects(module: str) -> None:
+    """Its top level only defines things."""
     tree = ast.parse(FILES[module].read_text())
     assert ast.get_docstring(tree), f"{module} has no docstring"
     if module == "function_app":
-        return  # the Functions host imports it to find the functions: importing it is its start
+        return  # the Functions host imports it to find the functions: the import starts it
     for node in tree.body:
         match node:
             case ast.Import() | ast.ImportFrom() | ast.Assign() | ast.AnnAssign() | ast.TypeAlias() | ast.Assert():
@@ -110,11 +110,11 @@ def test_a_module_is_one_thing(module: str) -> None:
             case ast.If(test=ast.Name(id="TYPE_CHECKING") | ast.Compare(left=ast.Name(id="__name__"))):
                 pass
             case _:
-                pytest.fail(f"{module}:{node.lineno} does something when it is imported")
+                pytest.fail(f"{module}:{node.lineno} does something when imported")
 
 
-def test_no_file_is_long() -> None:
-    """A file of Python, the tests' too, has at most 300 lines."""
+def test_files_have_at_most_300_lines() -> None:
+    """All Python files, including tests."""
     paths = [*ROOT.glob("*.py"), *ROOT.glob("[!.]*/**/*.py")]
     lines = {str(path.relative_to(ROOT)): path.read_text().count("\n") for path in paths}
     assert "tests/test_architecture.py" in lines
@@ -122,8 +122,8 @@ def test_no_file_is_long() -> None:
 
 
 @pytest.mark.parametrize("module", FILES)
-def test_names_say_what_things_are(module: str) -> None:
-    """Nothing is called by a word that fits everything."""
+def test_names_are_specific(module: str) -> None:
+    """No name contains a word that fits everything."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     names = [node.name for node in ast.walk(ast.parse(FILES[module].read_text())) if isinstance(node, kinds)]
     for name in [module, *names]:
@@ -148,13 +148,13 @@ for module in sys.argv[1:]:
 if threading.active_count() > 1:
     print("threads:", threading.enumerate())
 if signals != {number: signal.getsignal(number) for number in signals}:
-    print("a signal's handler was replaced")
+    print("a signal handler was replaced")
 print(*(module for module in sys.modules if module.startswith("azure.monitor")), sep="", end="")
 """
 
 
-def test_importing_opens_nothing() -> None:
-    """Importing the proxy writes no file, opens no connection, starts no thread, and leaves azure.monitor alone."""
+def test_importing_has_no_side_effects() -> None:
+    """Importing the proxy writes no file, opens no connection, starts no thread, and does not load azure.monitor."""
     modules = [module for module in FILES if within(module, "app", "otel", "exporters")]
     for first in (["app.main"], modules):
         ended = subprocess.run(

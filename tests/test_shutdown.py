@@ -1,7 +1,6 @@
-"""How the proxy ends on a signal, as plain uvicorn and with workers: in its time, and with nothing lost."""
+"""Shutdown on a signal, with plain uvicorn and with workers: in time, and without losing records."""
 
 import asyncio
-import contextlib
 import json
 import shutil
 import signal
@@ -17,14 +16,14 @@ from app.lifecycle import GRACE_S
 from exporters.blob import BlobAddress
 from tests.conftest import environ
 from tests.kit.azurite import address, azurite, container, names  # noqa: F401  fixtures
-from tests.kit.hub import Broker, Record, wait_until
+from tests.kit.hub import Broker, Record, spooled, wait_until
 from tests.kit.proxy import ProxyProcess, closing_all
 from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT, DONE, STREAM, TEXT, chat_body, client, delta
 
 SHUTDOWN_SECONDS = 3.0
-ENDED = -signal.SIGTERM  # uvicorn ends by the signal; SIGINT, by which people end it, it takes for success
+ENDED = -signal.SIGTERM  # uvicorn re-raises SIGTERM; after SIGINT it exits with 0
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def own_broker(tmp_path: Path) -> Iterator[Broker]:
 
 
 class Stream:
-    """An upstream that streams what the test releases, to any number of calls."""
+    """An upstream that streams half of the events to each call, and the rest once the test calls `finish`."""
 
     def __init__(self, events: list[bytes]) -> None:
         self._events = events
@@ -59,7 +58,7 @@ class Stream:
 
 
 def calls(running: ProxyProcess, count: int) -> set[str]:
-    """Make so many calls, each on a connection of its own; their traces."""
+    """Make calls, each on its own connection; returns their trace ids."""
     traces = set()
     for _ in range(count):
         with client(running.url) as caller:
@@ -69,88 +68,58 @@ def calls(running: ProxyProcess, count: int) -> set[str]:
     return traces
 
 
-def told_to_end(running: ProxyProcess, number: signal.Signals = signal.SIGTERM) -> None:
-    """Send the signal, and wait until the server has begun to shut down."""
+def begin_shutdown(running: ProxyProcess, number: signal.Signals = signal.SIGTERM) -> None:
+    """Send the signal, and wait until the server begins to shut down."""
     running.signal(number)
     wait_until(lambda: any("Shutting down" in line for line in running.output))
 
 
-def in_time(running: ProxyProcess, seconds: float = SHUTDOWN_SECONDS) -> int:
-    """The exit status of a process that was told to end."""
-    return running.wait_in_time(seconds)
-
-
-def spooled(directory: Path) -> list[Record]:
-    """The records that a process has left on disk."""
-    lines: list[str] = []
-    for path in directory.rglob("*.ndjson"):
-        with contextlib.suppress(FileNotFoundError):  # it was just sent
-            lines += path.read_text().splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def at_rest(running: ProxyProcess) -> bool:
-    """Whether nothing waits to be sent."""
+def backlog_is_empty(running: ProxyProcess) -> bool:
+    """Whether no record waits to be sent."""
     with client(running.url) as caller:
         return bool(json.loads(caller.send("GET", "/health/ready").read())["records"]["backlog"] == 0)
 
 
-def distinct(broker: Broker) -> list[Record]:
-    """The records at the hub, not counting copies."""
-    return list({record["id"]: record for record in broker.records()}.values())
-
-
 def arrive(broker: Broker, count: int) -> list[Record]:
-    """The records at the hub, as soon as there are so many, not counting copies."""
-    wait_until(lambda: len(distinct(broker)) >= count)
-    return distinct(broker)
+    """Wait for that many records at the hub; returns them without duplicates."""
+    wait_until(lambda: len(broker.distinct()) >= count)
+    return broker.distinct()
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, ENDED), (signal.SIGINT, 0)])
-def test_the_last_record_is_sent(
+def test_the_last_records_are_sent(
     upstream: Any, process: Any, own_broker: Broker, tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
-    """The records of calls that ended just before the signal are at the hub when the process is gone."""
+    """When the process has exited, the hub has the records of calls that ended just before the signal."""
     running = process(upstream(answering).url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS="60")
     ids = calls(running, 3)
     running.signal(number)
-    assert in_time(running, 60) == status
+    assert running.wait_in_time(60) == status
     assert {record["trace_id"] for record in own_broker.records()} == ids
     assert list((tmp_path / "spool").iterdir()) == []
 
 
-def test_an_open_stream_may_end_by_itself(upstream: Any, process: Any, own_broker: Broker) -> None:
-    """A stream that ends within the time arrives whole, and so does its record; then the process ends at once."""
+def test_an_open_stream_may_finish_whatever_signals_follow(upstream: Any, process: Any, own_broker: Broker) -> None:
+    """A stream that ends in time arrives complete, and so does its record; then the process exits without waiting.
+
+    Neither a second SIGTERM nor a SIGINT, which would make uvicorn exit immediately, changes that.
+    """
     stream = Stream(STREAM)
     running = process(upstream(stream).url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS="60")
     with client(running.url) as caller:
         answer = caller.chat(stream=True)
-        told_to_end(running)
-        stream.finish()
-        assert answer.read() == b"".join(STREAM)
-    assert in_time(running, 60) == ENDED
-    (record,) = distinct(own_broker)
-    assert (record["status"], record["content"]) == ("completed", TEXT)
-
-
-def test_further_signals_change_nothing(upstream: Any, process: Any, own_broker: Broker) -> None:
-    """A second SIGTERM, or a SIGINT that would make uvicorn leave at once, neither cuts a stream nor loses a record."""
-    stream = Stream(STREAM)
-    running = process(upstream(stream).url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS="60")
-    with client(running.url) as caller:
-        answer = caller.chat(stream=True)
-        told_to_end(running)
+        begin_shutdown(running)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGINT, signal.SIGTERM):
             running.signal(number)
         stream.finish()
         assert answer.read() == b"".join(STREAM)
-    assert in_time(running, 60) == ENDED
-    (record,) = distinct(own_broker)
-    assert record["status"] == "completed"
+    assert running.wait_in_time(60) == ENDED
+    (record,) = own_broker.distinct()
+    assert (record["status"], record["content"]) == ("completed", TEXT)
 
 
-def test_streams_that_never_end_are_cut(upstream: Any, process: Any, own_broker: Broker) -> None:
-    """At the deadline open streams are cut: the client sees it, and each record holds what was received."""
+def test_endless_streams_are_cut_off(upstream: Any, process: Any, own_broker: Broker) -> None:
+    """At the deadline open streams are cut off: the client sees it, and each record has what was received."""
     stream = Stream(STREAM)
     running = process(upstream(stream).url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS))
     callers = []
@@ -167,21 +136,21 @@ def test_streams_that_never_end_are_cut(upstream: Any, process: Any, own_broker:
             assert more, received
             received += more
     running.signal(signal.SIGTERM)
-    assert in_time(running) == ENDED
+    assert running.wait_in_time(SHUTDOWN_SECONDS) == ENDED
     for connection in callers:
         with connection, connection.makefile("rb") as rest:
             assert DONE not in rest.read()
-    # a machine that is busy elsewhere may leave too little time for the hub: then the next process sends them
+    # on a busy machine there may be too little time left to send them: then the next process does
     process(upstream(stream).url, own_broker.conn_str)
-    wait_until(lambda: len(distinct(own_broker)) == 50)
-    records = distinct(own_broker)
+    wait_until(lambda: len(own_broker.distinct()) == 50)
+    records = own_broker.distinct()
     assert {record["status"] for record in records} == {"interrupted"}
     assert {record["content"] for record in records} == {"Why did the"}
 
 
 @pytest.mark.parametrize("frozen", [pytest.param(False, marks=pytest.mark.heavy), True])
-def test_a_client_that_reads_nothing(upstream: Any, process: Any, own_broker: Broker, frozen: bool) -> None:
-    """A client that has stopped reading, with megabytes on their way to it, holds up neither process nor record."""
+def test_a_client_that_stops_reading(upstream: Any, process: Any, own_broker: Broker, frozen: bool) -> None:
+    """A client that stops reading, with megabytes in flight to it, delays neither process nor record."""
 
     async def flood(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
@@ -196,43 +165,43 @@ def test_a_client_that_reads_nothing(upstream: Any, process: Any, own_broker: Br
         if frozen:
             own_broker.process.send_signal(signal.SIGSTOP)
         running.signal(signal.SIGTERM)
-        assert in_time(running) == ENDED
+        assert running.wait_in_time(SHUTDOWN_SECONDS) == ENDED
     own_broker.process.send_signal(signal.SIGCONT)
-    process(server.url, own_broker.conn_str)  # what a busy machine left no time to send, the next process does
+    process(server.url, own_broker.conn_str)  # on a busy machine the next process sends it
     (record, *_) = arrive(own_broker, 1)
     assert (record["trace_id"], record["status"]) == (answer.trace_id, "interrupted")
 
 
 @pytest.mark.parametrize("ends", [False, True])
-def test_a_request_that_is_not_whole(upstream: Any, process: Any, own_broker: Broker, ends: bool) -> None:
-    """An upload that stalls holds the process no longer than the deadline, and one that ends by then comes too late:
-    it is refused. Upstream is not asked, so there is no record."""
+def test_an_incomplete_upload_is_refused(upstream: Any, process: Any, own_broker: Broker, ends: bool) -> None:
+    """A stalled upload delays the process no longer than the deadline, and one that ends before it is refused. Neither
+    is sent upstream, so there is no record."""
     server, seconds = upstream(answering), 60 if ends else SHUTDOWN_SECONDS / 2
     running = process(server.url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS=str(seconds))
     body = chat_body()
     with socket.create_connection(("127.0.0.1", running.port), 120) as caller:
         caller.sendall(f"POST {CHAT} HTTP/1.1\r\nhost: x\r\napi-key: client-key-0\r\nexpect: 100-continue\r\n".encode())
         caller.sendall(b"content-type: application/json\r\ncontent-length: %d\r\n\r\n{" % len(body))
-        assert caller.recv(65536).startswith(b"HTTP/1.1 100 ")  # now it is being read
-        told_to_end(running)
+        assert caller.recv(65536).startswith(b"HTTP/1.1 100 ")  # now the proxy reads it
+        begin_shutdown(running)
         if ends:
             caller.sendall(body[1:])
             assert caller.recv(65536).startswith(b"HTTP/1.1 503 ")
-        assert in_time(running, seconds) == ENDED
+        assert running.wait_in_time(seconds) == ENDED
     assert (server.seen, own_broker.records()) == ([], [])
 
 
-def test_a_frozen_hub(upstream: Any, process: Any, own_broker: Broker, tmp_path: Path) -> None:
-    """With a hub that hangs the process ends in its time; its records stay on disk, and the next process sends them."""
+def test_records_survive_a_frozen_hub(upstream: Any, process: Any, own_broker: Broker, tmp_path: Path) -> None:
+    """With a hanging hub the process exits in time; its records stay on disk, and the next process sends them."""
     server = upstream(answering)
     running = process(server.url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS))
     calls(running, 1)
     arrive(own_broker, 1)
-    wait_until(lambda: at_rest(running))
+    wait_until(lambda: backlog_is_empty(running))
     own_broker.process.send_signal(signal.SIGSTOP)
     ids = calls(running, 20)
     running.signal(signal.SIGTERM)
-    assert in_time(running) == ENDED
+    assert running.wait_in_time(SHUTDOWN_SECONDS) == ENDED
     assert {record["trace_id"] for record in spooled(tmp_path / "spool")} == ids
     own_broker.process.send_signal(signal.SIGCONT)
     process(server.url, own_broker.conn_str)
@@ -240,22 +209,22 @@ def test_a_frozen_hub(upstream: Any, process: Any, own_broker: Broker, tmp_path:
     wait_until(lambda: spooled(tmp_path / "spool") == [])
 
 
-def test_a_process_that_hangs(upstream: Any, own_broker: Broker, tmp_path: Path) -> None:
-    """Whatever hangs, and be it the interpreter itself: the process ends hard, and says where it was."""
+def test_a_hanging_process_is_killed(upstream: Any, own_broker: Broker, tmp_path: Path) -> None:
+    """Whatever hangs, even the interpreter itself: the process exits with 1 and dumps its stacks."""
     settings = environ(upstream(answering).url, own_broker.conn_str, tmp_path, PROXY_SHUTDOWN_SECONDS="1")
     with closing_all() as started:
         running = ProxyProcess(settings, app="tests.kit.hanging:create_app").wait_started()
         started.append(running)
         calls(running, 1)
         running.signal(signal.SIGINT)
-        assert in_time(running, 1 + GRACE_S) == 1
+        assert running.wait_in_time(1 + GRACE_S) == 1
     assert "Timeout (0:00:03)!\n" in running.output
     assert any("in search" in line for line in running.output)
 
 
 @pytest.mark.parametrize("frozen", [pytest.param(False, marks=pytest.mark.heavy), True])
-def test_with_workers(upstream: Any, process: Any, own_broker: Broker, tmp_path: Path, frozen: bool) -> None:
-    """With `--workers 2` each worker ends as a single process does; what they leave the next process sends."""
+def test_workers_shut_down(upstream: Any, process: Any, own_broker: Broker, tmp_path: Path, frozen: bool) -> None:
+    """With `--workers 2` each worker shuts down like a single process; the next process sends what they leave."""
     server = upstream(answering)
     running = process(server.url, own_broker.conn_str, "--workers", "2", PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS))
     wait_until(lambda: sum("Application startup complete" in line for line in running.output) == 2)
@@ -263,7 +232,7 @@ def test_with_workers(upstream: Any, process: Any, own_broker: Broker, tmp_path:
         own_broker.process.send_signal(signal.SIGSTOP)
     ids = calls(running, 20)
     running.signal(signal.SIGTERM)
-    assert in_time(running) == 0  # as uvicorn's parent of workers gives it
+    assert running.wait_in_time(SHUTDOWN_SECONDS) == 0  # the status of uvicorn's supervisor
     own_broker.process.send_signal(signal.SIGCONT)
     if frozen:
         assert {record["trace_id"] for record in spooled(tmp_path / "spool")} == ids
@@ -274,7 +243,7 @@ def test_with_workers(upstream: Any, process: Any, own_broker: Broker, tmp_path:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
-def test_an_instance_whose_disk_dies_with_it(
+def test_records_survive_the_loss_of_the_disk(
     upstream: Any,
     process: Any,
     own_broker: Broker,
@@ -282,7 +251,7 @@ def test_an_instance_whose_disk_dies_with_it(
     address: BlobAddress,  # noqa: F811
     container: ContainerClient,  # noqa: F811
 ) -> None:
-    """With a container set, what a stopping instance could not send is there, and any other instance sends it."""
+    """With a container configured, it receives what a stopping instance could not send; another instance sends it."""
     blobs = {"AZURE_BLOB_CONTAINER_URL": str(address.container_url), "AZURE_BLOB_CONN_STR": str(address.conn_str)}
     server = upstream(answering)
     running = process(server.url, own_broker.conn_str, PROXY_SHUTDOWN_SECONDS="10", **blobs)
@@ -291,7 +260,7 @@ def test_an_instance_whose_disk_dies_with_it(
     own_broker.process.send_signal(signal.SIGSTOP)
     ids = calls(running, 20)
     running.signal(signal.SIGTERM)
-    assert in_time(running, 10) == ENDED
+    assert running.wait_in_time(10) == ENDED
     assert names(container) != []
     shutil.rmtree(tmp_path / "spool")
     own_broker.process.send_signal(signal.SIGCONT)

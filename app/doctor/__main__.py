@@ -9,7 +9,7 @@ from app.doctor.report import Report
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the checks of a command line; 0 if none failed."""
+    """Parse the command line and run the checks; 0 if none failed."""
     options = Options.parse(arguments)
     report = Report(options.key, options.conn_str or "")
     try:

@@ -1,4 +1,4 @@
-"""What the doctor is told: by the command line, and by the environment for what that leaves out."""
+"""The doctor's options: from the command line, else from the environment."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ API_VERSION: Final = "2024-10-21"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What is to be checked, and by which means."""
+    """What to check, and how."""
 
     url: str
     key: str = field(repr=False)
@@ -25,12 +25,12 @@ class Options:
 
     @classmethod
     def parse(cls, arguments: Sequence[str] | None) -> "Options":
-        """Read the command line, and the environment for what it leaves out."""
+        """Read the command line, then the environment for what is missing."""
         env = os.environ
         parser = argparse.ArgumentParser(
             prog="python -m app.doctor",
             description="Check a deployment of the proxy from end to end, through the openai SDK.",
-            epilog="Keys are better given by the environment: other users of this computer can see a command line.",
+            epilog="Pass keys in the environment: other users of this computer can see the command line.",
         )
         parser.add_argument("url", help="where clients call: the proxy, or API Management in front of it")
         parser.add_argument("--key", help="AZURE_OPENAI_API_KEY in the environment", default="")
@@ -38,7 +38,7 @@ class Options:
         parser.add_argument("--deployment", default=env.get("AZURE_OPENAI_DEPLOYMENT") or "gpt-4o")
         parser.add_argument("--api-version", default=env.get("OPENAI_API_VERSION") or API_VERSION)
         parser.add_argument("--hub-conn-str", help="AZURE_EVENTHUB_CONN_STR in the environment", default="")
-        namespace = "the hub's host name, to read it as who you are (az login) where it takes no connection string"
+        namespace = "the hub's host name, to read it with your own identity (az login) instead of a connection string"
         parser.add_argument("--hub-namespace", help=namespace, default=env.get("AZURE_EVENTHUB_NAMESPACE"))
         parser.add_argument("--hub-name", default=env.get("AZURE_EVENTHUB_NAME"), help="unless EntityPath names it")
         parser.add_argument("--timeout", type=float, default=60.0, help="seconds for a call: %(default)s")

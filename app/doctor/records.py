@@ -1,4 +1,4 @@
-"""What the doctor learns from the hub: the records of its own calls, and whether they say what it saw."""
+"""Reads the records of the doctor's calls from the hub, and compares them with what it received."""
 
 import json
 import threading
@@ -18,15 +18,15 @@ _TIMES: Final = ("time_to_first_chunk_ms", "streaming_duration_ms", "latency_ms"
 
 
 class Listener:
-    """Reads the hub from a moment before the calls, in a thread."""
+    """Reads the hub in a thread, from shortly before the calls."""
 
     def __init__(self, conn_str: str | None, namespace: str | None, hub: str | None) -> None:
-        """By a connection string, which may name the hub, or in a namespace as whoever is logged in.
+        """With a connection string, which may name the hub, or with a namespace and the default credential.
 
-        Raises ValueError or KeyError for what is no connection string, or where no hub is named.
+        Raises ValueError or KeyError for an invalid connection string or a missing hub name.
         """
         self.fault: str | None = None
-        """Why nothing can be read, if so."""
+        """Why the hub cannot be read, if so."""
         self._records: dict[object, Record] = {}
         self._more = threading.Condition()
         self._client = _consumer(conn_str, namespace, hub)
@@ -34,13 +34,13 @@ class Listener:
         self._thread.start()
 
     def wait(self, trace_id: str, seconds: float) -> Record | None:
-        """The record of a trace; None if it does not come in that time, or none can."""
+        """The record of a trace; None if it does not arrive in that time, or the hub cannot be read."""
         with self._more:
             self._more.wait_for(lambda: self.fault or trace_id in self._records, max(0.0, seconds))
             return self._records.get(trace_id)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._client.close()
         self._thread.join(5)
 
@@ -60,12 +60,12 @@ class Listener:
                 with self._more:
                     self._records[record["trace_id"]] = record
                     self._more.notify_all()
-            except (ValueError, TypeError, KeyError):  # the hub may hold other things
+            except (ValueError, TypeError, KeyError):  # the hub may contain other events
                 continue
 
     def _on_error(self, context: "PartitionContext | None", fault: Exception) -> None:
         with self._more:
-            self.fault = f"the hub cannot be read ({type(fault).__name__}); are you, or is the key, allowed to listen?"
+            self.fault = f"the hub cannot be read ({type(fault).__name__}); may you, or may the key, listen?"
             self._more.notify_all()
 
 
@@ -77,37 +77,37 @@ def _consumer(conn_str: str | None, namespace: str | None, hub: str | None) -> "
     from azure.identity import DefaultAzureCredential
 
     if not (namespace and hub):
-        raise ValueError("no hub is named")
+        raise ValueError("the hub's name is missing")
     return EventHubConsumerClient(namespace, hub, consumer_group="$default", credential=DefaultAzureCredential())
 
 
 def differences(record: Record, seen: Seen) -> list[str]:
-    """What a record says otherwise than what the client saw, or lacks."""
+    """Where a record differs from what the client received, or is incomplete."""
     wrong = []
     kind = "stream_completion" if seen.stream else "completion"
     for name, expected in (("type", kind), ("status", "completed"), ("http_status", 200)):
         if record.get(name) != expected:
-            wrong.append(f"{name} is {record.get(name)!r} and not {expected!r}")
+            wrong.append(f"{name} is {record.get(name)!r} instead of {expected!r}")
     content = str(record.get("content"))
     masked = record.get("truncated") or "[redacted]" in content or record.get("content_captured") is False
     if content != seen.content and not masked:
-        wrong.append("content is not what was received")
+        wrong.append("content differs")
     usage = record.get("usage")
     if not isinstance(usage, dict):
         wrong.append("usage is missing")
     elif seen.usage is not None and any(usage.get(name) != seen.usage.get(name) for name in _COUNTS):
-        wrong.append("usage is not what was received")
+        wrong.append("usage differs")
     first, rest, latency = (record.get(name) for name in _TIMES)
     if not isinstance(latency, int):
         wrong.append("latency_ms is missing")
     elif latency > seen.end * 1000 + 1:
-        wrong.append(f"latency_ms is {latency}, and the client was done after {seen.end * 1000:.0f}")
+        wrong.append(f"latency_ms is {latency}, but the client had everything after {seen.end * 1000:.0f}")
     elif seen.stream and not (isinstance(first, int) and isinstance(rest, int) and first + rest == latency):
         wrong.append("its times do not add up")
     return wrong
 
 
 def generated_over(record: Record) -> float | None:
-    """Seconds from the first token to the last byte, as the proxy saw it; None for no stream."""
+    """Seconds from the first token to the last byte, as the proxy measured them; None if it is not a stream."""
     first, latency = record.get("time_to_first_token_ms"), record.get("latency_ms")
     return (latency - first) / 1000 if isinstance(first, int) and isinstance(latency, int) else None

@@ -1,25 +1,25 @@
-"""What the doctor says."""
+"""Report: the doctor's output."""
 
 import textwrap
 
 
 class Report:
-    """Says what was found, line by line, and counts what failed. A secret is never said."""
+    """Prints findings line by line and counts failures. Masks secrets."""
 
     def __init__(self, *hidden: str) -> None:
         self._hidden = [secret for secret in hidden if secret]
         self.failed = 0
 
     def ok(self, check: str, found: str) -> None:
-        """Something is as it should be."""
+        """The check passed."""
         self._say("ok", check, found)
 
     def note(self, check: str, found: str) -> None:
-        """Something an operator should know, and that may be as wanted."""
+        """Something an operator should know, which may be intended."""
         self._say("note", check, found)
 
     def fail(self, check: str, found: str) -> None:
-        """Something is wrong."""
+        """The check failed."""
         self.failed += 1
         self._say("FAIL", check, found)
 
@@ -31,7 +31,7 @@ class Report:
 
 
 def milliseconds(seconds: float | None) -> str:
-    """A time in words."""
+    """A duration as text."""
     if seconds is None:
         return "never"
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"

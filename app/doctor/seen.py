@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from typing import Final
 
 FASTEST: Final = 1000.0
-"""Chunks a second; no model generates as many, and what was held somewhere comes faster."""
+"""Chunks per second: no model generates as many; a buffered stream arrives faster."""
 TOGETHER_S: Final = 0.003
-"""Chunks that follow each other faster came as one."""
+"""Chunks closer together than this arrived as one batch."""
 PAUSE_S: Final = 0.25
-"""As long, and no longer, chunks that came together may seem to have taken: a busy machine reads them with pauses."""
+"""The longest that one burst of chunks may appear to take: a busy machine pauses while reading them."""
 
 
 @dataclass(slots=True)
 class Seen:
-    """What came, and when; times are seconds from the call's start."""
+    """What arrived, and when; times are seconds from the call's start."""
 
     trace_id: str
     stream: bool
@@ -26,10 +26,10 @@ class Seen:
     end: float = 0.0
 
     @property
-    def held(self) -> bool:
-        """Whether its chunks came faster than they can have been generated.
+    def buffered(self) -> bool:
+        """Whether the chunks arrived faster than a model can generate them.
 
-        A few pauses between them do not speak against it where they are short beside the wait before the first.
+        Tolerates a few pauses between them that are short compared with the wait before the first.
         """
         gaps = sorted(later - earlier for earlier, later in itertools.pairwise(self.tokens_at))
         if not gaps:
@@ -39,7 +39,7 @@ class Seen:
         return len(gaps) > FASTEST * within or but_for_pauses
 
     @property
-    def lots(self) -> int:
-        """In how many lots its chunks came."""
+    def batches(self) -> int:
+        """In how many batches the chunks arrived."""
         pairs = zip([float("-inf"), *self.tokens_at], self.tokens_at, strict=False)
         return sum(1 for earlier, later in pairs if later - earlier > TOGETHER_S)

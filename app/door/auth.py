@@ -1,4 +1,4 @@
-"""Who may call: client keys, tokens of Entra ID, or either."""
+"""Who may call: client keys, Entra ID tokens, or either."""
 
 import hashlib
 import hmac
@@ -10,9 +10,9 @@ from app.headers import RawHeaders, first
 
 
 class ClientKeys:
-    """Lets in whoever presents one of the keys in a key header or as bearer; with no keys, everyone.
+    """Admits a request that carries one of the keys in a key header or as a bearer token; with no keys, every request.
 
-    Keys are compared by their digests, so that neither a key's bytes nor its length show in the time it takes.
+    Keys are compared by digest, so the comparison time reveals neither a key's bytes nor its length.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
@@ -39,30 +39,30 @@ class ClientKeys:
         if not key:
             return False
         digest = _digest(key)
-        # every key is compared, so that the time tells nothing of which one fits
+        # compare every key: the time must not reveal which one matches
         return sum([hmac.compare_digest(digest, known) for known in self._digests]) > 0
 
 
 class Tokens(Protocol):
-    """Checks bearer tokens that an identity provider gives out."""
+    """Checks bearer tokens that an identity provider issues."""
 
     async def check(self, token: str) -> Mapping[str, str]:
-        """The caller's fields that the token vouches for; raises ProxyError for one that does not let in."""
+        """The caller's fields that the token vouches for; raises ProxyError if the token is refused."""
         ...
 
 
 class Access:
-    """Lets in whoever presents a client's key or a token; either is enough, and a token says who calls."""
+    """Admits a request with a client key or a token; either is enough, and a token says who calls."""
 
     def __init__(self, keys: ClientKeys | None, tokens: Tokens | None = None) -> None:
-        """Without `tokens` only keys count; `keys` may be None where only tokens do."""
+        """Without `tokens` only keys are accepted; with `keys` None, only tokens."""
         self._keys = keys
         self._tokens = tokens
 
     async def check(self, headers: RawHeaders, key_headers: Sequence[bytes]) -> Mapping[str, str]:
-        """The fields of the caller that can be trusted; raises Unauthorized, or why a token could not be checked.
+        """The caller's fields that can be trusted; raises Unauthorized, or the reason a token could not be checked.
 
-        `key_headers` are where a key may be, beside a bearer token.
+        A key may be in one of `key_headers` or in the bearer token.
         """
         fault: ProxyError | None = None
         if self._tokens is not None and (token := _bearer(headers)) and token.count(".") == 2:
@@ -71,7 +71,7 @@ class Access:
             except ProxyError as refusal:
                 fault = refusal
         if self._keys is None:
-            raise fault or Unauthorized("Access denied: a token of Entra ID is needed as a bearer token.")
+            raise fault or Unauthorized("Access denied: an Entra ID token is needed as a bearer token.")
         try:
             self._keys.check(headers, key_headers)
         except Unauthorized as refusal:

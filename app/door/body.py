@@ -1,4 +1,4 @@
-"""RequestBody: the client's body, whole or piece by piece, and word of the client's leaving."""
+"""RequestBody: the client's body, whole or piece by piece, and the wait for the client to disconnect."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,14 +9,14 @@ from app.errors import BodyTooLarge, ProxyError
 
 
 class ClientGone(Exception):
-    """The client went away before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
 class RequestBody:
-    """Reads ASGI `receive`, which must have one reader at a time: first the body, then the wait for a disconnect."""
+    """The only reader of ASGI `receive`: first of the body, then of the disconnect."""
 
     def __init__(self, receive: Receive, max_bytes: int, declared: int | None) -> None:
-        """`declared` is the content-length. Raises BodyTooLarge when that alone is past `max_bytes`."""
+        """`declared` is the content-length. Raises BodyTooLarge if it exceeds `max_bytes`."""
         self._receive = receive
         self._max_bytes = max_bytes
         self._ended = False
@@ -28,14 +28,14 @@ class RequestBody:
             raise self._too_large()
 
     async def whole(self) -> bytes:
-        """All of the body; raises BodyTooLarge or ClientGone."""
+        """The whole body; raises BodyTooLarge or ClientGone."""
         pieces = []
         while not self._ended:
             pieces.append(await self._next())
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body as it comes; raises BodyTooLarge or ClientGone."""
+        """The body as it arrives; raises BodyTooLarge or ClientGone."""
         while not self._ended:
             if piece := await self._next():
                 yield piece
@@ -57,7 +57,7 @@ class RequestBody:
         return piece
 
     async def gone(self) -> None:
-        """Return when the client has left, or its answer is complete."""
+        """Return when the client has disconnected or the response is complete."""
         if not self._ended:
             self._end = asyncio.get_running_loop().create_future()
             await self._end

@@ -1,4 +1,4 @@
-"""The door: what is refused before a call begins, and what is known of those that may enter."""
+"""The door: refuses requests before a call begins, and collects what is known about those it admits."""
 
 import re
 from collections import Counter
@@ -27,7 +27,7 @@ class Admitted:
 
     method: str
     path: str
-    """As the client wrote it, percent-encoding and all."""
+    """As the client wrote it, still percent-encoded."""
     query: str
     headers: list[tuple[bytes, bytes]]
     family: Family
@@ -42,7 +42,7 @@ class Admitted:
 
 
 class Door:
-    """Checks path, caller and method, and counts whom it refuses."""
+    """Checks path, caller and method, and counts refusals."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Door:
         self.refused[error.code] += 1
 
     async def admit(self, scope: Scope, family: Family) -> Admitted:
-        """What is asked of a family.
+        """The request to a family.
 
         Raises Unauthorized, IdentityUnavailable, NotFound, MethodNotAllowed or NoWebSockets.
         """
@@ -76,13 +76,13 @@ class Door:
         vouched = await self._access.check(headers, family.key_headers)
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path, target = (_known_path if len(raw) <= REMEMBERED_BYTES else _checked_path)(raw, family)
-        if method == "TRACE":  # its answer repeats the request, our credential for upstream with it
+        if method == "TRACE":  # its response echoes the request, including our upstream credential
             raise MethodNotAllowed("TRACE is not allowed here.")
         operation = family.operation(target)
         if operation.json_body and method != "POST":
             if target.deployment is not None:
                 raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
-            operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored ones
+            operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored completions
         query, version = self._versioned(scope["query_string"], target)
         length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
         return Admitted(
@@ -95,7 +95,7 @@ class Door:
             target=target,
             api_version=version,
             caller={**caller_fields(headers, self._fields), **vouched},
-            # beside a transfer-encoding it says nothing, and must not be passed on (RFC 9112 §6.3)
+            # transfer-encoding overrides content-length, which must then not be forwarded (RFC 9112 §6.3)
             content_length=int(length) if length and length.isdigit() and not chunked else None,
             has_body=length not in (None, b"0") or chunked,
             capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
@@ -138,12 +138,12 @@ def offers_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:
 
 @lru_cache(maxsize=1024)
 def _known_path(raw: bytes, family: Family) -> tuple[str, Target]:
-    """A proxy is asked for the same few paths again and again."""
+    """Cached: clients request the same few paths again and again."""
     return _checked_path(raw, family)
 
 
 def _checked_path(raw: bytes, family: Family) -> tuple[str, Target]:
-    """The raw path, if no reading of it by anyone leads out of the family."""
+    """The path and its target. Raises NotFound for a path that any server might resolve to one outside the family."""
     path = raw.decode("latin-1")
     decoded = unquote(path)
     segments = decoded.split("/")
@@ -151,11 +151,11 @@ def _checked_path(raw: bytes, family: Family) -> tuple[str, Target]:
         not path.startswith(family.prefix)
         or "\\" in decoded
         or decoded.count("/") != path.count("/")
-        or any(segment.partition(";")[0] in (".", "..") for segment in segments)  # `..;` is `..` to some
+        or any(segment.partition(";")[0] in (".", "..") for segment in segments)  # some servers read `..;` as `..`
         or "" in segments[1:-1]
         or any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in decoded)
         or "%" in decoded
-        or "\ufffd" in decoded  # no UTF-8, such as the overlong forms of a dot
+        or "\ufffd" in decoded  # not UTF-8, such as overlong forms of a dot
     )
     if tricky:
         raise NotFound(f"There is nothing at this path: calls go to {family.prefix}….")

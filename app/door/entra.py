@@ -1,4 +1,4 @@
-"""EntraTokens: bearer tokens of Entra ID, checked by the keys that their tenant publishes."""
+"""EntraTokens: checks Entra ID bearer tokens against the signing keys that their tenant publishes."""
 
 import asyncio
 import hashlib
@@ -23,19 +23,19 @@ KEYS_BYTES: Final = 1 << 20
 REMEMBERED: Final = 4096
 REFRESH_S: Final = 60.0
 RETRY_S: Final = 5.0
-OLD_S: Final = 24 * 3600.0  # as learn.microsoft.com/entra/identity-platform/signing-key-rollover asks for
+OLD_S: Final = 24 * 3600.0  # learn.microsoft.com/entra/identity-platform/signing-key-rollover
 
 
 class SigningKeys:
-    """The keys with which a tenant signs, by their ids.
+    """A tenant's signing keys, by id.
 
-    A key that is known serves at once; once a day all are fetched again, which nobody waits for, so that one that was
-    withdrawn goes. For an id that is not known the keys are fetched, once for all who ask meanwhile, and not again
-    within a minute (five seconds after a failure), whatever ids are presented.
+    A known key is returned immediately. Once a day all keys are fetched again in the background, so that a withdrawn
+    key disappears. An unknown id triggers a fetch that concurrent callers share; after one, no unknown id triggers
+    another within a minute (five seconds after a failure).
     """
 
     def __init__(self, url: str, pool: Callable[[], Pool], clock: Callable[[], float]) -> None:
-        """`pool` gives the connections of the running loop; `clock` counts seconds."""
+        """`pool` returns the running loop's connections; `clock` counts seconds."""
         self._url = url
         self._pool = pool
         self._clock = clock
@@ -45,22 +45,22 @@ class SigningKeys:
         self._next = self._old = 0.0
 
     async def get(self, key_id: str) -> "PyJWK | None":
-        """The key, None if the tenant has none of that id. Raises IdentityUnavailable if that cannot be found out."""
+        """The key, or None if the tenant has no such key. Raises IdentityUnavailable if the keys cannot be fetched."""
         if (known := self._keys.get(key_id)) is not None:
             if self._clock() >= self._old:
                 self._fetch_soon()
             return known
         if (fetching := self._fetch_soon()) is not None:
-            await asyncio.shield(fetching)  # a caller that leaves takes the keys from nobody
+            await asyncio.shield(fetching)  # one caller's cancellation must not cancel it for the others
         found = self._keys.get(key_id)
         if found is None and self._fault is not None:
             raise IdentityUnavailable(
-                "The token cannot be checked now: Entra ID's signing keys could not be had."
+                "The token cannot be checked now: Entra ID's signing keys could not be fetched."
             ) from self._fault
         return found
 
     def _fetch_soon(self) -> "asyncio.Task[Exception | None] | None":
-        """The fetch under way, or one begun now; None if it is too soon for another."""
+        """The fetch in flight, or a new one; None if it is too soon for another."""
         if self._fetching is None or self._fetching.done():
             if self._clock() < self._next:
                 return None
@@ -92,13 +92,13 @@ class SigningKeys:
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")
         if not (keys := _signing_keys(body)):
-            raise ValueError("no signing keys in the answer")
+            raise ValueError("no signing keys in the response")
         return keys
 
 
 @dataclass(frozen=True, slots=True)
 class _Checked:
-    """A token that was found to be valid: until when, by which key, and whom it names."""
+    """A valid token: its expiry, the key that signed it, and the caller it names."""
 
     until: float
     key_id: str
@@ -106,11 +106,10 @@ class _Checked:
 
 
 class EntraTokens:
-    """Lets in whoever presents a valid access token of the tenant for the audience, of version 1.0 or 2.0.
+    """Accepts valid access tokens, version 1.0 or 2.0, that the tenant issued for the audience.
 
-    The tenant alone vouches: which of its users and applications get such a token is set up there. A client presents
-    the same token for an hour, and checking it costs 0.3 ms; so those found valid are remembered by their digests, and
-    serve for as long as they and their keys are valid.
+    The tenant decides which of its users and applications get such a token. A client presents the same token for an
+    hour, and checking it costs 0.3 ms, so valid tokens are cached by digest while they and their keys are valid.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class EntraTokens:
     ) -> None:
         """`tenant` is the directory's id, `audience` the application's, with or without `api://`.
 
-        `authority` publishes the keys; `pool` and `clock` are those of SigningKeys; `wall` tells the time.
+        `authority` publishes the keys; `pool` and `clock` are passed to SigningKeys; `wall` is the time of day.
         """
         self._wall = wall
         self._checked: dict[bytes, _Checked] = {}
@@ -135,9 +134,9 @@ class EntraTokens:
         self._issuers = (f"https://sts.windows.net/{tenant}/", f"{AUTHORITY}/{tenant}/v2.0")
 
     async def check(self, token: str) -> Mapping[str, str]:
-        """The caller's `app_id` and `object_id`, as far as the token names them.
+        """The caller's `app_id` and `object_id`, if the token names them.
 
-        Raises InvalidToken, which says what is wrong and nothing of what the token holds, or IdentityUnavailable.
+        Raises IdentityUnavailable, or InvalidToken, which says what is wrong without repeating the token's content.
         """
         digest = hashlib.sha256(token.encode()).digest()
         checked = self._checked.get(digest)
@@ -153,14 +152,14 @@ class EntraTokens:
 
         try:
             header = jwt.get_unverified_header(token)
-        except (jwt.PyJWTError, RecursionError):  # JSON nested without end
-            raise InvalidToken("Access denied: the bearer token is no token of Entra ID.") from None
+        except (jwt.PyJWTError, RecursionError):  # too deeply nested JSON
+            raise InvalidToken("Access denied: the bearer token is not an Entra ID token.") from None
         key_id = header.get("kid")
         if header.get("alg") != "RS256" or not isinstance(key_id, str):
-            raise InvalidToken("Access denied: the bearer token is not signed as Entra ID signs.")
+            raise InvalidToken("Access denied: the bearer token is not signed the way Entra ID signs tokens.")
         key = await self.keys.get(key_id)
         if key is None:
-            raise InvalidToken("Access denied: the bearer token is not signed by a key of this tenant.")
+            raise InvalidToken("Access denied: the bearer token is not signed by one of this tenant's keys.")
         try:
             claims = jwt.decode(
                 token,
@@ -179,7 +178,7 @@ class EntraTokens:
 
 
 def _signing_keys(body: bytes) -> "dict[str, PyJWK]":
-    """The RSA keys of a JSON Web Key Set (RFC 7517); what else is there is passed over. Raises ValueError."""
+    """The RSA keys of a JSON Web Key Set (RFC 7517); other entries are skipped. Raises ValueError."""
     import jwt
 
     document = orjson.loads(body)
@@ -197,7 +196,7 @@ def _signing_keys(body: bytes) -> "dict[str, PyJWK]":
 
 
 def _wrong(fault: Exception) -> str:
-    """What is wrong, in words of ours: PyJWT's own can repeat claims."""
+    """What is wrong, in our own words: PyJWT's messages can repeat claims."""
     import jwt
 
     match fault:
@@ -210,7 +209,7 @@ def _wrong(fault: Exception) -> str:
         case jwt.InvalidIssuerError():
             return "was issued by another tenant"
         case jwt.MissingRequiredClaimError():
-            return "lacks a claim that is needed"
+            return "lacks a required claim"
         case jwt.InvalidSignatureError():
             return "has no valid signature"
     return "is not valid"

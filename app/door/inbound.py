@@ -1,4 +1,4 @@
-"""Inbound: what is to go upstream for an admitted request, and what the proxy understands of it."""
+"""Inbound: the body to send upstream for an admitted request, and what the proxy reads from it."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -13,31 +13,31 @@ type Body = bytes | AsyncIterator[bytes] | None
 
 @dataclass(slots=True)
 class Inbound:
-    """A body on its way: whole where the operation is known to take JSON, else piece by piece."""
+    """A request body: whole if the operation takes JSON, else piece by piece."""
 
     body: Body
     request: Request
     asking: bytes | None = None
-    """The body with token usage asked for, where the client did not and may be glad of it."""
+    """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
     sticky: str | None = None
-    """Calls with the same value are kept on one backend."""
+    """Calls with the same value go to the same backend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sticky:
-    """Where the value stands that keeps calls together: PROXY_STICKY, `header:NAME` or `body:FIELD`."""
+    """Where to find the value that keeps calls on one backend: PROXY_STICKY, `header:NAME` or `body:FIELD`."""
 
     header: bytes | None = None
     field: str | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> "Sticky":
-        """Read the setting, which has been found to be of one of the two forms, or is absent."""
+        """Parse the setting, which is already validated, or None."""
         kind, _, name = (text or "").partition(":")
         return cls(name.lower().encode() if kind == "header" else None, name if kind == "body" else None)
 
     def value(self, admitted: Admitted, parsed: Mapping[str, object]) -> str | None:
-        """The value of this request; None when it has none."""
+        """The request's value, or None."""
         if self.header is not None:
             return first(admitted.headers, self.header)
         found = parsed.get(self.field) if self.field is not None else None
@@ -46,7 +46,7 @@ class Sticky:
 
 @dataclass(frozen=True, slots=True)
 class InboundReader:
-    """Reads bodies as all calls of this proxy shall be read."""
+    """Reads request bodies by the proxy's settings."""
 
     ask_for_usage: bool = True
     sticky: Sticky = field(default_factory=Sticky)

@@ -20,13 +20,13 @@ class BackendSettings:
 
 
 def endpoint(base_url: str) -> str:
-    """A base URL as paths are appended to it: without a trailing slash, and without the /openai that paths have."""
+    """The base URL that paths are appended to: no trailing slash, and not the /openai that paths begin with."""
     url = base_url.rstrip("/")
-    return url if url.endswith("//openai") else url.removesuffix("/openai")  # which may be a host's name, too
+    return url if url.endswith("//openai") else url.removesuffix("/openai")  # there, openai is the host
 
 
 def read_backends(text: str) -> tuple[tuple[BackendSettings, ...], list[str]]:
-    """The backends of AZURE_OPENAI_BACKENDS and every fault in them, which name a place and never a value."""
+    """The backends of AZURE_OPENAI_BACKENDS, and every fault in them; a fault names a place and never a value."""
     name = "AZURE_OPENAI_BACKENDS"
     try:
         entries = json.loads(text)
@@ -38,7 +38,7 @@ def read_backends(text: str) -> tuple[tuple[BackendSettings, ...], list[str]]:
     backends = [_read(entry, f"{name}[{index}]", faults) for index, entry in enumerate(entries)]
     names = [backend.name for backend in backends]
     if len(set(names)) != len(names):
-        faults.append(f"{name}: every backend needs a name of its own")
+        faults.append(f"{name}: every backend needs a unique name")
     return tuple(backends), faults
 
 
@@ -50,18 +50,18 @@ def _read(entry: object, place: str, faults: list[str]) -> BackendSettings:
         faults.append(f"{place} has an unknown member {member!r}")
     name, base_url, key = entry.get("name"), entry.get("base_url"), entry.get("key")
     if not isinstance(name, str) or not name:
-        faults.append(f"{place}.name must be a text")
+        faults.append(f"{place}.name must be a non-empty string")
     if not isinstance(base_url, str):
         faults.append(f"{place}.base_url must be a URL")
     elif fault := url_fault(base_url):
         faults.append(f"{place}.base_url {fault}")
     if key is not None and not isinstance(key, str):
-        faults.append(f"{place}.key must be a text")
+        faults.append(f"{place}.key must be a string")
     elif key and (fault := key_fault(key)):
         faults.append(f"{place}.key {fault}")
     priority, deployments = entry.get("priority", 0), entry.get("deployments")
     if not isinstance(priority, int) or isinstance(priority, bool):
-        faults.append(f"{place}.priority must be a whole number")
+        faults.append(f"{place}.priority must be an integer")
         priority = 0
     if deployments is not None and not (
         isinstance(deployments, list) and all(isinstance(deployment, str) for deployment in deployments)
@@ -80,18 +80,18 @@ def _read(entry: object, place: str, faults: list[str]) -> BackendSettings:
 def key_fault(key: str) -> str | None:
     """What is wrong with a key, without repeating it."""
     unfit = any(letter < " " or letter == "\x7f" for letter in key)
-    return "holds a character that no header can carry, such as a line end" if unfit else None
+    return "contains a character that no header can carry, such as a line break" if unfit else None
 
 
 def url_fault(url: str) -> str | None:
-    """What is wrong with an upstream's URL, without repeating it: it may hold a credential."""
+    """What is wrong with an upstream's URL, without repeating it: it may contain a credential."""
     try:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError:
-        return "is no URL"
+        return "is not a URL"
     if parts.scheme not in ("http", "https") or not parts.hostname:
         return "must be an http or https URL"
     if parts.username or parts.password or parts.query or parts.fragment:
-        return "must hold no user, password, query or fragment"
+        return "must contain no user, password, query or fragment"
     return None

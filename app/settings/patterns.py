@@ -4,7 +4,7 @@ import json
 
 
 def read_patterns(text: str) -> tuple[tuple[str, ...], list[str]]:
-    """The patterns of PROXY_REDACT and every fault in them, which name a place and not the pattern."""
+    """The patterns of PROXY_REDACT, and every fault in them; a fault names a place and not the pattern."""
     import regex
 
     name = "PROXY_REDACT"
@@ -18,9 +18,9 @@ def read_patterns(text: str) -> tuple[tuple[str, ...], list[str]]:
     for index, entry in enumerate(entries):
         try:
             if regex.compile(entry).search("") is not None:
-                faults.append(f"{name}[{index}] matches the empty text")
+                faults.append(f"{name}[{index}] matches the empty string")
         except (regex.error, RecursionError, OverflowError, MemoryError) as fault:
             reason, position = getattr(fault, "msg", "too complex"), getattr(fault, "pos", None)
             place = "" if position is None else f" at position {position}"
-            faults.append(f"{name}[{index}] is no regular expression: {reason}{place}")
+            faults.append(f"{name}[{index}] is not a regular expression: {reason}{place}")
     return tuple(entries), faults

@@ -1,4 +1,4 @@
-"""Settings: the environment, read once, with every fault in it reported in one error that shows no secret."""
+"""Settings: the environment, read once; one error reports every fault and shows no secret."""
 
 import os
 import re
@@ -19,16 +19,16 @@ DEFAULT_CALLER_HEADERS = (
 
 
 class SettingsError(ValueError):
-    """What is wrong with the environment, all of it: one fault a line, by the variable's name."""
+    """Everything that is wrong with the environment: one fault per line, by the variable's name."""
 
     def __init__(self, faults: list[str]) -> None:
-        super().__init__("the environment cannot be used:\n" + "\n".join(f"  - {fault}" for fault in faults))
+        super().__init__("invalid environment:\n" + "\n".join(f"  - {fault}" for fault in faults))
         self.faults = faults
 
 
 @dataclass(frozen=True, slots=True)
 class HubSettings:
-    """Where records go: a connection string, or a namespace and Entra ID."""
+    """Where records go: by connection string, or by namespace with Entra ID."""
 
     name: str
     conn_str: str | None = field(default=None, repr=False)
@@ -38,7 +38,7 @@ class HubSettings:
 
 @dataclass(frozen=True, slots=True)
 class EntraSettings:
-    """Whose tokens let clients in: the tenant's id, and the application's or its `api://` URI."""
+    """Which tokens admit clients: the tenant's id, and the application's id or its `api://` URI."""
 
     tenant: str
     audience: str
@@ -77,7 +77,7 @@ class Settings:
 
     @property
     def has_blobs(self) -> bool:
-        """Whether there is a container for what the hub cannot take."""
+        """Whether there is a blob container for records that the hub cannot accept."""
         return bool(self.blob_container_url or self.blob_conn_str)
 
     @classmethod
@@ -87,7 +87,7 @@ class Settings:
 
 
 class _Reader:
-    """Reads one variable after the other and gathers the faults instead of stopping at the first."""
+    """Reads every variable and collects the faults instead of stopping at the first."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = {name: value.strip() for name, value in environ.items()}
@@ -95,7 +95,7 @@ class _Reader:
 
     def read(self) -> Settings:
         if self._flag("OTEL_SDK_DISABLED"):
-            self._fault("OTEL_SDK_DISABLED would lose every record, since records are made of spans")
+            self._fault("OTEL_SDK_DISABLED would lose every record: records are made from spans")
         settings = Settings(
             backends=self._backends(),
             hub=self._hub(),
@@ -152,7 +152,7 @@ class _Reader:
     def _api_version(self) -> str | None:
         version = self._text("AZURE_OPENAI_API_VERSION")
         if version and not re.fullmatch(r"[A-Za-z0-9.-]+", version):
-            self._fault("AZURE_OPENAI_API_VERSION is no version such as 2024-10-21")
+            self._fault("AZURE_OPENAI_API_VERSION is not a version such as 2024-10-21")
         return version
 
     def _key(self, name: str, key: str) -> str:
@@ -168,7 +168,7 @@ class _Reader:
             parts = {key.strip().lower(): value for key, value in parts.items()}
             name = name or parts.get("entitypath")
             if not parts.get("endpoint", "").startswith("sb://"):
-                self._fault("AZURE_EVENTHUB_CONN_STR is no connection string: it has no Endpoint=sb://…")
+                self._fault("AZURE_EVENTHUB_CONN_STR is not a connection string: it has no Endpoint=sb://…")
             elif "sharedaccesssignature" not in parts and not {"sharedaccesskeyname", "sharedaccesskey"} <= set(parts):
                 self._fault("AZURE_EVENTHUB_CONN_STR has no SharedAccessKeyName and SharedAccessKey")
         elif not namespace:
@@ -177,7 +177,7 @@ class _Reader:
                 "or AZURE_EVENTHUB_NAMESPACE for Entra ID"
             )
         elif not re.fullmatch(r"[\w-]+(\.[\w-]+)+(:\d+)?", namespace):
-            self._fault("AZURE_EVENTHUB_NAMESPACE is no host name such as example.servicebus.windows.net")
+            self._fault("AZURE_EVENTHUB_NAMESPACE is not a host name such as example.servicebus.windows.net")
         if not name and (conn_str or namespace):
             self._fault("AZURE_EVENTHUB_NAME is missing, and no EntityPath names the hub")
         websocket = self._choice("AZURE_EVENTHUB_TRANSPORT", "amqp", "websocket") == "websocket"
@@ -190,7 +190,7 @@ class _Reader:
         elif url and not urlsplit(url).path.strip("/"):
             self._fault("AZURE_BLOB_CONTAINER_URL names no container: https://account.blob.core.windows.net/container")
         if conn_str and "=" not in conn_str:
-            self._fault("AZURE_BLOB_CONN_STR is no connection string")
+            self._fault("AZURE_BLOB_CONN_STR is not a connection string")
         return url
 
     def _client_keys(self) -> tuple[str, ...]:
@@ -198,23 +198,23 @@ class _Reader:
         keys = tuple(self._key("PROXY_CLIENT_KEYS", key.strip()) for key in given if key.strip())
         on_functions = bool(self._text("FUNCTIONS_WORKER_RUNTIME"))
         if self._text("PROXY_CLIENT_KEYS") and not keys:
-            self._fault("PROXY_CLIENT_KEYS holds no key")
+            self._fault("PROXY_CLIENT_KEYS contains no key")
         entra = self._text("PROXY_ENTRA_TENANT") or self._text("PROXY_ENTRA_AUDIENCE")
         if not keys and not entra and not on_functions and not self._flag("PROXY_ALLOW_ANONYMOUS"):
             self._fault(
                 "PROXY_CLIENT_KEYS is missing, and no Functions host checks keys: anyone could spend the "
-                "upstream's key; set PROXY_ALLOW_ANONYMOUS=true to allow just that"
+                "upstream's key; set PROXY_ALLOW_ANONYMOUS=true to allow that"
             )
         return keys
 
     def _entra(self) -> EntraSettings | None:
         tenant, audience = self._text("PROXY_ENTRA_TENANT"), self._text("PROXY_ENTRA_AUDIENCE")
         if tenant and not audience:
-            self._fault("PROXY_ENTRA_AUDIENCE is missing: tokens for which application let in")
+            self._fault("PROXY_ENTRA_AUDIENCE is missing: the application whose tokens are accepted")
         if audience and not tenant:
-            self._fault("PROXY_ENTRA_TENANT is missing: tokens of which tenant let in")
+            self._fault("PROXY_ENTRA_TENANT is missing: the tenant whose tokens are accepted")
         if tenant and not re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", tenant):
-            # by a domain's name, or "common", the issuer of a token could not be told
+            # a domain name, or "common", does not say which issuer a token must have
             self._fault("PROXY_ENTRA_TENANT must be the tenant's id, such as 00000000-0000-0000-0000-000000000000")
         if audience and (not audience.removeprefix("api://") or not audience.isprintable() or " " in audience):
             self._fault("PROXY_ENTRA_AUDIENCE must be an application's id or its api:// URI")
@@ -274,7 +274,7 @@ class _Reader:
     def _positive_whole(self, name: str, default: int) -> int:
         return int(
             self._number(
-                name, default, lambda value: 1 <= value < 1e15 and value.is_integer(), "that is whole and above 0"
+                name, default, lambda value: 1 <= value < 1e15 and value.is_integer(), "that is an integer above 0"
             )
             or default
         )

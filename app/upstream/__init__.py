@@ -1,10 +1,10 @@
-"""Upstream as seen from here: kept connections over which requests go out and answers come in, bytes as they are.
+"""The HTTP client for upstream: pooled connections that send requests and receive responses, bytes unchanged.
 
-Pool          keeps connections, opens new ones, gives each request one        (pool.py)
-Connection    one connection: writes a request, reads its answer               (connection.py)
-Answer        one answer: its head, and its body as it comes                   (received.py)
-UpstreamFault and the ways in which all that fails                             (faults.py)
-UpstreamAuth  what lets the proxy in: a key, or a token of its identity       (credentials.py)
+Pool          keeps connections, opens new ones, assigns one to each request    (pool.py)
+Connection    one connection: writes a request, reads its response             (connection.py)
+Answer        one response: its head, and its body as it arrives               (received.py)
+UpstreamFault and its subclasses: how all that fails                            (faults.py)
+UpstreamAuth  the proxy's credential: a key, or a token of its identity         (credentials.py)
 """
 
 from app.upstream.faults import Disconnected, NotHttp, Unreachable, UpstreamFault

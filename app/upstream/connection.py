@@ -1,4 +1,4 @@
-"""Connection: one connection to upstream, over which one request at a time goes out and its answer comes in."""
+"""Connection: one connection to upstream, with one request in flight at a time."""
 
 import asyncio
 import time
@@ -12,25 +12,25 @@ from app.upstream.received import Answer
 
 MAX_HEAD: Final = 64 * 1024
 SMALL: Final = 64 * 1024
-"""A body up to which it is copied behind its head: that costs less than a second write."""
+"""A body up to this size is copied behind its head: that costs less than a second write."""
 NO_BODY: Final = frozenset({204, 304})
 STALE_S: Final = 1.0
-"""A connection that upstream drops so soon after a request was dropped for its age; later, the request may have been
-worked on, for money."""
+"""A kept connection that upstream closes this soon after a request was closed for its age; later, upstream may have
+processed the request, and billed it."""
 
 type Body = bytes | AsyncIterator[bytes] | None
 
 
 class Connection(asyncio.Protocol):
-    """Parses with llhttp. It is free again when the answer has ended, the request is out, and both sides keep it open;
-    `on_free` is told then, and `on_lost` when it is no more."""
+    """Parses with llhttp. It is free again when the response is complete, the request is sent, and both sides keep the
+    connection open: it then calls `on_free`. It calls `on_lost` when the connection is closed."""
 
     def __init__(self, on_free: "Callable[[Connection], None]", on_lost: "Callable[[Connection], None]") -> None:
         self._on_free = on_free
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        # a control character in a header's value is for who passes it on to judge (`app.headers`)
+        # `app.headers` decides about control characters in header values
         self._parser.set_dangerous_leniencies(lenient_headers=True)
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._sent_at = 0.0
         self._until_closed = False
         self.served = 0
-        """Requests that were sent over it."""
+        """Requests sent over it."""
 
     @property
     def closing(self) -> bool:
@@ -51,9 +51,9 @@ class Connection(asyncio.Protocol):
         return self._transport is None or self._transport.is_closing()
 
     async def send(self, method: bytes, head: bytes, body: Body, chunked: bool) -> Answer:
-        """Send a request and wait for the head of its answer; the body of the request may go on for longer.
+        """Send a request and wait for the head of its response; sending the request's body may take longer.
 
-        `chunked` says how a body that is a stream is written. Raises Disconnected or NotHttp.
+        `chunked`: write a streamed body in chunks. Raises Disconnected or NotHttp.
         """
         transport = self._transport
         if transport is None or transport.is_closing():
@@ -78,14 +78,14 @@ class Connection(asyncio.Protocol):
             raise
 
     def close(self) -> None:
-        """Drop the connection, and whatever is under way on it."""
+        """Abort the connection and any request in flight."""
         if self._upload is not None:
             self._upload.cancel()
         if self._transport is not None:
             self._transport.abort()
 
     async def _pump(self, pieces: AsyncIterator[bytes], chunked: bool) -> None:
-        """Send a body piece by piece, no faster than upstream takes it. A piece that cannot be had ends the call."""
+        """Send a body piece by piece, no faster than upstream reads it. A fault of `pieces` ends the call."""
         try:
             async for piece in pieces:
                 if self._transport is None:
@@ -95,7 +95,7 @@ class Connection(asyncio.Protocol):
                     await self._writable
             if chunked and self._transport is not None:
                 self._transport.write(b"0\r\n\r\n")
-        except Exception as fault:  # the client's side of it failed
+        except Exception as fault:  # reading from the client failed
             broken = Disconnected()
             broken.__cause__ = fault
             self._fail(broken)
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._head is None and self._answer is None:
-            self.close()  # nothing was asked
+            self.close()  # no request is in flight
             return
         self._untouched = False
         try:
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
             return
         if self._answer is not None:
             self._answer.flush()
-        if self._head is not None:  # still not whole
+        if self._head is not None:  # still incomplete
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD:
                 self._fail(NotHttp())
@@ -137,18 +137,18 @@ class Connection(asyncio.Protocol):
         self._transport = None
         if self._answer is not None and exc is None and self._until_closed:
             self._answer.end()
-        at_once = time.monotonic() - self._sent_at < STALE_S
-        self._fail(Disconnected(stale=self.served > 1 and self._untouched and at_once))
+        soon = time.monotonic() - self._sent_at < STALE_S
+        self._fail(Disconnected(stale=self.served > 1 and self._untouched and soon))
         self.resume_writing()
         if self._upload is not None:
             self._upload.cancel()
         self._on_lost(self)
 
-    # what the parser calls
+    # callbacks of the parser
 
     def on_message_begin(self) -> None:
         if self._head is None:
-            raise ValueError("an answer that nobody asked for")
+            raise ValueError("an unsolicited response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._head is None:
@@ -156,15 +156,15 @@ class Connection(asyncio.Protocol):
         self._headers.append((name.lower(), value.rstrip(b" \t")))
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > MAX_HEAD or b"\0" in value:
-            raise ValueError("no head of an answer")
+            raise ValueError("not a response head")
 
     def on_headers_complete(self) -> None:
         status, headers, head = self._parser.get_status_code(), self._headers, self._head
         self._headers = []
         if head is None or (100 <= status < 200 and status != 101):
-            return  # "continue" and the like: the answer is still to come
+            return  # interim, such as 100 Continue: the final response follows
         if not 200 <= status <= 599:
-            raise ValueError("no status of an answer")
+            raise ValueError("not a response status")
         names = {name for name, _ in headers}
         self._until_closed = (
             b"content-length" not in names and b"transfer-encoding" not in names and status not in NO_BODY
@@ -173,7 +173,7 @@ class Connection(asyncio.Protocol):
         self._answer = Answer(status, headers, self._pause, self.close)
         if not head.done():
             head.set_result(self._answer)
-        if self._method == b"HEAD":  # the parser waits for the body that the head tells of
+        if self._method == b"HEAD":  # the parser would wait for the body that the head announces
             self._answer.end()
             self.close()
 

@@ -38,9 +38,9 @@ class KeyAuth:
 
 
 class EntraAuth:
-    """A token of the proxy's identity, fetched once for all who ask meanwhile.
+    """A token of the proxy's identity; concurrent callers share one fetch.
 
-    The next one is fetched from five minutes before it expires; nobody waits for that while the one in hand serves.
+    It is renewed in the background from five minutes before it expires.
     """
 
     def __init__(self, credential: "AsyncTokenCredential", clock: Callable[[], float] = time.time) -> None:
@@ -51,24 +51,24 @@ class EntraAuth:
         self._expires = 0.0
 
     async def header(self) -> tuple[str, str]:
-        """`authorization` and the token; raises UpstreamUnreachable when none can be had."""
+        """`authorization` and the token; raises UpstreamUnreachable if no token can be fetched."""
         left = self._expires - self._clock()
         if left < REFRESH_S and (self._fetching is None or self._fetching.done()):
             self._fetching = asyncio.create_task(self._fetch())
         if left <= 0 and self._fetching is not None:
-            fault = await asyncio.shield(self._fetching)  # a caller that leaves takes the token from nobody
+            fault = await asyncio.shield(self._fetching)  # one caller's cancellation must not cancel it for the others
             if fault is not None:
-                raise UpstreamUnreachable("No Entra ID token for Azure OpenAI could be had.") from fault
+                raise UpstreamUnreachable("No Entra ID token for Azure OpenAI could be fetched.") from fault
         return "authorization", self._value
 
     async def _fetch(self) -> "AzureError | None":
-        """Take a new token, or return why there is none: it may be that nobody waits for the fault."""
+        """Fetch a new token. Returns the fault instead of raising it: no caller may be waiting for the task."""
         from azure.core.exceptions import AzureError
 
         try:
             token = await self._credential.get_token(SCOPE)
         except AzureError as fault:
-            log.warning("no Entra ID token for Azure OpenAI could be had: %s", type(fault).__name__)
+            log.warning("no Entra ID token for Azure OpenAI could be fetched: %s", type(fault).__name__)
             return fault
         self._value, self._expires = f"Bearer {token.token}", float(token.expires_on)
         return None

@@ -1,33 +1,33 @@
-"""What can go wrong between here and upstream.
+"""What can go wrong between the proxy and upstream.
 
     UpstreamFault
-    ├── Unreachable     no connection: no such host, refused, no answer in time, a certificate that is not trusted
-    ├── Disconnected    the connection broke before the answer was whole
-    └── NotHttp         what came is no HTTP/1.1
+    ├── Unreachable     no connection: unknown host, refused, timeout, untrusted certificate
+    ├── Disconnected    the connection broke before the response was complete
+    └── NotHttp         the response is not HTTP/1.1
 
-Their texts are shown to callers, and name no host and no address.
+Callers see their messages, which name no host and no address.
 """
 
 
 class UpstreamFault(Exception):
-    """No answer, or no whole one."""
+    """No response, or an incomplete one."""
 
 
 class Unreachable(UpstreamFault):
-    """There is no connection."""
+    """No connection could be opened."""
 
 
 class Disconnected(UpstreamFault):
     """The connection broke."""
 
     def __init__(self, stale: bool = False) -> None:
-        """`stale`: it was kept from an earlier request, and broke at once, before any byte of an answer."""
+        """`stale`: it was reused, and broke immediately, before any byte of a response."""
         super().__init__("the connection broke")
         self.stale = stale
 
 
 class NotHttp(UpstreamFault):
-    """What came cannot be read."""
+    """The response cannot be parsed."""
 
     def __init__(self) -> None:
-        super().__init__("what answered there speaks no HTTP")
+        super().__init__("the response is not HTTP")

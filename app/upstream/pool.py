@@ -1,4 +1,4 @@
-"""Pool: connections to upstream, kept for the next request for as long as Azure's front ends keep them."""
+"""Pool: connections to upstream, kept for reuse while Azure's front ends keep them open."""
 
 import asyncio
 import ssl
@@ -17,13 +17,13 @@ from app.upstream.faults import Unreachable
 from app.upstream.received import Answer
 
 CONNECT_S: Final = 10.0
-IDLE_S: Final = 30.0  # below the time after which Azure's front ends close an idle connection
-STAGGER_S: Final = 0.25  # RFC 8305: the next address is tried beside one that takes as long
+IDLE_S: Final = 30.0  # below the idle timeout of Azure's front ends
+STAGGER_S: Final = 0.25  # RFC 8305: after this long, the next address is tried in parallel
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a connection leads."""
+    """The server at the other end of a connection."""
 
     host: str
     port: int
@@ -31,14 +31,14 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> "Origin":
-        """That of an http or https URL."""
+        """The origin of an http or https URL."""
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         return cls(parts.hostname or "", parts.port or (443 if secure else 80), secure)
 
     @property
     def authority(self) -> bytes:
-        """What `host` says."""
+        """The value of the `host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         usual = 443 if self.secure else 80
         return (host if self.port == usual else f"{host}:{self.port}").encode("idna" if not host.isascii() else "ascii")
@@ -46,20 +46,20 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to go out. `target` and `headers` are sent as they are; `host` and the body's length are added."""
+    """A request to send. `target` and `headers` go out unchanged; the pool adds `host` and the body's length."""
 
     method: str
     target: str
     headers: Iterable[tuple[bytes, bytes]]
     body: Body = None
     length: int | None = None
-    """Of a body that is a stream; None has it sent in chunks."""
+    """The length of a streamed body; None: send it in chunks."""
 
 
 class Pool:
-    """Lives on one event loop. It changes nothing: no redirects, no cookies, no decompression, no headers of its own.
+    """Belongs to one event loop. No redirects, no cookies, no decompression, no headers of its own.
 
-    How long a request may take is its deadline's to say: only connecting has a limit.
+    Only connecting has a timeout; the caller limits the request as a whole.
     """
 
     def __init__(self) -> None:
@@ -75,32 +75,32 @@ class Pool:
 
     @property
     def open(self) -> int:
-        """How many connections there are, free or in use."""
+        """The number of connections, free or in use."""
         return len(self._all)
 
     def prepare(self) -> None:
-        """Read the certificates that are trusted, which takes a while, before the first call needs them."""
+        """Load the trusted certificates, which is slow, before the first call needs them."""
         _ = self._tls
 
     async def request(self, origin: Origin, request: Request) -> Answer:
-        """Send a request and return its answer once the head has come; raises UpstreamFault.
+        """Send a request and return its response once the head has arrived; raises UpstreamFault.
 
-        Who is cancelled meanwhile leaves nothing behind; an answer must be read to its end or closed.
+        Cancellation leaves nothing behind. The caller must read the response to its end or close it.
         """
         head, chunked = _head(origin, request)
         connection = self._take(origin) or await self._open(origin)
         return await connection.send(request.method.encode(), head, request.body, chunked)
 
     async def close(self) -> None:
-        """Drop all connections."""
+        """Close all connections."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in list(self._all):
             connection.close()
-        await asyncio.sleep(0)  # their sockets are closed in the loop's next turn
+        await asyncio.sleep(0)  # sockets are closed in the loop's next iteration
 
     def _take(self, origin: Origin) -> Connection | None:
-        """The connection that was used last of those that are free: the others may grow old."""
+        """The most recently used free connection, so that the surplus ones reach their idle limit."""
         kept, oldest = self._kept[origin], time.monotonic() - IDLE_S
         while kept:
             since, connection = kept.pop()
@@ -142,7 +142,7 @@ class Pool:
         return opened
 
     def _sweep(self) -> None:
-        """Close what has been free for too long."""
+        """Close connections that have been free for too long."""
         self._sweeping = None
         oldest = time.monotonic() - IDLE_S
         for origin, kept in list(self._kept.items()):
@@ -157,7 +157,7 @@ class Pool:
 
 
 def _head(origin: Origin, request: Request) -> tuple[bytes, bool]:
-    """The request's head, and whether its body goes in chunks."""
+    """The request's head, and whether its body is chunked."""
     lines = [
         f"{request.method} {request.target} HTTP/1.1".encode("latin-1"),
         b"host: " + origin.authority,
@@ -177,5 +177,5 @@ def _head(origin: Origin, request: Request) -> tuple[bytes, bool]:
     head = b"\r\n".join(lines)
     ends = len(lines) - 1
     if head.count(b"\r") != ends or head.count(b"\n") != ends or b"\0" in head:
-        raise ValueError("a line of the request's head holds a line's end")  # no server would have let it in
+        raise ValueError("a line of the request's head contains a line end or NUL")  # no server would have accepted it
     return head + b"\r\n\r\n", chunked

@@ -1,4 +1,4 @@
-"""Answer: what upstream says to one request; the head is known, the body comes."""
+"""Answer: upstream's response to one request; its head has arrived, its body is arriving."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -8,14 +8,14 @@ from typing import Final
 from app.headers import decoded
 
 HIGH_WATER: Final = 128 * 1024
-"""Bytes that may wait here before upstream is asked to pause."""
+"""Bytes buffered here before reading from upstream pauses."""
 
 
 type PassOn = Callable[[bytes], Coroutine[None, None, None]]
 
 
 class Answer:
-    """One reader at a time. The connection feeds it, until `end` or `fail`."""
+    """One reader at a time. The connection calls `feed`, and finally `end` or `fail`."""
 
     def __init__(
         self,
@@ -24,8 +24,7 @@ class Answer:
         pause: Callable[[bool], None],
         close: Callable[[], None],
     ) -> None:
-        """`headers` have names in lower case. `pause` stops the flow of the body or lets it go on; `close` gives up
-        what has not come yet."""
+        """`headers` have names in lower case. `pause` pauses or resumes reading the body; `close` aborts the rest."""
         self.status = status
         self.headers = headers
         self._named = dict(reversed(headers))
@@ -44,7 +43,7 @@ class Answer:
 
     @property
     def ended(self) -> bool:
-        """Whether the body has come to its end."""
+        """Whether the body is complete."""
         return self._ended
 
     def header(self, name: bytes) -> str | None:
@@ -53,7 +52,7 @@ class Answer:
         return None if value is None else decoded(value)
 
     async def readany(self) -> bytes:
-        """What has come, at least one byte of it; b"" at the end. Raises UpstreamFault when it broke off before."""
+        """What has arrived, at least one byte; b"" at the end. Raises UpstreamFault if the body broke off."""
         while not self._waiting:
             if self._is_over():
                 return b""
@@ -62,19 +61,19 @@ class Answer:
         return self._take()
 
     async def read(self, limit: int) -> bytes:
-        """The body up to its end, or until `limit` bytes are exceeded; what follows is left to `readany`."""
+        """The body up to its end, or until it exceeds `limit` bytes; `readany` returns what follows."""
         taken = b""
         while len(taken) <= limit and (more := await self.readany()):
             taken += more
         return taken
 
     async def relay(self, pass_on: PassOn) -> None:
-        """Have every piece of the body passed on, up to its end; the head is forgotten, since a stream may be long.
+        """Pass every piece of the body to `pass_on`, up to its end; drop the head, since a stream may be long.
 
-        Raises UpstreamFault when it broke off before, and what `pass_on` raises.
+        Raises UpstreamFault if the body broke off, and whatever `pass_on` raises.
 
-        A piece that comes while nothing else is to be done is passed on at once, in the turn of the loop in which it
-        came: to wake a task for it would take another turn (docs/decisions/0009).
+        A piece that arrives while none is pending is passed on in the same loop iteration: waking a task for it would
+        take another one (docs/decisions/0009).
         """
         self.headers, self._named = (), {}
         self._context = copy_context()
@@ -94,12 +93,12 @@ class Answer:
                     self._passing = None
 
     def close(self) -> None:
-        """Have done with it. A body that is not whole costs the connection."""
+        """Stop reading. Closes the connection if the body is incomplete."""
         if not self._ended:
             self._close()
 
     def feed(self, data: bytes) -> None:
-        """A piece of the body."""
+        """Add a piece of the body."""
         self._waiting.append(data)
         self._size += len(data)
         if self._size > HIGH_WATER and not self._paused:
@@ -109,8 +108,7 @@ class Answer:
             self._wake()
 
     def flush(self) -> None:
-        """That is all for now: what came is passed on, as far as that goes without waiting; the rest, and what failed,
-        is for `relay`."""
+        """Pass on what `feed` added, as far as that goes without waiting; `relay` handles the rest, and any fault."""
         if self._pass_on is None or not self._waiting:
             return
         passing = self._pass_on(self._take())
@@ -120,32 +118,32 @@ class Answer:
             self._wake()
 
     def end(self) -> None:
-        """The body is whole, and the connection another's: nothing here may leave it at a stop, or touch it later."""
+        """The body is complete. The next request may use the connection: resume it now, and never touch it again."""
         self._ended = True
-        self._go_on()
+        self._resume()
         self._wake()
 
     def fail(self, fault: Exception) -> None:
-        """No more of it comes."""
+        """The body broke off: `fault` says why."""
         if not self._ended and self._fault is None:
             self._fault = fault
             self._wake()
 
     def _take(self) -> bytes:
-        """All that waits."""
+        """Everything buffered."""
         taken = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
         self._waiting.clear()
         self._size = 0
-        self._go_on()
+        self._resume()
         return taken
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         if self._paused:
             self._paused = False
             self._pause(False)
 
     def _is_over(self) -> bool:
-        """Whether the body is whole; raises the fault when it broke off before."""
+        """Whether the body is complete; raises the fault if it broke off."""
         if self._fault is not None:
             raise self._fault
         return self._ended

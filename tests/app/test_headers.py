@@ -1,4 +1,4 @@
-"""Headers and query strings: what passes, in which direction, in which order."""
+"""Headers and query strings: what passes in each direction, and in which order."""
 
 from typing import Any
 from urllib.parse import quote
@@ -19,8 +19,8 @@ VALUES = st.text(st.characters(exclude_categories=["C"]), max_size=8).map(str.en
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=8))
-def test_what_is_not_named_passes(headers: list[tuple[bytes, bytes]]) -> None:
-    """Headers nobody named pass both ways: all of them, repeats and order kept, with the bytes they came with."""
+def test_other_headers_pass_unchanged(headers: list[tuple[bytes, bytes]]) -> None:
+    """All other headers pass in both directions, with their order, repetitions and bytes."""
     assert to_upstream(headers, CALLER) == headers
     assert to_client(headers) == headers
 
@@ -37,8 +37,8 @@ def test_what_is_not_named_passes(headers: list[tuple[bytes, bytes]]) -> None:
         "x-apim-user-id",
     ],
 )
-def test_what_upstream_never_sees(name: str) -> None:
-    """Credentials, who the caller is, and what is about this connection or made anew do not go on."""
+def test_upstream_never_sees(name: str) -> None:
+    """Credentials, caller headers, hop-by-hop headers and those that are set again are dropped."""
     assert to_upstream([(b"accept", b"a"), (name.encode(), b"secret"), (b"x-a", b"1")], CALLER) == [
         (b"accept", b"a"),
         (b"x-a", b"1"),
@@ -46,29 +46,29 @@ def test_what_upstream_never_sees(name: str) -> None:
 
 
 @pytest.mark.parametrize("connection", [b"x-hop", b"close, X-Hop", b"close,x-hop ,x-other", b"\tx-hop"])
-def test_what_connection_names_stays_on_its_hop(connection: bytes) -> None:
-    """Headers that `connection` names end here, in either direction and whatever their case (RFC 9110 §7.6.1)."""
+def test_headers_named_by_connection_are_dropped(connection: bytes) -> None:
+    """In both directions and in any case (RFC 9110 §7.6.1)."""
     headers = [(b"connection", b"keep-alive"), (b"connection", connection), (b"x-hop", b"1"), (b"x-a", b"2")]
     assert to_upstream(headers, CALLER) == [(b"x-a", b"2")]
     assert to_client(headers) == [(b"x-a", b"2")]
 
 
 @pytest.mark.parametrize("name", [*sorted(HOP_BY_HOP), b"api-key", b"authorization"])
-def test_what_the_client_never_sees(name: bytes) -> None:
-    """Headers about the connection with upstream, and credentials for it, are not the client's."""
+def test_the_client_never_sees(name: bytes) -> None:
+    """Hop-by-hop headers of upstream, and credentials, are dropped."""
     assert to_client([(name, b"x"), (b"content-length", b"5")]) == [(b"content-length", b"5")]
 
 
-def test_values_are_utf_8_or_else_latin_1() -> None:
-    """A value that is no UTF-8 is read as Latin-1, and no bytes fail."""
+def test_values_are_utf_8_or_latin_1() -> None:
+    """A value that is not UTF-8 is read as Latin-1."""
     assert decoded("Büro ✨".encode()) == "Büro ✨"
     assert decoded("Büro".encode("latin-1")) == "Büro"
     assert first([(b"x-b", b"0"), (b"x-a", "é".encode()), (b"x-a", b"2")], b"x-a") == "é"
     assert first([(b"x-b", b"0")], b"x-a") is None
 
 
-def test_who_calls_is_read_off_the_named_headers() -> None:
-    """A caller's field is the value of its header; an empty or absent one is no field."""
+def test_caller_fields_come_from_their_headers() -> None:
+    """An empty or absent header gives no field."""
     names = {b"x-apim-user-id": "user_id", b"x-apim-product": "product", b"x-session-id": "session_id"}
     headers = [(b"x-apim-user-id", "Zoë".encode()), (b"x-apim-product", b""), (b"x-other", b"1")]
     assert caller_fields(headers, names) == {"user_id": "Zoë"}
@@ -92,8 +92,8 @@ def test_who_calls_is_read_off_the_named_headers() -> None:
         (b"&a=1&&b=%ff&", b"&a=1&&b=%ff&"),
     ],
 )
-def test_keys_leave_the_query(query: bytes, kept: bytes) -> None:
-    """Parameters that carry keys are taken out, however their names are written; the rest stays as it was."""
+def test_keys_are_removed_from_the_query(query: bytes, kept: bytes) -> None:
+    """Parameters that carry keys are removed, however their names are encoded; the rest is unchanged."""
     assert without_secrets(query) == kept
 
 
@@ -103,8 +103,8 @@ def test_keys_leave_the_query(query: bytes, kept: bytes) -> None:
     others=st.lists(st.binary(max_size=9).filter(lambda pair: b"&" not in pair), max_size=3),
     data=st.data(),
 )
-def test_no_spelling_of_a_key_gets_through(name: str, others: list[bytes], data: st.DataObject) -> None:
-    """Any mix of case and percent-encoding of a key's name is known for what it is, wherever it stands."""
+def test_no_encoding_of_a_key_parameter_passes(name: str, others: list[bytes], data: st.DataObject) -> None:
+    """Any mix of case and percent-encoding of its name is recognized, at any position."""
     letters = [
         data.draw(st.sampled_from([letter, letter.upper(), f"%{ord(letter):02x}", quote(letter)])) for letter in name
     ]
@@ -113,8 +113,8 @@ def test_no_spelling_of_a_key_gets_through(name: str, others: list[bytes], data:
     assert b"planted" not in without_secrets(b"&".join(pairs))
 
 
-def test_an_upstream_that_repeats_the_request_hands_out_no_key(upstream: Any, proxy: Any) -> None:
-    """The headers of its request as those of its answer: the proxy's key is not among what the client gets of them."""
+def test_an_echoing_upstream_does_not_disclose_the_key(upstream: Any, proxy: Any) -> None:
+    """The client does not get the proxy's key from an upstream that returns its request's headers."""
 
     async def echo(request: Seen, reply: Reply) -> None:
         assert request.header("api-key") == "upstream-key-0"
@@ -128,8 +128,8 @@ def test_an_upstream_that_repeats_the_request_hands_out_no_key(upstream: Any, pr
     assert "upstream-key-0" not in str(answer.headers)
 
 
-def test_repeated_headers_arrive_in_order(upstream: Any, proxy: Any) -> None:
-    """Two Set-Cookie of upstream's reach the client as two, in order; two of the client's reach upstream as two."""
+def test_repeated_headers_keep_their_order(upstream: Any, proxy: Any) -> None:
+    """Two Set-Cookie headers reach the client as two, in order; so do repeated headers to upstream."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(

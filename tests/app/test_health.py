@@ -1,14 +1,11 @@
-"""/health/ready: how the records are doing, and 503 only where the operator has asked for it."""
+"""/health/ready: the state of delivery, and a 503 only if the operator configured a limit."""
 
 import json
-import re
 from typing import Any
 
-import pytest
-
-from tests.kit.hub import Broker, wait_until
-from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import CHAT, chat_body, chat_json, client
+from tests.kit.hub import wait_until
+from tests.kit.scripts import answering
+from tests.kit.wire import CHAT, chat_body, client
 
 NOTHING = {
     "backlog": 0,
@@ -19,10 +16,6 @@ NOTHING = {
     "lost": {},
     "unjournalled": 0,
 }
-
-
-async def answering(request: Seen, reply: Reply) -> None:
-    await reply.json(chat_json())
 
 
 def ready(url: str) -> tuple[int, dict[str, Any]]:
@@ -37,7 +30,7 @@ def records(url: str) -> dict[str, Any]:
 
 
 def accounted(told: dict[str, Any]) -> int:
-    """How many records wait or are lost."""
+    """The number of records that wait or are lost."""
     return int(told["backlog"]) + sum(told["lost"].values())
 
 
@@ -46,14 +39,8 @@ def call(url: str) -> None:
         caller.chat().read()
 
 
-@pytest.fixture
-def away(broker: Broker, dead_port: int) -> str:
-    """A hub that is not there."""
-    return re.sub(r"localhost:\d+", f"localhost:{dead_port}", broker.conn_str)
-
-
-def test_what_was_sent_shows(upstream: Any, proxy: Any) -> None:
-    """Nothing waits at first; after a call its record is counted as sent, with the time of that."""
+def test_sent_records_are_counted(upstream: Any, proxy: Any) -> None:
+    """The backlog is empty at first; after a call its record counts as sent, with a time."""
     running = proxy(upstream(answering).url)
     assert ready(running.url)[1]["records"] == NOTHING
     call(running.url)
@@ -64,9 +51,9 @@ def test_what_was_sent_shows(upstream: Any, proxy: Any) -> None:
     assert found["records"] == {**{k: v for k, v in NOTHING.items() if k != "last_success"}, "sent": 1}
 
 
-def test_a_hub_that_is_away_shows_and_refuses_nothing(upstream: Any, proxy: Any, away: str) -> None:
-    """What waits is told in records, bytes and the age of the oldest; the proxy stays ready."""
-    running = proxy(upstream(answering).url, away, PROXY_SHUTDOWN_SECONDS="1")
+def test_an_unreachable_hub_shows_in_the_backlog(upstream: Any, proxy: Any, unreachable_hub: str) -> None:
+    """The backlog is given in records, bytes and the oldest one's age; the proxy stays ready."""
+    running = proxy(upstream(answering).url, unreachable_hub, PROXY_SHUTDOWN_SECONDS="1")
     for _ in range(3):
         call(running.url)
     wait_until(lambda: (told := records(running.url))["oldest_seconds"] > 0.5 and told["backlog"] == 3)
@@ -76,9 +63,11 @@ def test_a_hub_that_is_away_shows_and_refuses_nothing(upstream: Any, proxy: Any,
     assert (found["records"]["sent"], found["records"]["last_success"]) == (0, None)
 
 
-def test_past_the_operators_limit_it_is_not_ready(upstream: Any, proxy: Any, away: str) -> None:
-    """Once the oldest record is older than PROXY_READY_MAX_BACKLOG_SECONDS the answer is 503, and calls are taken."""
-    running = proxy(upstream(answering).url, away, PROXY_READY_MAX_BACKLOG_SECONDS="0.5", PROXY_SHUTDOWN_SECONDS="1")
+def test_past_the_configured_backlog_it_is_not_ready(upstream: Any, proxy: Any, unreachable_hub: str) -> None:
+    """If the oldest record is older than PROXY_READY_MAX_BACKLOG_SECONDS: 503; calls are still accepted."""
+    running = proxy(
+        upstream(answering).url, unreachable_hub, PROXY_READY_MAX_BACKLOG_SECONDS="0.5", PROXY_SHUTDOWN_SECONDS="1"
+    )
     assert ready(running.url)[0] == 200
     call(running.url)
     wait_until(lambda: ready(running.url)[0] == 503)
@@ -87,9 +76,9 @@ def test_past_the_operators_limit_it_is_not_ready(upstream: Any, proxy: Any, awa
     wait_until(lambda: records(running.url)["backlog"] == 2)
 
 
-def test_what_is_lost_is_told_by_reason(upstream: Any, proxy: Any, away: str) -> None:
-    """A record that finds the spool full is counted under that name; the call does not notice."""
-    running = proxy(upstream(answering).url, away, PROXY_SPOOL_MAX_BYTES="5000", PROXY_SHUTDOWN_SECONDS="1")
+def test_losses_are_counted_by_reason(upstream: Any, proxy: Any, unreachable_hub: str) -> None:
+    """A record dropped for a full spool is counted as spool_full; the call is not affected."""
+    running = proxy(upstream(answering).url, unreachable_hub, PROXY_SPOOL_MAX_BYTES="5000", PROXY_SHUTDOWN_SECONDS="1")
     calls = 0
     with client(running.url) as caller:
         while not records(running.url)["lost"]:
@@ -97,6 +86,6 @@ def test_what_is_lost_is_told_by_reason(upstream: Any, proxy: Any, away: str) ->
             assert answer.status == 200
             answer.read()
             calls += 1
-            # the body is with the client a moment before the record is made
+            # the client gets the body a moment before the record is made
             wait_until(lambda made=calls: made == accounted(records(running.url)))
     assert records(running.url)["lost"] == {"spool_full": 1}

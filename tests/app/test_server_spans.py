@@ -1,4 +1,4 @@
-"""ServerSpans: the same span as the FastAPI instrumentation makes, request for request."""
+"""ServerSpans makes the same span as the FastAPI instrumentation for each request."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def request(method: str = "POST", query: bytes = b"", **headers: bytes) -> Scope
 
 
 class Answering:
-    """An endpoint that answers with a status, or fails; as a class so that a route leaves it as it is."""
+    """An endpoint that responds with a status, or raises; a class, so that Route does not wrap it."""
 
     def __init__(self, status: int | Exception) -> None:
         self._status = status
@@ -97,14 +97,14 @@ def theirs(endpoint: ASGIApp, provider: TracerProvider) -> ASGIApp:
     ],
     ids=["plain", "query", "odd method", "sampled parent", "unsampled parent", "no parent"],
 )
-def test_it_is_the_instrumentations_span(scope: Scope, status: Any) -> None:
-    """Scope, name, kind, parent, attributes, events and status are those of the instrumentation."""
+def test_the_span_equals_the_instrumentations(scope: Scope, status: Any) -> None:
+    """Scope, name, kind, parent, attributes, events and status are the same."""
     endpoint = Answering(status)
-    assert told(span_of(ours, endpoint, scope)) == told(span_of(theirs, endpoint, scope))
+    assert content(span_of(ours, endpoint, scope)) == content(span_of(theirs, endpoint, scope))
 
 
-def told(span: ReadableSpan) -> dict[str, Any]:
-    """What a span says, but for its own ids and times, and where in the code an exception came from."""
+def content(span: ReadableSpan) -> dict[str, Any]:
+    """A span's content without its ids, times and stack traces."""
     scope, parent = span.instrumentation_scope, span.parent
     return {
         "scope": (scope.name, scope.version) if scope else None,

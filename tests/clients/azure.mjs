@@ -1,5 +1,5 @@
-// One use of the openai SDK, named by the first argument, against the proxy that the environment names. Prints what the
-// SDK made of it as JSON; test_javascript.py compares that with the record.
+// Runs one use of the openai SDK, named by the first argument, against the proxy given in the environment, and prints
+// what the SDK received as JSON; test_javascript.py compares that with the record.
 import OpenAI, { AzureOpenAI, toFile } from "openai";
 import { zodResponseFormat, zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";

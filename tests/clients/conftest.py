@@ -1,4 +1,4 @@
-"""Clients as users have them: installed as published, in front of a proxy process and the simulator behind it."""
+"""Unmodified published clients, a proxy process, and the simulator behind it."""
 
 import shutil
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 @pytest.fixture(scope="session")
 def running(azure: str, broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProxyProcess]:
-    """A proxy before the simulator."""
+    """A proxy in front of the simulator."""
     spool = tmp_path_factory.mktemp("clients") / "spool"
     process = ProxyProcess(environ(azure, broker.conn_str, spool))
     try:
@@ -27,9 +27,9 @@ def running(azure: str, broker: Broker, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def scripts() -> Path:
-    """Where the JavaScript clients are, and beside them the scripts that use them; a skip without Node or npm."""
+    """The directory of the JavaScript clients and of the scripts that use them; skips without Node or npm."""
     with npm.needed_for("the JavaScript clients"):
         clients = npm.installed(HERE)
-    for script in HERE.glob("*.mjs"):  # imports are looked for beside the file that has them
+    for script in HERE.glob("*.mjs"):  # Node resolves imports relative to the importing file
         shutil.copy(script, clients)
     return clients

@@ -1,4 +1,4 @@
-"""The openai SDK for JavaScript, unmodified, through the proxy to the simulator: what it sees, and what is recorded."""
+"""The openai SDK for JavaScript, unmodified, through the proxy: the record matches what it received."""
 
 import json
 import os
@@ -19,7 +19,7 @@ type Use = Callable[..., Any]
 
 @pytest.fixture
 def use(scripts: Path, running: ProxyProcess, trace: Trace) -> Use:
-    """Run one use of azure.mjs: `use("json", SIMULATE="…")`; what it printed."""
+    """Run one use of azure.mjs, as `use("json", SIMULATE="…")`, and return what it printed."""
 
     def run(name: str, **more: str) -> Any:
         environ = {"PATH": os.environ["PATH"], "PROXY_URL": running.url, "PROXY_KEY": KEY, "TRACEPARENT": trace.parent}
@@ -39,7 +39,7 @@ def use(scripts: Path, running: ProxyProcess, trace: Trace) -> Use:
 
 
 def test_a_json_call(use: Use, trace: Trace) -> None:
-    """A plain call through AzureOpenAI: the record holds what the SDK got, and the answer the trace."""
+    """A plain call through AzureOpenAI: the record has what the SDK received, and the response the trace."""
     seen = use("json")
     record = trace.record()
     assert seen["trace"] == trace.id
@@ -51,7 +51,7 @@ def test_a_json_call(use: Use, trace: Trace) -> None:
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_a_streamed_call(use: Use, trace: Trace, asked: bool) -> None:
-    """Text and events are those that the SDK saw. The record has the usage, and the SDK only where it asked for it."""
+    """Text and events are those that the SDK saw. The record has the usage; the SDK has it only if it asked."""
     seen = use("stream" if asked else "streamWithoutUsage")
     record = trace.record()
     assert seen["content"]
@@ -59,11 +59,11 @@ def test_a_streamed_call(use: Use, trace: Trace, asked: bool) -> None:
     assert (record["type"], record["status"], record["usage_source"]) == ("stream_completion", "completed", "reported")
     assert (seen["usage"] == record["usage"]) if asked else (seen["usage"] is None)
     assert seen["chunks"] == record["chunks"] - (not asked)
-    assert seen["empty"] == 1 + asked  # the filter's results on the prompt, and the usage
+    assert seen["empty"] == 1 + asked  # the prompt's filter results, and the usage
 
 
 def test_the_v1_surface(use: Use, trace: Trace) -> None:
-    """OpenAI's client with the base URL …/openai/v1: the deployment is the body's model, and no version is named."""
+    """OpenAI's client with the base URL …/openai/v1: the deployment is the body's model, without an api-version."""
     seen = use("v1")
     record = trace.record()
     assert seen["content"]
@@ -73,7 +73,7 @@ def test_the_v1_surface(use: Use, trace: Trace) -> None:
 
 @pytest.mark.parametrize("name", ["tools", "streamedTools"])
 def test_tool_calls(use: Use, trace: Trace, name: str) -> None:
-    """Two tool calls at once, whole or streamed, are recorded as the SDK puts them together."""
+    """Two parallel tool calls, streamed or not, are recorded as the SDK assembles them."""
     seen = use(name)
     record = trace.record()
     assert len(seen["tool_calls"]) == 2
@@ -81,8 +81,8 @@ def test_tool_calls(use: Use, trace: Trace, name: str) -> None:
     assert record["finish_reasons"] == ["tool_calls"]
 
 
-def test_an_agents_loop(use: Use, trace: Trace) -> None:
-    """`runTools` calls model, tool and model again: two records in one trace, the second with all before."""
+def test_an_agent_loop(use: Use, trace: Trace) -> None:
+    """`runTools` calls model, tool and model again: two records in one trace, the second with all earlier messages."""
     seen = use("agent")
     first, second = trace.records(2)
     assert seen["messages"] == ["user", "assistant", "tool", "assistant"]
@@ -92,14 +92,14 @@ def test_an_agents_loop(use: Use, trace: Trace) -> None:
 
 
 def test_structured_output(use: Use, trace: Trace) -> None:
-    """`chat.completions.parse` gets its object; the record holds its text."""
+    """`chat.completions.parse` gets its object; the record has its text."""
     seen = use("structured")
     assert set(seen["parsed"]) == {"name", "height"}
     assert json.loads(trace.record()["content"]) == seen["parsed"]
 
 
 def test_embeddings(use: Use, trace: Trace) -> None:
-    """Vectors arrive, in base64 as the SDK asks for them; the record has the texts and the usage, and no numbers."""
+    """The SDK gets its vectors, in base64; the record has texts and usage, and no vectors."""
     seen = use("embeddings")
     record = trace.record()
     assert (seen["lengths"], seen["isNumber"]) == ([1536, 1536], True)
@@ -109,7 +109,7 @@ def test_embeddings(use: Use, trace: Trace) -> None:
 
 
 def test_responses(use: Use, trace: Trace) -> None:
-    """`responses.create`: text, usage and instructions are in the record."""
+    """`responses.create`: text, usage and instructions are recorded."""
     seen = use("responses")
     record = trace.record()
     assert seen["output_text"]
@@ -120,7 +120,7 @@ def test_responses(use: Use, trace: Trace) -> None:
 
 
 def test_streamed_responses(use: Use, trace: Trace) -> None:
-    """`responses.stream` with a format parses its object at the end; the record has text and number of events."""
+    """`responses.stream` with a format parses its object; the record has its text and the number of events."""
     seen = use("streamedResponses")
     record = trace.record()
     assert seen["last"] == "response.completed"
@@ -130,7 +130,7 @@ def test_streamed_responses(use: Use, trace: Trace) -> None:
 
 
 def test_an_upload(use: Use, trace: Trace) -> None:
-    """A form of a megabyte is transcribed; the record has the words and not the sound."""
+    """For a form of a megabyte the record has the transcript and not the audio."""
     seen = use("upload")
     record = trace.record()
     assert seen["text"]
@@ -149,7 +149,7 @@ def test_an_upload(use: Use, trace: Trace) -> None:
     ],
 )
 def test_errors(use: Use, trace: Trace, environ: dict[str, str], name: str, status: int, code: str | None) -> None:
-    """Each error is the SDK's class for it, with its code and its trace; all but the proxy's own are recorded."""
+    """Each error is the SDK's exception for it, with code and trace; all but the proxy's own are recorded."""
     seen = use("fail", **environ)
     assert (seen["class"], seen["status"]) == (name, status)
     assert code in (None, seen["code"])
@@ -162,7 +162,7 @@ def test_errors(use: Use, trace: Trace, environ: dict[str, str], name: str, stat
         assert code in (None, record["error"]["code"])
 
 
-def test_an_error_in_mid_stream(use: Use, trace: Trace) -> None:
+def test_an_error_event_in_a_stream(use: Use, trace: Trace) -> None:
     """An error event is the SDK's APIError after the chunks before it; the record has both."""
     seen = use("failInStream", SIMULATE="error-event-after=5")
     record = trace.record()
@@ -172,8 +172,8 @@ def test_an_error_in_mid_stream(use: Use, trace: Trace) -> None:
     assert record["error"]["message"] in seen["message"]
 
 
-def test_a_loop_that_is_left(use: Use, trace: Trace) -> None:
-    """`break` in the loop over the events ends the call: the record has what came, and says who left."""
+def test_breaking_off_a_stream(use: Use, trace: Trace) -> None:
+    """`break` in the loop over the events ends the call: the record is client_aborted and has what arrived."""
     seen = use("leave", SIMULATE="stall-after=6")
     record = trace.record()
     assert seen["aborted"] is True

@@ -1,6 +1,6 @@
-"""langchain-openai's AzureChatOpenAI, unmodified, through the proxy to the simulator: what it sees and what is kept.
+"""langchain-openai's AzureChatOpenAI, unmodified, through the proxy: the record matches what it received.
 
-It is imported by a fixture: that takes seconds, which tests that are not run should not cost.
+A fixture imports it: that takes seconds, which only the tests that run should cost.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ type Model = Callable[..., Any]
 
 @pytest.fixture
 def model(running: ProxyProcess, trace: Trace, monkeypatch: pytest.MonkeyPatch) -> Model:
-    """Make an AzureChatOpenAI whose calls go through the proxy, in the test's trace."""
+    """Create an AzureChatOpenAI whose calls go through the proxy, in the test's trace."""
     from langchain_openai import AzureChatOpenAI
 
     monkeypatch.setenv("LANGSMITH_TRACING", "false")
@@ -44,7 +44,7 @@ def model(running: ProxyProcess, trace: Trace, monkeypatch: pytest.MonkeyPatch) 
 
 
 class Place(BaseModel):
-    """What the model is to fill in."""
+    """A structured output."""
 
     name: str
     height: int
@@ -74,7 +74,7 @@ def calls_of(record: Record) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def test_invoke(model: Model, trace: Trace) -> None:
-    """The message that LangChain gets is what is recorded: text, usage, model, id and finish reason."""
+    """The record has LangChain's message: text, usage, model, id and finish reason."""
     message = model(temperature=0.5).invoke([("system", "Be brief."), ("human", "What is a trace? ✨")])
     record = trace.record()
     assert message.content
@@ -93,7 +93,7 @@ def test_invoke(model: Model, trace: Trace) -> None:
 
 @pytest.mark.parametrize("stream_usage", [True, False])
 def test_stream(model: Model, trace: Trace, stream_usage: bool) -> None:
-    """Chunks join to the recorded text. The record has the usage, and LangChain only where it asked for it."""
+    """Chunks join to the recorded text. The record has the usage; LangChain has it only if it asked."""
     chunks = list(model(stream_usage=stream_usage).stream("What is latency?"))
     whole = sum(chunks[1:], chunks[0])
     record = trace.record()
@@ -107,7 +107,7 @@ def test_stream(model: Model, trace: Trace, stream_usage: bool) -> None:
 
 
 def test_astream(model: Model, trace: Trace) -> None:
-    """The same without a thread."""
+    """The async client's chunks join to the recorded text."""
 
     async def stream() -> list[str]:
         async with httpx.AsyncClient() as client:
@@ -120,7 +120,7 @@ def test_astream(model: Model, trace: Trace) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_tools(model: Model, trace: Trace, streamed: bool) -> None:
-    """Two tool calls at once, whole or streamed, are recorded as LangChain puts them together."""
+    """Two parallel tool calls, streamed or not, are recorded as LangChain assembles them."""
     bound = model().bind_tools([weather])
     if streamed:
         chunks = list(bound.stream("Weather in two places? [parallel]"))
@@ -133,8 +133,8 @@ def test_tools(model: Model, trace: Trace, streamed: bool) -> None:
     assert (record["content"], record["finish_reasons"]) == ("", ["tool_calls"])
 
 
-def test_an_agents_loop(model: Model, trace: Trace) -> None:
-    """Model, tool, model: two records in one trace, the second with the tool's answer in its prompt."""
+def test_an_agent_loop(model: Model, trace: Trace) -> None:
+    """Model, tool, model: two records in one trace, the second with the tool's result in its prompt."""
     from langchain_core.messages import HumanMessage, ToolMessage
 
     bound, asked = model().bind_tools([weather]), HumanMessage("Weather?")
@@ -150,7 +150,7 @@ def test_an_agents_loop(model: Model, trace: Trace) -> None:
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(model: Model, trace: Trace, method: str) -> None:
-    """`with_structured_output` gets its object; the record holds what it was made of."""
+    """`with_structured_output` gets its object; the record has the text it was parsed from."""
     place = model().with_structured_output(Place, method=method).invoke("A place")
     record = trace.record()
     assert isinstance(place, Place)
@@ -159,7 +159,7 @@ def test_structured_output(model: Model, trace: Trace, method: str) -> None:
 
 
 def test_batch(model: Model, trace: Trace) -> None:
-    """A batch is as many calls, each with its record."""
+    """Each call of a batch has its record."""
     prompts = [f"Number {number}" for number in range(5)]
     messages = model().batch(prompts)
     records = trace.records(5)
@@ -170,7 +170,7 @@ def test_batch(model: Model, trace: Trace) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_responses(model: Model, trace: Trace, streamed: bool) -> None:
-    """With `use_responses_api` the same calls go to the Responses API, and are recorded alike."""
+    """With `use_responses_api` calls go to the Responses API, and are recorded the same way."""
     asked = model(use_responses_api=True)
     if streamed:
         chunks = list(asked.stream("What is latency?"))
@@ -185,7 +185,7 @@ def test_responses(model: Model, trace: Trace, streamed: bool) -> None:
 
 
 def test_embeddings(running: ProxyProcess, trace: Trace) -> None:
-    """AzureOpenAIEmbeddings: vectors arrive; the record has the texts and the usage, and no numbers."""
+    """AzureOpenAIEmbeddings gets its vectors; the record has texts and usage, and no vectors."""
     from langchain_openai import AzureOpenAIEmbeddings
 
     embeddings: Any = AzureOpenAIEmbeddings(
@@ -205,8 +205,8 @@ def test_embeddings(running: ProxyProcess, trace: Trace) -> None:
     assert record["deployment"] == "text-embedding-3-small"
 
 
-def test_a_stream_that_is_left(model: Model, trace: Trace) -> None:
-    """`break` in the loop over the chunks ends the call: the record has what came, and says who left."""
+def test_breaking_off_a_stream(model: Model, trace: Trace) -> None:
+    """`break` in the loop over the chunks ends the call: the record is client_aborted and has what arrived."""
     chunks = model({"x-simulate": "stall-after=6"}).stream("What is latency?")
     said = ""
     for chunk in chunks:
@@ -220,7 +220,7 @@ def test_a_stream_that_is_left(model: Model, trace: Trace) -> None:
 
 
 def test_errors(model: Model, trace: Trace) -> None:
-    """An error of upstream's is the SDK's own, with its trace, and is recorded."""
+    """An upstream error is the SDK's exception, with its trace, and is recorded."""
     with pytest.raises(openai.RateLimitError) as limited:
         model({"x-simulate": "429; retry-after-ms=1500"}).invoke("Hello")
     assert limited.value.response.headers["x-trace-id"] == trace.id

@@ -1,4 +1,4 @@
-"""One chat call as these tests make it: its path, the client's question, and upstream's answer or events."""
+"""One chat call as these tests make it: its path, the request's body, and upstream's response or events."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -22,12 +22,12 @@ EVENTS = [
 
 
 def in_trace(trace_id: str, span_id: str = "b7ad6b7169203331") -> dict[str, str]:
-    """The header of a caller whose span this is."""
+    """The header of a caller with this span."""
     return {"traceparent": f"00-{trace_id}-{span_id}-01"}
 
 
 async def ask(client: aiohttp.ClientSession, upstream: Upstream, headers: dict[str, str] | None = None) -> Exchange:
-    """Make a whole call, and return it as upstream saw it."""
+    """Make a complete call, and return it as upstream saw it."""
     call = asyncio.create_task(client.post(PATH + QUERY, data=QUESTION, headers=JSON | (headers or {})))
     exchange = await upstream.next()
     await exchange.answer(ANSWER)
@@ -38,32 +38,28 @@ async def ask(client: aiohttp.ClientSession, upstream: Upstream, headers: dict[s
 
 
 class Stream:
-    """A streamed call, driven from both ends."""
+    """A streamed call, controlled from both ends."""
 
     def __init__(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
         self.exchange = exchange
         self.answer = answer
 
-    async def pass_on(self, event: bytes) -> bytes:
-        """Let upstream send an event, and wait until the client has as many bytes: those are returned."""
+    async def pass_on(self, event: bytes) -> None:
+        """Send an event from upstream, and wait until the client has it."""
         await self.exchange.send(event)
-        got = await self.answer.content.readexactly(len(event))
-        assert got == event
-        return got
+        assert await self.answer.content.readexactly(len(event)) == event
 
-    async def end(self) -> bytes:
-        """Let upstream end the stream; what the client gets until its own end, which is nothing."""
+    async def end(self) -> None:
+        """End the stream at upstream, and wait until it ends for the client, without another byte."""
         await self.exchange.end()
-        rest = await self.answer.content.read()
-        assert rest == b""
-        return rest
+        assert await self.answer.content.read() == b""
 
 
 @asynccontextmanager
 async def stream(
     client: aiohttp.ClientSession, upstream: Upstream, headers: dict[str, str] | None = None
 ) -> AsyncIterator[Stream]:
-    """Start a streamed call up to the head of its answer; afterwards the client has gone."""
+    """Start a streamed call up to the response's head; on exit the client disconnects."""
     headers = JSON | (headers or {})
     call = asyncio.create_task(client.post(PATH + QUERY, data=STREAMED_QUESTION, headers=headers))
     exchange = await upstream.next()

@@ -1,18 +1,16 @@
-"""A host whose worker runs the app of this repository, a scripted upstream, a hub, and a client of the host."""
+"""A Functions host whose worker runs this repository's app, a scripted upstream, a hub, and a client."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
 
-from dev.event_hubs.process import BrokerProcess
 from tests.functions.host import FUNCTION_KEY, FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import PATIENCE, Worker
+from tests.kit.hub import Broker, Record
 
 REPOSITORY = Path(__file__).parents[2]
 PRELUDE = Path(__file__).with_name("prelude.py")
@@ -22,31 +20,20 @@ type StartHost = Callable[..., FunctionsHost]
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as upstream:
         yield upstream
 
 
 @pytest.fixture(scope="session")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
-    with BrokerProcess(tmp_path_factory.mktemp("hub")) as hub:
-        yield hub
-
-
-@pytest.fixture(scope="session")
-def new_host(upstream: Upstream, hub: BrokerProcess, tmp_path_factory: pytest.TempPathFactory) -> StartHost:
-    """Makes a host, still to be entered, whose worker calls nobody but upstream and hub; settings go on top."""
+def new_host(upstream: Upstream, broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> StartHost:
+    """Creates a host, to be entered, whose worker calls only upstream and hub; `settings` are added."""
 
     def new_host(*, loop: str = "asyncio", app_directory: Path = REPOSITORY, **settings: str) -> FunctionsHost:
         environment = {
             "AZURE_OPENAI_BASE_URL": upstream.url,
             "AZURE_OPENAI_KEY": "upstream-key-93ab",
-            "AZURE_EVENTHUB_CONN_STR": hub.connection_string,
+            "AZURE_EVENTHUB_CONN_STR": broker.conn_str,
             "PROXY_SPOOL_DIR": str(tmp_path_factory.mktemp("spool")),
             "PROXY_SHUTDOWN_SECONDS": str(SHUTDOWN_SECONDS),
             "PYTHON_ENABLE_OPENTELEMETRY": "true",
@@ -70,15 +57,13 @@ async def client(host: FunctionsHost) -> AsyncIterator[aiohttp.ClientSession]:
 
 
 def new_client(host: FunctionsHost) -> aiohttp.ClientSession:
-    """A client of the host that presents the function key as a header."""
+    """A client that sends the function key as a header."""
     return aiohttp.ClientSession(
         host.url, headers={"x-functions-key": FUNCTION_KEY}, timeout=aiohttp.ClientTimeout(PATIENCE)
     )
 
 
-async def records_of(hub: BrokerProcess, trace_id: str) -> list[dict[str, Any]]:
-    """The records of one trace that the hub has taken."""
-    events = await asyncio.to_thread(hub.events)
-    records = [json.loads(str(event["body"])) for event in events]
-    # delivery is at least once: a consumer drops repeats by id
-    return list({record["id"]: record for record in records if record["trace_id"] == trace_id}.values())
+async def records_of(broker: Broker, trace_id: str) -> list[Record]:
+    """The records of one trace at the hub."""
+    records = await asyncio.to_thread(broker.distinct)
+    return [record for record in records if record["trace_id"] == trace_id]

@@ -1,9 +1,9 @@
-"""Stand-in for the Functions host: indexes the app in a worker, checks keys, and forwards requests to it.
+"""A stand-in for the Functions host: indexes the app in a worker, checks keys, and forwards requests to it.
 
-What it does as the real one: reads routes and levels from the indexed bindings, prefers the more literal route,
-asks for a function key (`?code=` or `x-functions-key`) where the level is FUNCTION, sends the request unchanged
+Like the real one it reads routes and levels from the indexed bindings, prefers the more literal route,
+requires a function key (`?code=` or `x-functions-key`) where the level is FUNCTION, sends the request unchanged
 to the worker's HttpUri with `x-ms-invocation-id` and the invocation beside it, and streams both ways over kept
-connections. Its lines of JSON for gRPC are those of proxy_worker.py.
+connections. proxy_worker.py defines its JSON lines, which replace gRPC.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from yarl import URL
 from tests.functions.worker import Worker
 
 FUNCTION_KEY = "function-key-4f1d"
-NOT_GUESSED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp's, were they left to it
+NOT_GUESSED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")  # aiohttp would add these
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class Function:
         return cls(metadata["name"], metadata["function_id"], trigger["route"], trigger["authLevel"], methods)
 
     def match(self, method: str, path: str) -> dict[str, str] | None:
-        """The route's values if the function serves this request; no methods in the binding means all."""
+        """The route's values if the function serves this request; a binding without methods accepts all."""
         pattern = re.escape(self.route).replace(r"\{\*path\}", "(?P<path>.*)")
         match = re.fullmatch(pattern, path.lstrip("/"))
         return match.groupdict() if match and (not self.methods or method in self.methods) else None
 
 
 class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
-    """A host with one worker; serves on `url` once entered, or once specialised if it had no app before."""
+    """A host with one worker; serves on `url` once entered, or once specialised if it had no app."""
 
     def __init__(self, worker: Worker, app_directory: Path) -> None:
         self.worker = worker
@@ -63,7 +63,7 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
         self.metadata: list[dict[str, Any]] = []
         self.functions: list[Function] = []
         self.connections = 0
-        """Opened to the worker so far."""
+        """Connections opened to the worker so far."""
 
     async def __aenter__(self) -> Self:
         began = time.monotonic()
@@ -71,19 +71,19 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
         init = {"function_app_directory": str(self._app_directory), "capabilities": {}}
         await self._begin(await self.worker.ask("worker_init_request", **init))
         self.started_in = time.monotonic() - began
-        """Seconds, by which one may tell how much time the machine has for us."""
+        """Seconds: a measure of how busy the machine is."""
         return self
 
     async def __aexit__(self, *error: Any) -> None:
         await self._stack.aclose()
 
     async def specialise(self, app_directory: Path, environment: Mapping[str, str]) -> None:
-        """Hand an app and its environment to a worker that was started without one."""
+        """Give an app and its environment to a worker that was started without one."""
         app = {"function_app_directory": str(app_directory), "environment_variables": dict(environment)}
         await self._begin(await self.worker.ask("function_environment_reload_request", **app))
 
     async def _begin(self, started: dict[str, Any]) -> None:
-        """Go on from the worker's answer to init or specialisation: index, load each function, and serve."""
+        """Continue after the worker's response to init or specialisation: index, load each function, and serve."""
         result = started["result"]
         assert result["status"] == 1, result["exception"]["message"]
         self.capabilities = started["capabilities"]
@@ -158,6 +158,6 @@ class FunctionsHost(AbstractAsyncContextManager["FunctionsHost"]):
 
 
 def end_to_end(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """All but what concerns one connection (RFC 9110 §7.6.1), repeated names included."""
+    """All headers that are not hop-by-hop (RFC 9110 §7.6.1), including repeated ones."""
     hop_by_hop = {"connection", "transfer-encoding"}
     return [(name, value) for name, value in headers.items() if name.lower() not in hop_by_hop]

@@ -1,9 +1,9 @@
-"""Runs in the worker before the app is loaded: lets a test see what is inside, and adds what fails on purpose.
+"""Runs in the worker before the app is loaded: makes its inside visible to a test, and adds deliberate failures.
 
-It writes a line `scope […]` with the keys of each scope that the app gets, `span {…}` for each span that has ended,
-and `opening` each time the lifespan is opened. Routes under /fail raise before or in the middle of an
-answer. OPENING in the environment names what happens when the lifespan is opened first: it `fails`, it `waits` for
-SIGUSR1, or the process gets SIGTERM. With TEARDOWN set, taking the interpreter apart crashes.
+It prints `scope […]` with the keys of each scope that the app gets, `span {…}` for each ended span, and logs `opening`
+each time the lifespan is opened. Routes under /fail raise before or in the middle of a response. OPENING in the
+environment says what happens when the lifespan is first opened: it `fails`, it `waits` for SIGUSR1, or the process
+gets SIGTERM. With TEARDOWN set, interpreter finalization crashes.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class SpanLog(SpanProcessor):
             "parent_id": format_span_id(span.parent.span_id) if span.parent else None,
             "attributes": dict(span.attributes or {}),
         }
-        print("span", json.dumps(line, default=str), flush=True)  # the log has a limited rate
+        print("span", json.dumps(line, default=str), flush=True)  # logging is rate-limited
 
 
 async def call(self: ProxyApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,7 +67,7 @@ async def fail_midway(request: Request) -> Response:
 
 
 def disturbed(lifespan_context: Any, disturbance: str | None) -> Any:
-    """The same lifespan, with something in the way the first time."""
+    """The same lifespan, disturbed the first time."""
     disturbances = iter([disturbance])
 
     @asynccontextmanager
@@ -90,7 +90,7 @@ def disturbed(lifespan_context: Any, disturbance: str | None) -> Any:
 
 
 class Crash:
-    """Ends the process as a bad pointer would, when it is collected."""
+    """Crashes the process as a bad pointer would, when it is finalized."""
 
     def __del__(self) -> None:
         os.kill(os.getpid(), signal.SIGSEGV)

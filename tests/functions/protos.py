@@ -1,4 +1,4 @@
-"""Stand-in for the worker's generated protobuf module: plain classes with what the real runtime touches."""
+"""A stand-in for the worker's generated protobuf module: plain classes with what the real runtime uses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 class Message:
     """Any protobuf message: the fields that were set, and WhichOneof over them.
 
-    A message that is asked has one group of alternatives here, so the one that is set is the answer.
+    Each message here has at most one group of alternatives.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -67,7 +67,7 @@ class FunctionEnvironmentReloadResponse(Message): ...
 
 
 def plain(value: Any) -> Any:
-    """A message as dicts, lists and scalars, fit for JSON."""
+    """A message as dicts, lists and scalars, for JSON."""
     if isinstance(value, Message):
         return {name: plain(field) for name, field in vars(value).items()}
     if isinstance(value, Mapping):

@@ -1,12 +1,12 @@
-"""Stand-in for the platform's proxy worker: drives the real azure-functions-runtime in a process of its own.
+"""A stand-in for the platform's proxy worker: drives the real azure-functions-runtime in its own process.
 
     python proxy_worker.py CHANNEL_FD LOOP [PRELUDE]
 
-As the real one does, it runs asyncio on the main thread (LOOP: asyncio or uvloop), takes the host's messages
-in a second thread, makes a task of each, sends log records of the root logger to the host, and waits for ever.
-What is stood in for: gRPC by lines of JSON over the inherited socket CHANNEL_FD, protobuf by plain classes
-(protos.py), and the juggling with sys.path by one entry for the app directory. PRELUDE is a Python file that
-runs before the app is loaded: a test's way to look into the process.
+Like the real one, it runs asyncio on the main thread (LOOP: asyncio or uvloop), receives the host's messages in a
+second thread, creates a task for each, sends log records of the root logger to the host, and waits forever. Replaced
+are gRPC, by JSON lines over the inherited socket CHANNEL_FD; protobuf, by plain classes (protos.py); and the changes
+to sys.path, by one entry for the app directory. PRELUDE is a Python file that runs before the app is loaded, for tests
+to look into the process.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class HostLog(logging.Handler):
 
 
 class Dispatcher:
-    """Takes requests from the host and answers each with what the runtime's coroutine returns."""
+    """Receives requests from the host and responds with what the runtime's coroutine returns."""
 
     def __init__(self, channel: socket.socket, prelude: str | None) -> None:
         self._loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ class Dispatcher:
         self._outgoing.put({"id": message["id"], "answer": protos.plain(answer)})
 
     def _load_runtime(self, directory: str) -> None:
-        """Import the runtime afresh for `directory`: specialisation drops what a placeholder imported."""
+        """Import the runtime again for `directory`: specialisation drops what a placeholder imported."""
         for name in [name for name in sys.modules if name.split(".")[0] == "azure_functions_runtime"]:
             del sys.modules[name]
         sys.path.insert(0, directory)
@@ -97,7 +97,7 @@ class Dispatcher:
 
 
 def invocation(body: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an InvocationRequest; with HttpUri most of the request stays with HTTP."""
+    """The fields of an InvocationRequest; with HttpUri most of the request travels over HTTP."""
     http = protos.RpcHttp(
         method=body["method"],
         url=body["url"],

@@ -1,4 +1,4 @@
-"""What a fault inside the worker does, and does not do, to the calls after it."""
+"""A fault inside the worker does not affect later calls."""
 
 import aiohttp
 import pytest
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.anyio
 async def test_an_exception_leaves_the_connection_usable(
     client: aiohttp.ClientSession, host: FunctionsHost, upstream: Upstream
 ) -> None:
-    """After an exception in the inner app the next call goes over the connection that the host has kept."""
+    """After an exception in the inner app the host reuses its connection for the next call."""
     await chat.ask(client, upstream)
     connections = host.connections
     async with client.get("/fail") as answer:
@@ -23,10 +23,10 @@ async def test_an_exception_leaves_the_connection_usable(
     assert host.connections == connections
 
 
-async def test_an_answer_that_fails_midway_is_cut(
+async def test_a_response_that_fails_midway_is_cut_off(
     client: aiohttp.ClientSession, host: FunctionsHost, upstream: Upstream
 ) -> None:
-    """An exception in the middle of an answer breaks it off, so nobody takes it for a whole one."""
+    """The client can tell that the response is incomplete."""
     async with client.get("/fail/midway") as answer:
         assert answer.status == 200
         with pytest.raises(aiohttp.ClientPayloadError):

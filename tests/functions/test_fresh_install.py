@@ -1,4 +1,4 @@
-"""What is deployed, where there is nothing else: requirements.txt, and the files that .funcignore lets through."""
+"""The deployed package in a fresh environment: requirements.txt, and the files that .funcignore keeps."""
 
 import ast
 import asyncio
@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from dev.event_hubs.process import BrokerProcess
 from tests.functions import chat
 from tests.functions.conftest import REPOSITORY, new_client, records_of
 from tests.functions.host import FunctionsHost
 from tests.functions.upstream import Upstream
 from tests.functions.worker import Worker
+from tests.kit.hub import Broker
 from tests.kit.uv import SYSTEM_CERTS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.heavy, pytest.mark.timeout(600)]
@@ -27,9 +27,10 @@ def run(*command: str | Path) -> str:
 
 
 def install(into: Path) -> tuple[Path, Path]:
-    """A new environment of requirements.txt alone, and beside it what the platform brings. Raises where PyPI is away.
+    """A new environment with only requirements.txt, and a directory with what the platform provides.
 
-    The platform brings azure-functions-runtime; what that needs has to be among the requirements.
+    The platform provides azure-functions-runtime without its dependencies: requirements.txt must have them. Raises
+    SubprocessError if PyPI is unreachable.
     """
     uv = (sys.executable, "-m", "uv")
     python, platform = into / "venv/bin/python", into / "platform"
@@ -42,7 +43,7 @@ def install(into: Path) -> tuple[Path, Path]:
 
 
 def package(into: Path) -> None:
-    """Copy the files that .funcignore lets through."""
+    """Copy the files that .funcignore keeps."""
     tracked = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
     (into / ".gitignore").write_text((REPOSITORY / ".funcignore").read_text())
     run("git", "init", "-q", into)
@@ -54,7 +55,7 @@ def package(into: Path) -> None:
 
 
 def imported(app: Path) -> set[str]:
-    """Every module of others that the package imports, wherever in its files; the doctor is run elsewhere."""
+    """Every third-party module that the package imports anywhere, except in the doctor, which runs elsewhere."""
     found: set[str] = set()
     for path in app.rglob("*.py"):
         if "doctor" not in path.parts:
@@ -67,8 +68,8 @@ def imported(app: Path) -> set[str]:
     return {name for name in found if name.partition(".")[0] not in {*ours, *sys.stdlib_module_names}}
 
 
-async def test_requirements_alone_serve_a_call(tmp_path: Path, upstream: Upstream, hub: BrokerProcess) -> None:
-    """In a new environment of requirements.txt alone the package serves a call and a stream, and records both."""
+async def test_the_package_needs_only_its_requirements(tmp_path: Path, upstream: Upstream, broker: Broker) -> None:
+    """With only requirements.txt installed the package serves a call and a stream, and records both."""
     try:
         python, platform = await asyncio.to_thread(install, tmp_path)
     except subprocess.SubprocessError as fault:
@@ -84,13 +85,13 @@ async def test_requirements_alone_serve_a_call(tmp_path: Path, upstream: Upstrea
     }
     modules = sorted(imported(app))
     assert len(modules) > 30
-    # lazily imported ones too: a feature that is switched on later must find its library
+    # including lazy imports: an optional feature must find its library
     await asyncio.to_thread(run, python, "-c", f"import {', '.join(modules)}")
     environment = {
         "PYTHONPATH": str(platform),
         "AZURE_OPENAI_BASE_URL": upstream.url,
         "AZURE_OPENAI_KEY": "upstream-key-93ab",
-        "AZURE_EVENTHUB_CONN_STR": hub.connection_string,
+        "AZURE_EVENTHUB_CONN_STR": broker.conn_str,
         "PROXY_SPOOL_DIR": str(tmp_path / "spool"),
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
         "OTEL_EXPERIMENTAL_RESOURCE_DETECTORS": "azure_app_service",
@@ -104,5 +105,5 @@ async def test_requirements_alone_serve_a_call(tmp_path: Path, upstream: Upstrea
             await stream.end()
         host.worker.process.terminate()
         assert await host.worker.exit_code() == 0
-    statuses = [[record["status"] for record in await records_of(hub, trace)] for trace in traces]
+    statuses = [[record["status"] for record in await records_of(broker, trace)] for trace in traces]
     assert statuses == [["completed"], ["completed"]]

@@ -1,4 +1,4 @@
-"""What the runtime makes of function_app.py when it loads it, and what it makes of a faulty environment."""
+"""What the runtime finds when it loads function_app.py, and how it reports an invalid environment."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_indexing_finds_exactly_two_functions(host: FunctionsHost) -> None:
-    """The host learns of a catch-all behind a function key and of open health routes, and of nothing else."""
+    """A catch-all that needs a function key, and open health routes."""
     bindings = {
         function["name"]: [json.loads(binding) for binding in function["raw_bindings"]] for function in host.metadata
     }
@@ -27,13 +27,8 @@ async def test_indexing_finds_exactly_two_functions(host: FunctionsHost) -> None
     }
 
 
-async def test_the_worker_serves_http_itself(host: FunctionsHost) -> None:
-    """The worker offers the host an address to forward to, which is what makes streaming possible."""
-    assert host.capabilities["HttpUri"].startswith("http://127.0.0.1:")
-
-
 async def test_a_placeholder_is_specialised(new_host: StartHost, upstream: Upstream, tmp_path: Path) -> None:
-    """A worker that was started without app and settings takes both over later, and serves."""
+    """A worker started without app and settings gets both later, and then serves."""
     async with new_host(app_directory=tmp_path, AZURE_OPENAI_BASE_URL="") as host:
         assert host.functions == []
         await host.specialise(REPOSITORY, host.worker.environment | {"AZURE_OPENAI_BASE_URL": upstream.url})
@@ -41,8 +36,8 @@ async def test_a_placeholder_is_specialised(new_host: StartHost, upstream: Upstr
             await chat.ask(client, upstream)
 
 
-async def test_every_fault_in_the_environment_is_told_at_load(new_host: StartHost) -> None:
-    """Settings that cannot be used fail the load with a message that names each variable and shows no value."""
+async def test_every_fault_in_the_environment_is_reported_at_load(new_host: StartHost) -> None:
+    """Invalid settings fail the load with a message that names each variable and shows no value."""
     host = new_host(AZURE_OPENAI_BASE_URL="", PROXY_MAX_SECONDS="no number at all")
     async with host.worker as worker:
         answer = await worker.ask("worker_init_request", function_app_directory=str(REPOSITORY), capabilities={})

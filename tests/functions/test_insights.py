@@ -1,4 +1,4 @@
-"""What Application Insights gets of a call inside the worker, where two ASGI apps run one in the other."""
+"""The spans of a call inside the worker, where one ASGI app runs in another, as Application Insights gets them."""
 
 import asyncio
 import uuid
@@ -14,9 +14,9 @@ from tests.kit.receiver import Receiver
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_streamed_call_is_one_tree_there_too(new_host: StartHost, upstream: Upstream) -> None:
-    """One request beneath the caller's span, one dependency beneath that, and the events; nothing of the extension's
-    own server or of the worker, and nobody is asked but the resource that was named."""
+async def test_a_streamed_call_is_one_tree_of_spans(new_host: StartHost, upstream: Upstream) -> None:
+    """One request below the caller's span, one dependency below that, and the events; nothing from the extension's
+    server or the worker. The worker connects to no other resource."""
     ingestion, outside, trace_id = Ingestion(), Receiver(), uuid.uuid4().hex
     settings = {
         "APPLICATIONINSIGHTS_CONNECTION_STRING": ingestion.conn_str,

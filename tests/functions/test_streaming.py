@@ -1,4 +1,4 @@
-"""What passes between client and upstream, both ways, while it passes."""
+"""Streaming between client and upstream, in both directions."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,17 +13,17 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_each_event_arrives_before_the_next_is_sent(client: aiohttp.ClientSession, upstream: Upstream) -> None:
-    """A client has read every event of a stream before upstream sends the next one: nothing is held back."""
+    """The client has each event before upstream sends the next one: nothing is buffered."""
     async with chat.stream(client, upstream) as stream:
         for event in chat.EVENTS:
-            assert await stream.pass_on(event) == event
-        assert await stream.end() == b""
+            await stream.pass_on(event)
+        await stream.end()
 
 
 async def test_each_part_of_an_upload_arrives_before_the_next_is_sent(
     client: aiohttp.ClientSession, upstream: Upstream
 ) -> None:
-    """Upstream has read every part of an upload before the client sends the next one."""
+    """Upstream has each part of an upload before the client sends the next one."""
     arrived = asyncio.Semaphore(0)
     parts = [b"part %d;" % number * 1000 for number in range(5)]
 
@@ -47,8 +47,9 @@ async def test_each_part_of_an_upload_arrives_before_the_next_is_sent(
         assert await answer.read() == b'{"id": "file-1"}'
 
 
-async def test_status_headers_and_bytes_pass_both_ways(client: aiohttp.ClientSession, upstream: Upstream) -> None:
-    """Path, query, headers and bytes reach upstream; its status, headers and bytes reach the client."""
+async def test_status_headers_and_bytes_pass_unchanged(client: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """Path, query, headers and bytes reach upstream; its status, headers and bytes reach the client,
+    date and server not twice."""
     headers = {"x-ms-client-request-id": "client-1", "accept": "application/json; q=0.5", **chat.JSON}
     call = asyncio.create_task(client.post(chat.PATH + chat.QUERY, data=chat.QUESTION, headers=headers))
     exchange = await upstream.next()
@@ -56,29 +57,20 @@ async def test_status_headers_and_bytes_pass_both_ways(client: aiohttp.ClientSes
     assert exchange.path_qs == chat.PATH + chat.QUERY
     assert headers.items() <= {name.lower(): value for name, value in exchange.headers.items()}.items()
     assert await exchange.read() == chat.QUESTION
+    upstreams = {"x-ms-region": "Sweden Central", "retry-after": "7"}
+    upstreams |= {"date": "Mon, 01 Jan 2024 00:00:00 GMT", "server": "upstream"}
     refusal = b'{"error": {"code": "429", "message": "Slow  down"}}'
-    await exchange.answer(refusal, status=429, headers={"x-ms-region": "Sweden Central", "retry-after": "7"})
+    await exchange.answer(refusal, status=429, headers=upstreams)
     async with await call as answer:
         assert answer.status == 429
-        assert answer.headers["x-ms-region"] == "Sweden Central"
-        assert answer.headers["retry-after"] == "7"
+        for name, value in upstreams.items():
+            assert answer.headers.getall(name) == [value]
         assert await answer.read() == refusal
 
 
-async def test_a_client_that_leaves_cancels_upstream(client: aiohttp.ClientSession, upstream: Upstream) -> None:
-    """When the client closes its connection in the middle of a stream, the one to upstream is closed too."""
+async def test_a_client_disconnect_cancels_upstream(client: aiohttp.ClientSession, upstream: Upstream) -> None:
+    """If the client disconnects in the middle of a stream, the connection to upstream is closed too."""
     async with chat.stream(client, upstream) as stream:
         await stream.pass_on(chat.EVENTS[0])
         assert not stream.exchange.abandoned.is_set()
     assert await stream.exchange.wait_abandoned()
-
-
-async def test_no_header_of_an_answer_is_doubled(client: aiohttp.ClientSession, upstream: Upstream) -> None:
-    """Upstream's date and server reach the client, without those of the worker's own server beside them."""
-    call = asyncio.create_task(client.post(chat.PATH + chat.QUERY, data=chat.QUESTION, headers=chat.JSON))
-    exchange = await upstream.next()
-    upstreams = {"date": "Mon, 01 Jan 2024 00:00:00 GMT", "server": "upstream"}
-    await exchange.answer(chat.ANSWER, headers=upstreams)
-    async with await call as answer:
-        for name, value in upstreams.items():
-            assert answer.headers.getall(name) == [value]

@@ -1,4 +1,4 @@
-"""How the inner app lives in the extension's: what it is given, and when its lifespan is opened."""
+"""The inner app inside the extension's: the scope it gets, and when its lifespan is opened."""
 
 import asyncio
 import json
@@ -18,8 +18,8 @@ ASGI_KEYS = {"type", "asgi", "http_version", "method", "scheme", "path", "raw_pa
 ASGI_KEYS |= {"headers", "client", "server"}
 
 
-async def test_the_scope_is_fresh(client: aiohttp.ClientSession, host: FunctionsHost) -> None:
-    """The inner app gets the keys of the ASGI specification, and nothing that the outer app has put beside them."""
+async def test_the_inner_scope_has_only_asgi_keys(client: aiohttp.ClientSession, host: FunctionsHost) -> None:
+    """It gets the keys of the ASGI specification, and nothing that the outer app added."""
     async with client.get("/health/live") as answer:
         assert answer.status == 200
     await host.worker.wait_for("scope [")
@@ -28,7 +28,7 @@ async def test_the_scope_is_fresh(client: aiohttp.ClientSession, host: Functions
 
 
 async def test_the_lifespan_is_opened_once(new_host: StartHost) -> None:
-    """Requests that arrive while the first one still opens the lifespan wait for it, and then are all served."""
+    """Requests that arrive while the first one opens the lifespan wait for it, and are then served."""
     async with new_host(OPENING="waits") as host, new_client(host) as client:
         calls = [asyncio.create_task(client.get("/health/live")) for _ in range(3)]
         await host.worker.wait_for("waiting")
@@ -40,8 +40,8 @@ async def test_the_lifespan_is_opened_once(new_host: StartHost) -> None:
         assert len(host.worker.lines_with("opening")) == 1
 
 
-async def test_a_lifespan_that_fails_is_tried_again(new_host: StartHost, upstream: Upstream) -> None:
-    """A fault at the first opening of the lifespan fails that call, and the next call opens it."""
+async def test_a_failed_lifespan_is_retried(new_host: StartHost, upstream: Upstream) -> None:
+    """If opening the lifespan fails, so does that call, and the next call opens it."""
     async with new_host(OPENING="fails") as host, new_client(host) as client:
         async with client.get("/health/live") as answer:
             assert answer.status == 500

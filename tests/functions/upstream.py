@@ -1,4 +1,4 @@
-"""A scripted Azure OpenAI: each request becomes an Exchange whose answer the test gives, part by part."""
+"""A scripted Azure OpenAI: each request becomes an Exchange, to which the test responds part by part."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from tests.functions.worker import PATIENCE
 
 
 class Exchange:
-    """One request as it arrived, and the levers of its answer."""
+    """One request as it arrived, and control over its response."""
 
     def __init__(self, request: web.Request) -> None:
         self._request = request
@@ -23,12 +23,12 @@ class Exchange:
         self.abandoned = asyncio.Event()
 
     async def read(self) -> bytes:
-        """The next part of the body as it arrived, b"" at its end."""
+        """The next part of the body, b"" at its end."""
         async with asyncio.timeout(PATIENCE):
             return await self._request.content.readany()
 
     async def start(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Send the head of the answer."""
+        """Send the response's head."""
         self._response = web.StreamResponse(status=status, headers=headers)
         await self._response.prepare(self._request)
 
@@ -40,7 +40,7 @@ class Exchange:
         self.ended.set()
 
     async def answer(self, body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """Send a whole answer of known length."""
+        """Send a complete response of known length."""
         await self.start(
             status, {"content-length": str(len(body)), "content-type": "application/json", **(headers or {})}
         )
@@ -48,7 +48,7 @@ class Exchange:
         await self.end()
 
     async def wait_abandoned(self) -> bool:
-        """Wait until the proxy has closed the connection before the answer was at its end: True, or TimeoutError."""
+        """Wait until the proxy closes the connection before the end of the response: True, or TimeoutError."""
         async with asyncio.timeout(PATIENCE):
             return await self.abandoned.wait()
 

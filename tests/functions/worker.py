@@ -1,4 +1,4 @@
-"""The worker process as its host sees it: messages over the channel, lines of log, output, and its end."""
+"""The worker process from the host's point of view: messages, log lines, output, and exit."""
 
 import asyncio
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, Self
 
 SCRIPT = Path(__file__).with_name("proxy_worker.py")
-PATIENCE = 120.0  # seconds until a wait for the worker counts as failed; no promise is measured by it
+PATIENCE = 120.0  # seconds until waiting for the worker fails; measures no promise
 
 
 class Worker(AbstractAsyncContextManager["Worker"]):
-    """Starts proxy_worker.py in the given environment, asks it, listens to it, and ends it."""
+    """Starts proxy_worker.py in the given environment, sends requests, collects its output, and ends it."""
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Worker(AbstractAsyncContextManager["Worker"]):
             await self._channel.wait_closed()
 
     async def ask(self, name: str, **body: Any) -> dict[str, Any]:
-        """Call one of the runtime's five coroutines with a request of these fields, and return its answer."""
+        """Call one of the runtime's five coroutines with a request of these fields, and return its response."""
         number = len(self._answers)
         self._answers[number] = answer = asyncio.get_running_loop().create_future()
         self._channel.write(json.dumps({"id": number, "name": name, "body": body}).encode() + b"\n")
@@ -69,21 +69,21 @@ class Worker(AbstractAsyncContextManager["Worker"]):
         return result
 
     def lines_with(self, part: str) -> list[str]:
-        """The lines so far that hold `part`."""
+        """The lines so far that contain `part`."""
         return [line for line in self.lines if part in line]
 
     async def wait_for(self, part: str, times: int = 1) -> None:
-        """Wait until the worker has written or logged that many lines that hold `part`."""
+        """Wait until the worker has printed or logged that many lines that contain `part`."""
         async with asyncio.timeout(PATIENCE), self._changed:
             await self._changed.wait_for(lambda: len(self.lines_with(part)) >= times)
 
     async def exit_code(self) -> int:
-        """Wait for the process to end and everything that it wrote to be in `lines`."""
+        """Wait until the process has exited and `lines` has all of its output."""
         async with asyncio.timeout(PATIENCE):
             await asyncio.wait(self._listeners)
             code = await self.process.wait()
         if code < 0 and code != -signal.SIGKILL:
-            print("".join(self.lines))  # a crash says where, for those who read that a test failed
+            print("".join(self.lines))  # shows where it crashed
         return code
 
     async def _take_messages(self, messages: asyncio.StreamReader) -> None:
@@ -95,7 +95,7 @@ class Worker(AbstractAsyncContextManager["Worker"]):
                 else:
                     self._answers[message["id"]].set_result(message["answer"])
         except ConnectionResetError:
-            pass  # the worker was killed with something unread in the channel
+            pass  # the worker was killed with unread messages in the channel
 
     async def _take_lines(self, lines: asyncio.StreamReader) -> None:
         async for line in lines:

@@ -1,4 +1,4 @@
-"""The simulator of Azure OpenAI to put behind a proxy, and traces by which records of a client's calls are found."""
+"""The Azure OpenAI simulator behind a proxy, and traces that identify the records of a client's calls."""
 
 import json
 import os
@@ -11,12 +11,12 @@ from tests.kit.hub import ROOT, HubReader, Record
 
 MODEL = "gpt-4.1-mini"
 DATED = "gpt-4.1-mini-2025-04-14"
-"""What the simulator answers in that deployment's name."""
+"""The model that the simulator names for that deployment."""
 
 
 @contextmanager
 def simulator() -> Iterator[str]:
-    """The simulator's URL; it runs in a process of its own, and lets in only those with the upstream's key."""
+    """The simulator's URL; it runs in its own process and requires the upstream's key."""
     arguments = ["--port=0", "--key=upstream-key-0", "--token-ms=1", "--first-token-ms=1"]
     process = subprocess.Popen(
         [sys.executable, "-m", "dev.azure_openai", *arguments, f"--parent-pid={os.getpid()}"],
@@ -32,7 +32,7 @@ def simulator() -> Iterator[str]:
 
 
 class Trace:
-    """A trace that begins with the client's caller."""
+    """A trace that the client's caller started."""
 
     def __init__(self, hub: HubReader) -> None:
         self._hub = hub
@@ -41,9 +41,9 @@ class Trace:
         self.headers = {"traceparent": self.parent}
 
     def record(self) -> Record:
-        """That of its only call."""
+        """The record of its only call."""
         return self._hub.record(self.id)
 
     def records(self, count: int) -> list[Record]:
-        """In the order of their calls."""
+        """The records of its calls, in order."""
         return sorted(self._hub.records(self.id, count), key=lambda record: record["started_at"])

@@ -1,6 +1,6 @@
-"""Azurite, the emulator of Blob Storage that Microsoft publishes, for the tests that need the real thing.
+"""Azurite, Microsoft's Blob Storage emulator, for tests that need the real thing.
 
-It needs Node. On a machine without it the tests are skipped; with CI=true they fail.
+It needs Node. Without it the tests are skipped; with CI=true they fail.
 """
 
 import re
@@ -20,7 +20,7 @@ from tests.kit.ports import held_port
 ROOT = Path(__file__).parents[2]
 ACCOUNT = "devstoreaccount1"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Not a secret: it is in Azurite's documentation."""
+"""Not a secret: Azurite documents it."""
 
 
 class Azurite:
@@ -44,7 +44,7 @@ class Azurite:
         return f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={self._url};"
 
     def container(self) -> BlobAddress:
-        """A container that nobody has used, nor made."""
+        """The address of a container that does not exist yet."""
         return BlobAddress(f"{self._url}/records-{uuid.uuid4().hex}", self.conn_str)
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Azurite:
 
 @pytest.fixture(scope="session")
 def azurite() -> Iterator[Azurite]:
-    """Azurite, started; a skip where it cannot be, and a failure in CI."""
+    """A running Azurite; skips if it cannot start, and fails in CI."""
     with npm.needed_for("Azurite"):
         running = Azurite(npm.installed(ROOT / "tests/azurite") / "node_modules/.bin/azurite-blob")
     yield running
@@ -64,13 +64,13 @@ def azurite() -> Iterator[Azurite]:
 
 @pytest.fixture
 def address(azurite: Azurite) -> BlobAddress:
-    """A container that nobody has used, nor made."""
+    """The address of a container that does not exist yet."""
     return azurite.container()
 
 
 @pytest.fixture
 def container(address: BlobAddress) -> Iterator[ContainerClient]:
-    """The same container through the plain client."""
+    """Azure's own client for the same container."""
     assert address.container_url
     assert address.conn_str
     with ContainerClient.from_connection_string(address.conn_str, address.container_url.rpartition("/")[2]) as client:
@@ -78,20 +78,20 @@ def container(address: BlobAddress) -> Iterator[ContainerClient]:
 
 
 def names(container: ContainerClient) -> list[str]:
-    """What a container holds."""
+    """The names of the blobs in a container."""
     return sorted(container.list_blob_names())
 
 
 @pytest.fixture
 def unreachable() -> Iterator[BlobAddress]:
-    """A container on a port where nothing listens."""
+    """A container on a port on which nothing listens."""
     with held_port() as port:
         yield _at(port)
 
 
 @pytest.fixture
 def silent() -> Iterator[BlobAddress]:
-    """A container on a server that takes connections and never answers."""
+    """A container on a server that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         yield _at(server.getsockname()[1])
 

@@ -1,4 +1,4 @@
-"""A factory for uvicorn: the proxy in a process that would never end."""
+"""A factory for uvicorn: the proxy in a process that would never exit."""
 
 import atexit
 import re
@@ -8,6 +8,6 @@ from app.proxy_app import ProxyApp
 
 
 def create_app() -> ProxyApp:
-    """The proxy. At the end of its process a search that takes for ever lets no other Python code run."""
+    """The proxy. At exit an endless regular expression search holds the GIL."""
     atexit.register(re.search, "(a+)+b", "a" * 1_000)
     return create_proxy()

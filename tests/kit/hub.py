@@ -1,8 +1,10 @@
-"""The hub under test: the broker in its own process, and a real consumer that checks every record it reads."""
+"""The hub under test: the broker in its own process, and a real consumer that validates every record."""
 
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 SCHEMA = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/record.schema.json").read_text()))
 
 PATIENCE_S = 60.0
-"""How long what must come is waited for: a machine that others use as well may stand still for a while."""
+"""How long to wait for an expected event: a shared machine may stall for a while."""
 
 type Record = dict[str, Any]
 
@@ -32,8 +34,12 @@ class Broker(BrokerProcess):
         return self.process.pid
 
     def records(self) -> list[Record]:
-        """Every record stored, straight from the broker's disk, checked against the schema."""
+        """Every record stored, read from the broker's disk and validated against the schema."""
         return [checked(json.loads(str(event["body"]))) for event in self.events()]
+
+    def distinct(self) -> list[Record]:
+        """The records stored, without duplicates."""
+        return distinct(self.records())
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -41,7 +47,7 @@ class Broker(BrokerProcess):
 
 
 class HubReader:
-    """Reads a hub from its start with azure-eventhub's consumer, and hands records out by their trace."""
+    """Reads a hub from its start with azure-eventhub's consumer, and finds records by trace."""
 
     def __init__(self, conn_str: str) -> None:
         self._records: list[Record] = []
@@ -58,11 +64,10 @@ class HubReader:
         return found
 
     def records(self, trace_id: str, count: int) -> list[Record]:
-        """The records of a trace, as soon as there are `count`; one of another shape fails the test."""
+        """The records of a trace, once there are `count`; an invalid one fails the test."""
 
         def found() -> list[Record]:
-            # delivery is at least once: a consumer drops repeats by id
-            return list({record["id"]: record for record in self._records if record["trace_id"] == trace_id}.values())
+            return distinct(record for record in self._records if record["trace_id"] == trace_id)
 
         with self._more:
             assert self._more.wait_for(lambda: self._faults or len(found()) >= count, PATIENCE_S), "no such record"
@@ -75,9 +80,9 @@ class HubReader:
             return list(self._records)
 
     def wait_for_total(self, count: int, seconds: float = PATIENCE_S) -> list[Record]:
-        """All records, as soon as there are `count` with different ids."""
+        """All records, once there are `count` with different ids."""
         with self._more:
-            self._more.wait_for(lambda: len({record["id"] for record in self._records}) >= count, seconds)
+            self._more.wait_for(lambda: len(distinct(self._records)) >= count, seconds)
             return list(self._records)
 
     def close(self) -> None:
@@ -85,7 +90,7 @@ class HubReader:
         self._thread.join(30)
 
     def _read(self) -> None:
-        # in batches: one event a turn, this client waits on every idle partition before it hands out the next
+        # in batches: event by event, this client waits on every idle partition before it delivers the next
         self._client.receive_batch(on_event_batch=self._on_events, starting_position="-1", max_batch_size=1000)
 
     def _on_events(self, context: PartitionContext, events: list[EventData]) -> None:
@@ -107,7 +112,7 @@ class HubReader:
 
 
 def checked(record: Record) -> Record:
-    """The record, if it is what the schema and the contract say."""
+    """The record, validated against the schema and the contract."""
     SCHEMA.validate(record)
     if "time_to_first_chunk_ms" in record:
         assert record["time_to_first_chunk_ms"] + record["streaming_duration_ms"] == record["latency_ms"]
@@ -115,8 +120,22 @@ def checked(record: Record) -> Record:
     return record
 
 
+def distinct(records: Iterable[Record]) -> list[Record]:
+    """At-least-once delivery: consumers drop duplicates by id."""
+    return list({record["id"]: record for record in records}.values())
+
+
+def spooled(directory: Path) -> list[Record]:
+    """The records that a process left on disk."""
+    lines: list[str] = []
+    for path in directory.rglob("*.ndjson"):
+        with contextlib.suppress(FileNotFoundError):  # it was just sent and deleted
+            lines += path.read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
 def wait_until(condition: Any, seconds: float = PATIENCE_S) -> None:
-    """Wait for a condition that nothing announces."""
+    """Poll a condition that has no event to wait for."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition was not met"

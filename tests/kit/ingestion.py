@@ -1,4 +1,4 @@
-"""Ingestion: stands in for Application Insights' endpoint; decodes the envelopes, and refuses them as a test says."""
+"""Ingestion: a stand-in for Application Insights' endpoint; decodes the envelopes and responds as a test says."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ KEY = "00000000-1111-2222-3333-444444444444"
 
 
 class Envelope:
-    """One item of telemetry, as sent."""
+    """One telemetry item, as sent."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         self.raw = raw
@@ -41,7 +41,7 @@ class Envelope:
 
 
 class Ingestion(Receiver):
-    """Answers 200 until told otherwise, by `status` for all or by `script` for the next ones in turn."""
+    """Responds 200 unless `status` says otherwise for all, or `script` for the next requests in turn."""
 
     def __init__(self, certificate: Path | None = None) -> None:
         super().__init__(certificate)
@@ -55,14 +55,14 @@ class Ingestion(Receiver):
         return f"InstrumentationKey={KEY};IngestionEndpoint={self.url}"
 
     def envelopes(self, *kinds: str) -> list[Envelope]:
-        """Those accepted, of these kinds or all."""
+        """Accepted envelopes of these kinds, or of all."""
         return [envelope for envelope in list(self.accepted) if not kinds or envelope.kind in kinds]
 
     def of_trace(self, trace_id: str, *kinds: str) -> list[Envelope]:
         return [envelope for envelope in self.envelopes(*kinds) if envelope.trace_id == trace_id]
 
     def trace(self, trace_id: str) -> list[Envelope]:
-        """All of a trace, as soon as its request is there; what belongs to it is sent with it or before."""
+        """All envelopes of a trace, once its request has arrived; the others are sent with it or before."""
         self.wait_for(lambda: self.of_trace(trace_id, "RequestData"))
         return self.of_trace(trace_id)
 
@@ -88,7 +88,7 @@ class Ingestion(Receiver):
             case 200:
                 self.accepted += sent
                 return 200, {}, _verdict(len(sent), [])
-            case 206:  # the first of them could be tried again, the second is refused for ever
+            case 206:  # the first may be retried, the second may not
                 errors = [{"index": 0, "statusCode": 500, "message": "try again"}]
                 errors += [{"index": 1, "statusCode": 400, "message": "no good"}] if len(sent) > 1 else []
                 self.accepted += sent[len(errors) :]
@@ -104,7 +104,7 @@ def _verdict(received: int, errors: list[dict[str, Any]]) -> bytes:
 
 
 def ingestions(make: Callable[[], Ingestion] = Ingestion) -> Iterator[Ingestion]:
-    """For a fixture: one that is closed at the end."""
+    """For a fixture: an Ingestion that is closed at the end."""
     ingestion = make()
     yield ingestion
     ingestion.close()

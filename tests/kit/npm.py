@@ -1,4 +1,4 @@
-"""What comes from npm: put into a cache once, in the versions that a package-lock.json in the tests pins."""
+"""npm packages for tests: installed once into a cache, in the versions of a package-lock.json."""
 
 import fcntl
 import os
@@ -14,12 +14,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def installed(pinned: Path) -> Path:
-    """Where the packages are that a folder pins; raises OSError or SubprocessError without Node or npm."""
+    """The directory with the packages that `pinned` locks; raises OSError or SubprocessError without Node or npm."""
     subprocess.run(["node", "--version"], check=True, capture_output=True)
     cache = ROOT / ".cache" / pinned.name
     pins = [(pinned / name, cache / name) for name in ("package.json", "package-lock.json")]
     cache.parent.mkdir(exist_ok=True)
-    with cache.with_name(f"{cache.name}.lock").open("w") as lock:  # let go when it is closed
+    with cache.with_name(f"{cache.name}.lock").open("w") as lock:  # released when closed
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not all(used.exists() and pin.read_bytes() == used.read_bytes() for pin, used in pins):
             _install(cache, pins)
@@ -42,11 +42,11 @@ def _install(cache: Path, pins: list[tuple[Path, Path]]) -> None:
 
 @contextmanager
 def needed_for(what: str) -> Iterator[None]:
-    """Skip the tests where Node or npm is missing within; with CI=true, fail them."""
+    """Skip the tests if Node or npm is missing in the block; with CI=true, fail them."""
     try:
         yield
     except (OSError, subprocess.SubprocessError) as fault:
-        missing = f"{what}: Node, npm and its registry are needed: {fault}"
+        missing = f"Node, npm and its registry are needed for {what}: {fault}"
         if os.environ.get("CI") == "true":
             pytest.fail(missing)
         pytest.skip(missing)

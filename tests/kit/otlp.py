@@ -1,4 +1,4 @@
-"""Collector: stands in for an OTLP collector; decodes what arrives with OpenTelemetry's own protobuf classes."""
+"""Collector: a stand-in for an OTLP collector; decodes with OpenTelemetry's own protobuf classes."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.kit.receiver import Receiver
 
 
 class Collector(Receiver):
-    """Takes everything."""
+    """Accepts everything."""
 
     def spans(self, trace_id: str | None = None) -> list[Span]:
         return [
@@ -26,7 +26,7 @@ class Collector(Receiver):
         ]
 
     def metrics(self, name: str, service: str | None = None) -> list[Metric]:
-        """All that arrived by that name, of that service or any, in the order of arrival."""
+        """All metrics of that name, from one service or any, in order of arrival."""
         return [
             metric
             for received in list(self.received)

@@ -1,4 +1,4 @@
-"""Ports that are held: an address that is given away and may be listened on later, or never."""
+"""Reserved ports: an address that a test can use before a server listens there, or without one."""
 
 import socket
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def held_port() -> Iterator[int]:
-    """A port of 127.0.0.1 that nobody is given by chance. Nobody listens there but who is told of it: the kernel lets
-    a second socket have it where both ask for SO_REUSEADDR, as servers do, and keeps it from those that take any."""
+    """A port of 127.0.0.1 that the kernel assigns to no other process. A server that is given its number can listen
+    there: the kernel lets a second socket bind it if both set SO_REUSEADDR, as servers do."""
     with socket.socket() as held:
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))

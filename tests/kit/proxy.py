@@ -1,4 +1,4 @@
-"""The proxy under test: in a thread, where its spans can be watched, or in a process, which can be killed."""
+"""The proxy under test: in a thread, where its spans are visible, or in a process, which can be killed."""
 
 import contextlib
 import os
@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 KEY = "client-key-0"
 RUNNING = re.compile(r"Uvicorn running on http://[\d.]+:(\d+)")
 A_LITTLE_S = 5.0
-"""On top of PROXY_SHUTDOWN_SECONDS: 15 s in all at the default of 10, where a process starts in a second or two."""
+"""Added to PROXY_SHUTDOWN_SECONDS: 15 s in total at the default of 10, if a process starts in a second or two."""
 
 
 class SpanList(SpanProcessor):
-    """Keeps every span that ended."""
+    """Keeps every ended span."""
 
     def __init__(self) -> None:
         self.ended: list[ReadableSpan] = []
@@ -39,7 +39,7 @@ class SpanList(SpanProcessor):
             self._more.notify_all()
 
     def of_trace(self, trace_id: str, count: int) -> list[ReadableSpan]:
-        """The spans of a trace, as soon as there are `count` of them."""
+        """The spans of a trace, once there are `count` of them."""
 
         def found() -> list[ReadableSpan]:
             return [span for span in self.ended if f"{span.context.trace_id:032x}" == trace_id]
@@ -97,7 +97,7 @@ class ProxyProcess:
         assert self._started.wait(120), "".join(self.output)
         assert self._process.poll() is None, "".join(self.output)
         self.started_in = time.monotonic() - self._born
-        """Seconds, by which one may tell how much time the machine has for us."""
+        """Seconds: a measure of how busy the machine is."""
         (self.port,) = (int(told[1]) for line in self.output if (told := RUNNING.search(line)))
         self.url = f"http://127.0.0.1:{self.port}"
         return self
@@ -111,7 +111,7 @@ class ProxyProcess:
         return code
 
     def wait_in_time(self, shutdown_seconds: float) -> int:
-        """The exit status of a process that was told to end, which is to take its time for it and a little."""
+        """The exit status after a signal; fails if the process exceeds its shutdown time plus a margin."""
         return self.wait(shutdown_seconds + max(A_LITTLE_S, 3 * self.started_in))
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ class ProxyProcess:
 
 
 def on_disk(spool: Path) -> str:
-    """All that is in the files of a proxy, but for those that go meanwhile: what was sent is removed."""
+    """The content of a proxy's files, except those that are deleted meanwhile because they were sent."""
     texts = []
     for path in spool.rglob("*"):
         with contextlib.suppress(FileNotFoundError):
@@ -140,7 +140,7 @@ def on_disk(spool: Path) -> str:
 
 @contextlib.contextmanager
 def closing_all() -> Iterator[list[ProxyThread | ProxyProcess]]:
-    """Close whatever was put in the list."""
+    """Close everything that was appended to the list."""
     started: list[ProxyThread | ProxyProcess] = []
     try:
         yield started

@@ -1,4 +1,4 @@
-"""Receiver: an HTTP server on loopback that keeps every body it gets and answers as the test says."""
+"""Receiver: an HTTP server on loopback that keeps every body and responds as the test says."""
 
 import gzip
 import ssl
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 NOTHING = None
-"""As an answer: the request is read and never answered."""
+"""As an answer: read the request and never respond."""
 
 
 class Received:
@@ -72,10 +72,10 @@ class Receiver:
         return [received.body for received in list(self.received)]
 
     def wait_for[T](self, condition: Callable[[], T], seconds: float = 60.0) -> T:
-        """What `condition` gives as soon as that is true of what has arrived."""
+        """Wait until `condition` is true of what has arrived, and return its value."""
         with self._more:
             assert self._more.wait_for(lambda: bool(condition()), seconds), (
-                f"not among {len(self.received)} requests, the last of which is {self.bodies[-1:]}"
+                f"not among {len(self.received)} requests; the last is {self.bodies[-1:]}"
             )
             return condition()
 

@@ -1,4 +1,4 @@
-"""What a scripted upstream does in many tests: it streams events, or answers with a chat completion."""
+"""Scripts of many tests' upstreams: stream events, or respond with a chat completion."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from tests.kit.wire import AZURE_HEADERS, chat_json
 
 
 def streaming(events: list[bytes], then: Callable[[Reply], Any] = Reply.end) -> Script:
-    """Sends each event as a chunk of its own, and then ends the answer, or does what is said."""
+    """Sends each event as its own chunk, then ends the response, or calls `then`."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head(**AZURE_HEADERS)
@@ -20,5 +20,5 @@ def streaming(events: list[bytes], then: Callable[[Reply], Any] = Reply.end) -> 
 
 
 async def answering(request: Seen, reply: Reply) -> None:
-    """Answers with a chat completion in JSON."""
+    """Responds with a chat completion in JSON."""
     await reply.json(chat_json(), headers=AZURE_HEADERS)

@@ -1,4 +1,4 @@
-"""ScriptedUpstream: a real HTTP server on sockets whose every byte a test decides; stands in for Azure OpenAI."""
+"""ScriptedUpstream: a stand-in for Azure OpenAI, a real HTTP server whose every byte a test decides."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ class Seen:
 
 @dataclass
 class Reply:
-    """The connection's other half: what the script writes goes out at once."""
+    """The response side of the connection: what the script writes is sent immediately."""
 
     writer: asyncio.StreamWriter
     reader: asyncio.StreamReader
@@ -60,7 +60,7 @@ class Reply:
         self.writer.transport.abort()
 
     async def hung_up(self) -> None:
-        """Return when the other side has closed the connection."""
+        """Return when the peer has closed the connection."""
         with contextlib.suppress(ConnectionError):
             while await self.reader.read(65536):
                 pass
@@ -71,7 +71,7 @@ type Script = Callable[[Seen, Reply], Awaitable[None]]
 
 @dataclass
 class ScriptedUpstream:
-    """Runs `script` for each request, in a thread with a loop of its own; over TLS if it is given a context."""
+    """Runs `script` for each request, in a thread with its own loop; over TLS if `tls` is set."""
 
     script: Script
     tls: ssl.SSLContext | None = None

@@ -1,7 +1,7 @@
-"""What uv is to be told when tests install with it."""
+"""Environment variables for uv in tests."""
 
 from typing import Final
 
 SYSTEM_CERTS: Final = {"UV_SYSTEM_CERTS": "true", "UV_NATIVE_TLS": "true"}
-"""Trust whom the machine trusts, as pip does: an index may stand behind a proxy with a certificate of its own. The
-second is the first's older name."""
+"""Trust the machine's certificates, as pip does: an index may be behind a proxy with its own certificate. The second
+is the older name of the first."""

@@ -1,4 +1,4 @@
-"""Answers in the shapes Azure OpenAI sends, built for tests; and a client that sees every byte and every boundary."""
+"""Responses in Azure OpenAI's shapes, and a client that sees every byte and every boundary."""
 
 import http.client
 import json
@@ -100,7 +100,7 @@ def chat_body(stream: bool = False, **more: Any) -> bytes:
 
 
 class Answer:
-    """What a client got."""
+    """A response as the client received it."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
@@ -120,7 +120,7 @@ class Answer:
         return self._response.read()
 
     def some(self) -> bytes:
-        """What is there, as soon as anything is."""
+        """What is available, at least one byte."""
         return self._response.read1(1 << 20)
 
     def take(self, expected: bytes) -> None:
@@ -149,7 +149,7 @@ class Client:
         return self.send("POST", CHAT, chat_body(stream), **headers)
 
     def leave(self) -> None:
-        """Hang up, and return when the proxy has noticed: it then closes its side too."""
+        """Disconnect, and return when the proxy has noticed: it then closes its side too."""
         self.connection.sock.shutdown(socket.SHUT_WR)
         while self.connection.sock.recv(65536):
             pass

@@ -170,10 +170,10 @@ def test_patterns_are_read_from_the_settings() -> None:
         ("[" * 100_000, ["PROXY_REDACT is not valid JSON"]),
         (json.dumps(MARK), ["PROXY_REDACT must be a JSON list of regular expressions"]),
         (json.dumps([MARK, 1]), ["PROXY_REDACT must be a JSON list of regular expressions"]),
-        (json.dumps([f"({MARK}"]), ["PROXY_REDACT[0] is no regular expression: missing ) at position 15"]),
+        (json.dumps([f"({MARK}"]), ["PROXY_REDACT[0] is not a regular expression: missing ) at position 15"]),
         (
             json.dumps(["fine", "[", f"{MARK}*?*", "x*"]),
-            ["PROXY_REDACT[1] is no", "PROXY_REDACT[2] is no", "PROXY_REDACT[3] matches the empty text"],
+            ["PROXY_REDACT[1] is no", "PROXY_REDACT[2] is no", "PROXY_REDACT[3] matches the empty string"],
         ),
     ],
 )

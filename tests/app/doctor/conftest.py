@@ -1,4 +1,4 @@
-"""The doctor, and what it said."""
+"""Runs the doctor and parses its output."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from tests.kit.proxy import KEY
 
 
 class Diagnosis:
-    """What the doctor said, by its lines' words and checks; wrapped lines are joined."""
+    """The doctor's output by verdict and check; wrapped lines are joined."""
 
     def __init__(self, status: int, said: str) -> None:
         self.status = status
@@ -23,11 +23,11 @@ class Diagnosis:
                 self.lines.append((line[2:8].strip(), line[8:20].strip(), line[20:]))
 
     def of(self, check: str) -> str:
-        """Its lines about one check."""
+        """The lines about one check."""
         return "\n".join(f"{word} {text}" for word, name, text in self.lines if name == check)
 
     def words(self, check: str) -> list[str]:
-        """How it judged one check."""
+        """The verdicts on one check."""
         return [word for word, name, _ in self.lines if name == check]
 
 
@@ -36,12 +36,12 @@ type Examine = Callable[..., Diagnosis]
 
 @pytest.fixture
 def examine(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Examine:
-    """Run the doctor on an address, with a key in the environment."""
+    """Run the doctor on a URL, with a key in the environment."""
     for name in ("AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_DEPLOYMENT", "AZURE_EVENTHUB_CONN_STR", "OPENAI_API_VERSION"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr("app.doctor.checks.RECORD_S", 90.0)  # a busy machine may take longer than people wait
+    monkeypatch.setattr("app.doctor.checks.RECORD_S", 90.0)  # a busy machine may be slow
 
     def run(url: str, *arguments: str) -> Diagnosis:
         status = main([url, "--timeout", "60", *arguments])

@@ -1,20 +1,18 @@
-"""The doctor: what it says of each way in which a deployment does not work."""
+"""What the doctor reports for each way in which a deployment can be broken."""
 
 from typing import Any
 
 import pytest
 
 from tests.app.doctor.conftest import Examine
-from tests.app.doctor.patient import model
-from tests.conftest import environ
-from tests.kit.hub import ROOT
+from tests.app.doctor.model import model
 from tests.kit.proxy import KEY
 from tests.kit.upstream import Reply
 from tests.kit.upstream import Seen as Request
 
 
-def test_a_key_that_is_not_let_in(upstream: Any, proxy: Any, examine: Examine) -> None:
-    """A wrong key is a failure that says so, once, and does not repeat the key."""
+def test_a_refused_key_fails(upstream: Any, proxy: Any, examine: Examine) -> None:
+    """A wrong key is reported once, without repeating it."""
     server = upstream(model)
     found = examine(proxy(server.url).url, "--key", "not-the-key")
     assert "401 Access denied" in found.of("call")
@@ -23,18 +21,18 @@ def test_a_key_that_is_not_let_in(upstream: Any, proxy: Any, examine: Examine) -
     assert "not-the-key" not in found.said
 
 
-def test_a_door_that_is_open(upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That anyone may call is told; to whom believes in a key, as a failure."""
+def test_open_access_is_reported(upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Access without a key is noted, or is a failure if a key is configured."""
     running = proxy(upstream(model).url, PROXY_CLIENT_KEYS="", PROXY_ALLOW_ANONYMOUS="true")
-    assert "FAIL a wrong key is let in (200)" in examine(running.url).of("keys")
+    assert "FAIL a wrong key is accepted (200)" in examine(running.url).of("keys")
     monkeypatch.delenv("AZURE_OPENAI_API_KEY")
     found = examine(running.url)
-    assert "note let in without a key (200)" in found.of("keys")
+    assert "note no key is needed (200)" in found.of("keys")
     assert found.status == 0
 
 
-def test_another_header_for_the_key(upstream: Any, proxy: Any, examine: Examine) -> None:
-    """--key-header puts the key where API Management or the Functions host wants it, and nowhere else."""
+def test_the_key_header_can_be_chosen(upstream: Any, proxy: Any, examine: Examine) -> None:
+    """--key-header sends the key in the header that API Management or the Functions host expects, and only there."""
 
     async def host(request: Request, reply: Reply) -> None:
         assert request.header("api-key") in (None, "none")
@@ -45,13 +43,13 @@ def test_another_header_for_the_key(upstream: Any, proxy: Any, examine: Examine)
 
     found = examine(upstream(host).url, "--key-header", "x-functions-key")
     assert "refused (401)" in found.of("keys")
-    assert "answered after" in found.of("call")
-    assert "FAIL no x-trace-id in the answer: this address leads past the proxy" in found.of("call")
-    assert "not as this proxy does" in found.of("ready")
+    assert "responded after" in found.of("call")
+    assert "FAIL no x-trace-id in the response: this address bypasses the proxy" in found.of("call")
+    assert "not in this proxy's format" in found.of("ready")
 
 
-def test_nothing_at_the_address(examine: Examine, dead_port: int) -> None:
-    """No connection, and no URL at all, end the examination with a reason."""
+def test_an_unreachable_address_ends_the_checks(examine: Examine, dead_port: int) -> None:
+    """A refused connection or an invalid URL ends the checks with a reason."""
     found = examine(f"http://127.0.0.1:{dead_port}")
     assert [(word, check) for word, check, _ in found.lines] == [("FAIL", "reachable")]
     assert "refused" in found.of("reachable")
@@ -59,24 +57,24 @@ def test_nothing_at_the_address(examine: Examine, dead_port: int) -> None:
     assert examine("nonsense").status == 1
 
 
-def test_something_else_at_the_address(upstream: Any, examine: Examine) -> None:
-    """What does not speak HTTP is told from nothing at all; what does, and has no health page, may be a gateway."""
+def test_another_service_at_the_address_is_reported(upstream: Any, examine: Examine) -> None:
+    """A server that does not speak HTTP is distinguished from none; one without a health page may be a gateway."""
 
     async def noise(request: Request, reply: Reply) -> None:
         await reply.raw(b"SSH-2.0-planted\r\n\r\n")
         reply.writer.close()
 
-    assert "does not speak HTTP" in examine(upstream(noise).url).of("reachable")
+    assert "is not HTTP" in examine(upstream(noise).url).of("reachable")
     found = examine(upstream(lambda request, reply: reply.json(b"{}", 404)).url)
-    assert "note something answers" in found.of("reachable")
+    assert "note /health/live responded 404" in found.of("reachable")
     assert found.of("call").startswith("FAIL 404")
 
 
 @pytest.mark.parametrize("conn_str", ["nonsense", "Endpoint=sb://x.example/;SharedAccessKeyName=a;SharedAccessKey=b"])
-def test_a_connection_string_that_is_none(upstream: Any, proxy: Any, examine: Examine, conn_str: str) -> None:
-    """One that cannot be read, or names no hub, is said to be so before the calls, which are made all the same."""
+def test_an_invalid_connection_string_is_reported(upstream: Any, proxy: Any, examine: Examine, conn_str: str) -> None:
+    """An invalid one, or one without a hub, is reported before the calls, which are still made."""
     found = examine(proxy(upstream(model).url).url, "--hub-conn-str", conn_str)
-    assert "FAIL not looked for" in found.of("records")
+    assert "FAIL not checked" in found.of("records")
     assert found.words("call") == ["ok", "ok"]
 
 
@@ -86,13 +84,13 @@ def test_a_connection_string_that_is_none(upstream: Any, proxy: Any, examine: Ex
         (404, b'{"error":{"code":"DeploymentNotFound","message":"It does not exist."}}', "no such deployment"),
         (429, b'{"error":{"code":"429","message":"Slow down."}}', "quota is used up"),
         (500, b'{"error":{"code":"500","message":"planted client-key-0"}}', "500 planted …"),
-        (401, b'{"error":{"code":"401","message":"Upstream says no."}}', "or the proxy's own is not"),
+        (401, b'{"error":{"code":"401","message":"Upstream says no."}}', "or the proxy's own key is"),
     ],
 )
-def test_what_upstream_refuses(
+def test_upstream_errors_are_explained(
     upstream: Any, proxy: Any, examine: Examine, status: int, body: bytes, said: str
 ) -> None:
-    """An error is shown in upstream's words, with what it may come from, and never with a key."""
+    """An error is shown with upstream's message, a likely cause, and never a key."""
     found = examine(proxy(upstream(lambda request, reply: reply.json(body, status)).url).url)
     assert found.of("call").startswith(f"FAIL {status}")
     assert said in found.of("call")
@@ -107,45 +105,40 @@ def test_what_upstream_refuses(
         (b"<html>", "application/json", "FAIL"),
     ],
 )
-def test_what_answers_and_is_no_model(
+def test_a_response_without_a_completion_is_reported(
     upstream: Any, examine: Examine, body: bytes, content_type: str, said: str
 ) -> None:
-    """A page to sign in, or an API that is another one, is said to be that."""
+    """A sign-in page or another API is reported as not being a completion."""
     server = upstream(lambda request, reply: reply.json(body, 200, {"content-type": content_type}))
     found = examine(server.url)
     assert said in found.of("call")
     assert found.status == 1
 
 
-def test_an_upstream_that_is_away(proxy: Any, examine: Examine, dead_port: int) -> None:
-    """The proxy's own 502 is told from a proxy that is away."""
+def test_an_unreachable_upstream_is_reported(proxy: Any, examine: Examine, dead_port: int) -> None:
+    """The proxy's own 502 is distinguished from an unreachable proxy."""
     found = examine(proxy(f"http://127.0.0.1:{dead_port}").url)
     assert "FAIL 502" in found.of("call")
-    assert "what is before it, gets no answer" in found.of("call")
+    assert "a gateway in front of it, gets no response" in found.of("call")
 
 
-def test_a_hub_that_cannot_be_read(
-    upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch, dead_port: int
+def test_an_unreadable_hub_fails(
+    upstream: Any, proxy: Any, examine: Examine, monkeypatch: pytest.MonkeyPatch, unreachable_hub: str
 ) -> None:
-    """Records that cannot be looked for are a failure with its reason; the calls were fine all the same."""
-    monkeypatch.setattr("app.doctor.checks.RECORD_S", 5.0)
-    nowhere = (
-        f"Endpoint=sb://localhost:{dead_port};SharedAccessKeyName=x;SharedAccessKey=hub-secret;"
-        "UseDevelopmentEmulator=true;EntityPath=h"
-    )
-    found = examine(proxy(upstream(model).url).url, "--hub-conn-str", nowhere)
-    assert "FAIL none of the call arrived at the hub" in found.of("records")
+    """Records that cannot be read are a failure; the calls are still checked."""
+    monkeypatch.setattr("app.doctor.checks.RECORD_S", 0.1)
+    found = examine(proxy(upstream(model).url).url, "--hub-conn-str", unreachable_hub)
+    assert "FAIL no record of the call arrived at the hub" in found.of("records")
     assert found.words("stream") == ["ok", "ok"]
     assert found.status == 1
     assert "hub-secret" not in found.said
 
 
-def test_a_proxy_that_is_not_ready(upstream: Any, proxy: Any, examine: Examine, dead_port: int) -> None:
-    """Records that wait too long show: /health/ready answers 503, and what waits is said."""
-    nowhere = environ("", f"Endpoint=sb://localhost:{dead_port}", ROOT)["AZURE_EVENTHUB_CONN_STR"]
+def test_a_proxy_that_is_not_ready_fails(upstream: Any, proxy: Any, examine: Examine, unreachable_hub: str) -> None:
+    """A 503 of /health/ready, because records wait too long, is a failure."""
     running = proxy(
         upstream(model).url,
-        f"{nowhere};SharedAccessKeyName=x;SharedAccessKey=x;UseDevelopmentEmulator=true;EntityPath=h",
+        unreachable_hub,
         PROXY_READY_MAX_BACKLOG_SECONDS="0.001",
         PROXY_SHUTDOWN_SECONDS="1",
     )

@@ -1,4 +1,4 @@
-"""How the doctor compares a record with what the client saw, and tells streams that were held."""
+"""How the doctor compares a record with what it received, and recognizes buffered streams."""
 
 from typing import Any
 
@@ -31,37 +31,37 @@ RECORD = {
     ("more", "said"),
     [
         ({}, []),
-        ({"type": "completion"}, ["type is 'completion' and not 'stream_completion'"]),
-        ({"status": "client_aborted"}, ["status is 'client_aborted' and not 'completed'"]),
-        ({"http_status": None}, ["http_status is None and not 200"]),
-        ({"content": "else"}, ["content is not what was received"]),
+        ({"type": "completion"}, ["type is 'completion' instead of 'stream_completion'"]),
+        ({"status": "client_aborted"}, ["status is 'client_aborted' instead of 'completed'"]),
+        ({"http_status": None}, ["http_status is None instead of 200"]),
+        ({"content": "else"}, ["content differs"]),
         ({"content": "[redacted] else"}, []),
         ({"content": "", "content_captured": False}, []),
         ({"content": "Wh…", "truncated": True}, []),
         ({"usage": None}, ["usage is missing"]),
-        ({"usage": {**RECORD["usage"], "total_tokens": 4}}, ["usage is not what was received"]),  # type: ignore[dict-item]
+        ({"usage": {**RECORD["usage"], "total_tokens": 4}}, ["usage differs"]),  # type: ignore[dict-item]
         ({"latency_ms": None}, ["latency_ms is missing"]),
-        ({"latency_ms": 1100}, ["latency_ms is 1100, and the client was done after 1000"]),
+        ({"latency_ms": 1100}, ["latency_ms is 1100, but the client had everything after 1000"]),
         ({"streaming_duration_ms": 799}, ["its times do not add up"]),
     ],
 )
-def test_records_are_compared(more: dict[str, Any], said: list[str]) -> None:
-    """Each difference between a record and what the client saw is named; what may differ by settings is none."""
+def test_differences_are_named(more: dict[str, Any], said: list[str]) -> None:
+    """Each difference between a record and what the client received is named, except those that settings cause."""
     assert differences({**RECORD, **more}, seen()) == said
 
 
-def test_arrivals_are_judged() -> None:
-    """What comes within three thousandths of a second came together; a thousand chunks a second were held."""
-    assert seen(tokens_at=[]).lots == 0
-    assert seen(tokens_at=[1.0]).lots == 1
-    assert seen(tokens_at=[1.0, 1.001, 1.002, 1.010, 1.011, 2.0]).lots == 3
-    assert seen(tokens_at=[5.0 + number / 2000 for number in range(50)]).held
-    assert not seen(tokens_at=[5.0 + number / 500 for number in range(50)]).held
+def test_buffering_and_batches_are_recognized() -> None:
+    """Chunks within 3 ms form one batch; a thousand chunks per second were buffered."""
+    assert seen(tokens_at=[]).batches == 0
+    assert seen(tokens_at=[1.0]).batches == 1
+    assert seen(tokens_at=[1.0, 1.001, 1.002, 1.010, 1.011, 2.0]).batches == 3
+    assert seen(tokens_at=[5.0 + number / 2000 for number in range(50)]).buffered
+    assert not seen(tokens_at=[5.0 + number / 500 for number in range(50)]).buffered
     paused = [number / 2000 + 0.02 * (number // 10) for number in range(42)]
-    assert seen(tokens_at=[2.0 + at for at in paused]).held
-    assert not seen(tokens_at=[0.5 + at for at in paused]).held
-    assert not seen(tokens_at=[2.0 + at * 4 for at in paused]).held
-    assert not seen(tokens_at=[]).held
-    assert not seen(tokens_at=[1.0]).held
+    assert seen(tokens_at=[2.0 + at for at in paused]).buffered
+    assert not seen(tokens_at=[0.5 + at for at in paused]).buffered
+    assert not seen(tokens_at=[2.0 + at * 4 for at in paused]).buffered
+    assert not seen(tokens_at=[]).buffered
+    assert not seen(tokens_at=[1.0]).buffered
     assert generated_over(RECORD) == 0.5
     assert generated_over({"latency_ms": 5}) is None

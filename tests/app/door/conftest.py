@@ -1,4 +1,4 @@
-"""A door to knock at: a proxy, the upstream behind it, and clients that send what no HTTP client would."""
+"""A proxy, the upstream behind it, and clients that send what no HTTP client would."""
 
 import http.client
 import json
@@ -21,7 +21,7 @@ CHAT_PATH = CHAT.partition("?")[0]
 
 @dataclass
 class Got:
-    """An answer that was read to its end."""
+    """A response, read completely."""
 
     answer: Answer
     body: bytes
@@ -33,7 +33,7 @@ class Got:
 
 @dataclass
 class Door:
-    """A proxy, the upstream behind it, and ways to knock."""
+    """A proxy, its upstream, and ways to send requests."""
 
     running: ProxyThread
     upstream: ScriptedUpstream
@@ -44,7 +44,7 @@ class Door:
             return Got(answer, answer.read())
 
     def raw(self, data: bytes, method: str = "GET") -> Got:
-        """Send bytes that no HTTP client would, and take one answer."""
+        """Send raw bytes and read one response."""
         with socket.create_connection(("127.0.0.1", self.running.port), 30) as connection:
             connection.sendall(data)
             response = http.client.HTTPResponse(connection, method=method)
@@ -52,11 +52,11 @@ class Door:
             return Got(Answer(response), response.read())
 
     def target(self, target: bytes) -> Got:
-        """GET something by its bytes."""
+        """GET a raw target."""
         return self.raw(b"GET " + target + b" HTTP/1.1\r\nhost: proxy\r\napi-key: " + KEY.encode() + b"\r\n\r\n")
 
     def post(self, *fields: bytes, body: bytes = b"{}", path: str = CHAT_PATH) -> Got:
-        """POST with these header lines, as they are."""
+        """POST with these raw header lines."""
         head = [b"POST " + path.encode() + b" HTTP/1.1", b"host: proxy", b"api-key: " + KEY.encode(), *fields]
         return self.raw(b"\r\n".join(head) + b"\r\n\r\n" + body)
 
@@ -65,7 +65,7 @@ class Door:
         return refused
 
     def check(self, got: Got, status: int, code: str, times: int = 1) -> None:
-        """A refusal as it must be, the `times`-th of its code: shape, trace, spans, counter, and no call upstream."""
+        """Check a refusal, the `times`-th with its code: shape, trace, span, counter, and nothing sent upstream."""
         assert got.status == status
         assert got.answer.header("content-type") == "application/json"
         error = json.loads(got.body)["error"]
@@ -85,7 +85,7 @@ class Door:
 
 @pytest.fixture
 def door(upstream: Any, proxy: Any) -> Door:
-    """A door with a small limit on bodies."""
+    """A proxy with a small limit on bodies."""
 
     async def answering(request: Seen, reply: Reply) -> None:
         if request.method == "HEAD":

@@ -1,4 +1,4 @@
-"""Who may call: which keys let in, and where they may be."""
+"""Client keys: which are accepted, and in which headers."""
 
 import pytest
 from hypothesis import given, settings
@@ -31,8 +31,8 @@ def lets_in(*headers: tuple[bytes, bytes], keys: ClientKeys = KEYS) -> bool:
         (b"authorization", b"Bearer " + "schlüssel".encode()),
     ],
 )
-def test_a_known_key_opens(header: tuple[bytes, bytes]) -> None:
-    """Any of the keys does, as api-key or as bearer, whatever the scheme's case and the encoding of the header."""
+def test_a_known_key_is_accepted(header: tuple[bytes, bytes]) -> None:
+    """Any of the keys, as api-key or bearer token, whatever the scheme's case and the header's encoding."""
     assert lets_in((b"accept", b"x"), header)
 
 
@@ -57,26 +57,26 @@ def test_a_known_key_opens(header: tuple[bytes, bytes]) -> None:
         [(b"ocp-apim-subscription-key", b"key-one")],
     ],
 )
-def test_nothing_else_opens(headers: list[tuple[bytes, bytes]]) -> None:
-    """A part of a key, a key in another place or under another scheme, or none, is refused."""
+def test_anything_else_is_refused(headers: list[tuple[bytes, bytes]]) -> None:
+    """Part of a key, a key in another header or scheme, or no key."""
     assert not lets_in(*headers)
 
 
 def test_one_good_credential_is_enough() -> None:
-    """SDKs may send two: a wrong api-key does not spoil a right bearer, nor the other way round."""
+    """SDKs may send two: a wrong one does not invalidate the right one."""
     assert lets_in((b"api-key", b"wrong"), (b"authorization", b"Bearer key-one"))
     assert lets_in((b"api-key", b"key-one"), (b"authorization", b"Bearer wrong"))
     assert not lets_in((b"api-key", b"wrong"), (b"authorization", b"Bearer wrong"))
 
 
-def test_without_keys_everyone_is_let_in() -> None:
-    """Settings see to it that this is what the operator asked for."""
+def test_without_keys_everyone_may_call() -> None:
+    """Settings require that the operator asked for this."""
     assert lets_in(keys=ClientKeys([]))
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=12), st.sampled_from([b"api-key", b"authorization"]))
-def test_any_bytes_are_a_wrong_key_and_no_fault(value: bytes, name: bytes) -> None:
-    """Whatever a header holds, it is refused with a message that does not repeat it."""
+def test_any_bytes_are_refused_without_repeating_them(value: bytes, name: bytes) -> None:
+    """No header value raises anything but the refusal."""
     with pytest.raises(Unauthorized, match=r"^Access denied: "):
         KEYS.check([(name, value)], [b"api-key"])

@@ -1,4 +1,4 @@
-"""Callers: whom the record names, by which headers, and that upstream learns nothing of it."""
+"""Caller headers: they name the caller in the record and do not reach upstream."""
 
 from typing import Any
 
@@ -19,14 +19,14 @@ DEFAULT = {
 
 @pytest.fixture
 def answering(upstream: Any) -> ScriptedUpstream:
-    """An upstream whose answer names no request id of the client's."""
+    """An upstream whose response has no x-ms-client-request-id."""
     headers = {name: value for name, value in AZURE_HEADERS.items() if name != "x-ms-client-request-id"}
     server: ScriptedUpstream = upstream(lambda request, reply: reply.json(chat_json(), headers=headers))
     return server
 
 
 def test_trusted_headers_name_the_caller(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
-    """Each of the default headers is a field of the record's caller, and none of them goes upstream."""
+    """Each default header becomes a field of the record's caller, and none goes upstream."""
     sent = {name: value for name, (_, value) in DEFAULT.items()}
     with client(proxy(answering.url).url) as caller:
         answer = caller.chat(False, **sent, x_other="kept")
@@ -38,10 +38,10 @@ def test_trusted_headers_name_the_caller(answering: ScriptedUpstream, proxy: Any
     assert "x-other" in names
 
 
-def test_a_record_names_only_whom_it_knows(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
-    """A header that is absent or empty is no field; without any there is no caller."""
+def test_absent_headers_are_no_fields(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """The caller has only the fields whose headers were sent; without any there is no caller."""
     with client(proxy(answering.url).url) as caller:
-        some = caller.chat(x_apim_product="Größe ✨".encode().decode("latin-1"), x_apim_user_id="")
+        some = caller.chat(x_apim_product="Größe ✨".encode().decode("latin-1"))
         some.read()
         none = caller.chat()
         none.read()
@@ -49,8 +49,8 @@ def test_a_record_names_only_whom_it_knows(answering: ScriptedUpstream, proxy: A
     assert "caller" not in hub.record(none.trace_id)
 
 
-def test_the_headers_can_be_named(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
-    """PROXY_CALLER_HEADERS takes the place of the default: other headers, other fields, and no more than these."""
+def test_caller_headers_can_be_configured(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """PROXY_CALLER_HEADERS replaces the defaults: only its headers are fields."""
     running = proxy(answering.url, PROXY_CALLER_HEADERS="team=X-Team, session_id=x-conversation")
     with client(running.url) as caller:
         answer = caller.chat(x_team="search", x_conversation="c-1", x_apim_product="gold")
@@ -62,16 +62,8 @@ def test_the_headers_can_be_named(answering: ScriptedUpstream, proxy: Any, hub: 
     assert seen.header("x-apim-product") == "gold"
 
 
-def test_no_header_need_be_trusted(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
-    """With PROXY_CALLER_HEADERS empty no header says who calls."""
-    with client(proxy(answering.url, PROXY_CALLER_HEADERS="").url) as caller:
-        answer = caller.chat(x_apim_product="gold")
-        answer.read()
-    assert "caller" not in hub.record(answer.trace_id)
-
-
 def test_the_clients_request_id_is_kept(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
-    """x-ms-client-request-id is recorded from the request where upstream does not repeat it, and goes upstream too."""
+    """x-ms-client-request-id is sent upstream, and recorded from the request if upstream does not return it."""
     with client(proxy(answering.url).url) as caller:
         answer = caller.chat(x_ms_client_request_id="request-5")
         answer.read()
@@ -79,8 +71,8 @@ def test_the_clients_request_id_is_kept(answering: ScriptedUpstream, proxy: Any,
     assert answering.seen[0].header("x-ms-client-request-id") == "request-5"
 
 
-def test_upstreams_word_on_the_request_id_counts(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """What upstream's answer says is what its own logs know the call by."""
+def test_upstreams_request_id_takes_precedence(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """The id in upstream's response is the one in upstream's logs."""
     server = upstream(lambda request, reply: reply.json(chat_json(), headers=AZURE_HEADERS))
     with client(proxy(server.url).url) as caller:
         answer = caller.chat(x_ms_client_request_id="request-5")
@@ -88,8 +80,8 @@ def test_upstreams_word_on_the_request_id_counts(upstream: Any, proxy: Any, hub:
     assert hub.record(answer.trace_id)["client_request_id"] == AZURE_HEADERS["x-ms-client-request-id"]
 
 
-def test_an_unanswered_call_has_the_clients_request_id(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A call that upstream never answered can still be found by the id that its client gave it."""
+def test_a_failed_call_keeps_the_clients_request_id(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """A call without a response can still be found by its client's id."""
 
     async def script(request: Any, reply: Any) -> None:
         reply.reset()

@@ -1,4 +1,4 @@
-"""The door: what is refused, in which shape, and that nothing of it reaches upstream."""
+"""Refusals: their status and shape, and that nothing reaches upstream."""
 
 from typing import Any
 
@@ -27,14 +27,14 @@ from tests.kit.wire import CHAT, chat_body, client
     ],
 )
 def test_every_path_under_openai_has_a_target(path: str, deployment: str | None, v1: bool, known: bool) -> None:
-    """A path names deployment and operation; what is no known operation is a plain call, and none is a fault."""
+    """A path names deployment and operation; an unknown operation is a plain call, never an error."""
     target = OPENAI.target(path)
     assert (target.deployment, target.takes_api_version) == (deployment, not v1)
     assert isinstance(OPENAI.operation(target), Chat if known else Plain)
 
 
-def test_without_a_key_nobody_enters(door: Door) -> None:
-    """No key, a wrong one, or the right one under another scheme: 401, with the scheme that would do."""
+def test_a_missing_or_wrong_key_is_a_401(door: Door) -> None:
+    """No key, a wrong one, or the right one under another scheme: 401 with www-authenticate."""
     wrong = [
         {},
         {"api_key": "wrong"},
@@ -50,7 +50,7 @@ def test_without_a_key_nobody_enters(door: Door) -> None:
         assert KEY.encode() not in got.body
 
 
-def test_outside_is_nothing(door: Door) -> None:
+def test_other_paths_are_a_404(door: Door) -> None:
     """A path outside /openai/ is a 404, with or without a key."""
     outside = ["/", "/openai", "/docs", "/openapi.json", "/v1/chat/completions", "/health", "*"]
     for number, target in enumerate(outside):
@@ -58,16 +58,16 @@ def test_outside_is_nothing(door: Door) -> None:
         door.check(door.ask("POST", target, chat_body(), api_key=""), 404, "not_found", 2 * number + 2)
 
 
-def test_unknown_health_paths_are_nothing(door: Door) -> None:
-    """Only /health/live and /health/ready are there; another path beside them is a 404 like any other."""
+def test_unknown_health_paths_are_a_404(door: Door) -> None:
+    """Only /health/live and /health/ready exist."""
     beside = ["/health/", "/health/other", "/health/live/", "/health/ready/x", "/health/../live"]
     for times, target in enumerate(beside, 1):
         door.check(door.ask("GET", target, api_key=""), 404, "not_found", times)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH"])
-def test_a_deployments_chat_takes_post_only(door: Door, method: str) -> None:
-    """Another method on a known operation of a deployment is a 405; HEAD's has no body."""
+def test_a_deployments_chat_accepts_only_post(door: Door, method: str) -> None:
+    """Another method on a deployment's known operation is a 405; the response to HEAD has no body."""
     got = door.ask(method, CHAT)
     if method == "HEAD":
         assert (got.status, got.body) == (405, b"")
@@ -77,44 +77,44 @@ def test_a_deployments_chat_takes_post_only(door: Door, method: str) -> None:
         door.check(got, 405, "method_not_allowed")
 
 
-def test_trace_is_never_passed_on(door: Door) -> None:
-    """An upstream that answers TRACE would repeat our credential to the client: 405 wherever it goes."""
+def test_trace_is_refused(door: Door) -> None:
+    """The response to TRACE would disclose our upstream credential to the client: 405 on every path."""
     door.check(door.ask("TRACE", "/openai/models"), 405, "method_not_allowed")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "GET", "DELETE"])
-def test_other_paths_take_any_method(door: Door, method: str) -> None:
-    """Elsewhere the method is upstream's to judge, and GET on v1's chat/completions lists stored ones."""
+def test_other_operations_accept_any_method(door: Door, method: str) -> None:
+    """Upstream decides about other methods; GET on v1's chat/completions lists stored completions."""
     for target in ("/openai/models", "/openai/v1/chat/completions"):
         assert door.ask(method, target).status == 200
     assert [seen.method for seen in door.upstream.seen] == [method] * 2
     assert door.counted() == {}
 
 
-def test_a_declared_size_past_the_limit(door: Door) -> None:
+def test_a_declared_length_past_the_limit_is_a_413(door: Door) -> None:
     """413 before a byte of the body is read, on known operations and others."""
     for times, path in enumerate((CHAT_PATH, "/openai/files"), 1):
         got = door.post(b"content-length: 300001", body=b"", path=path)
         door.check(got, 413, "request_too_large", times)
 
 
-def test_a_body_that_grows_past_the_limit(door: Door) -> None:
-    """A chunked body is stopped at the limit: 413, and upstream never sees a whole request."""
+def test_a_chunked_body_past_the_limit_is_a_413(door: Door) -> None:
+    """A chunked body is cut off at the limit, and upstream never gets a complete request."""
     pieces = [b" " * 100_000] * 4
     door.check(door.ask("POST", CHAT, iter(pieces)), 413, "request_too_large")
     assert door.ask("POST", "/openai/files", iter(pieces)).status == 413
     assert door.upstream.seen == []
 
 
-def test_a_body_that_does_not_come_whole(upstream: Any, proxy: Any) -> None:
-    """A client that sends a part of its body and then nothing holds no call for ever: 408."""
+def test_an_incomplete_body_is_a_408(upstream: Any, proxy: Any) -> None:
+    """A client that stops in the middle of its body gets a 408 after PROXY_MAX_SECONDS."""
     server = upstream(answering)
     door = Door(proxy(server.url, PROXY_MAX_SECONDS="0.5"), server)
     door.check(door.post(b"content-length: 100", body=b"{"), 408, "request_timeout")
 
 
-def test_a_body_that_is_no_json_object(door: Door) -> None:
-    """A known operation takes a JSON object: 400 for anything else, and what was sent is not repeated."""
+def test_a_body_that_is_not_a_json_object_is_a_400(door: Door) -> None:
+    """A known operation accepts only a JSON object; the error does not repeat the body."""
     bodies = [
         *(b"", b" ", b"[]", b'"text"', b"1", b"null", b"planted", b'{"messages": [}', b'{"messages": []'),
         *(b'{"messages": []}{}', b"{'messages': []}", b'{"messages": NaN}', b'{"planted": "\xff"}'),
@@ -128,8 +128,8 @@ def test_a_body_that_is_no_json_object(door: Door) -> None:
         assert b"planted" not in got.body
 
 
-def test_odd_json_is_for_upstream_to_judge(door: Door) -> None:
-    """Valid JSON passes as it is, however deep, however large its numbers, whatever its strings."""
+def test_unusual_json_is_passed_on(door: Door) -> None:
+    """Valid JSON passes unchanged, however deep, however large its numbers, whatever its strings."""
     bodies = [
         b"{}",
         b"\xef\xbb\xbf{}",
@@ -141,8 +141,8 @@ def test_odd_json_is_for_upstream_to_judge(door: Door) -> None:
     assert [seen.body for seen in door.upstream.seen] == bodies
 
 
-def test_a_refusal_leaves_the_connection_in_order(door: Door) -> None:
-    """The next request on the same connection is served, whatever the last one brought along."""
+def test_the_connection_is_usable_after_a_refusal(door: Door) -> None:
+    """The next request on the same connection is served, whatever the refused one contained."""
     with client(door.running.url) as caller:
         for bad in ({"api_key": "wrong"}, {"body": b"x" * 5000}, {"body": b"x" * 300_001}, {"target": "/other"}):
             target, body = bad.pop("target", CHAT), bad.pop("body", chat_body())

@@ -1,4 +1,4 @@
-"""The door: no path leads out of /openai/, and no request is two."""
+"""Path traversal and request smuggling: no path leaves /openai/, and no request becomes two."""
 
 import asyncio
 
@@ -11,8 +11,8 @@ from tests.app.door.conftest import CHAT_PATH, Door
 from tests.kit.proxy import KEY
 
 
-def test_no_path_leads_out(door: Door) -> None:
-    """No spelling of a path that anyone could read as leading out of /openai/ reaches upstream."""
+def test_no_path_leaves_openai(door: Door) -> None:
+    """No path that any server might resolve to one outside /openai/ reaches upstream."""
     tricks = [
         *(b"/openai/..", b"/openai/../x", b"/openai/x/../../x", b"/openai/.", b"/openai/./x", b"/openai/x/.."),
         *(b"//openai/x", b"/openai//x", b"//evil.example/openai/x", b"///openai/x", b"/openai//"),
@@ -33,8 +33,8 @@ def test_no_path_leads_out(door: Door) -> None:
     assert door.counted() == {"not_found": list(answered.values()).count(404)}
 
 
-def test_what_only_looks_like_a_trick_passes(door: Door) -> None:
-    """Dots, escapes and colons within a name are names; they arrive as they were written."""
+def test_harmless_special_characters_pass(door: Door) -> None:
+    """Dots, escapes and colons within a segment arrive unchanged."""
     fine = [
         "/openai/a..b",
         "/openai/...",
@@ -49,8 +49,8 @@ def test_what_only_looks_like_a_trick_passes(door: Door) -> None:
     assert [seen.target for seen in door.upstream.seen] == fine
 
 
-def test_an_absolute_target_names_a_path_and_no_host(door: Door) -> None:
-    """Whatever host a request's target names, the call goes to the one that is configured."""
+def test_the_host_of_an_absolute_target_is_ignored(door: Door) -> None:
+    """Whatever host a request's target names, the call goes to the configured upstream."""
     assert door.target(b"http://evil.example:1/openai/models?a=b").status == 200
     (seen,) = door.upstream.seen
     assert seen.target == "/openai/models?a=b"
@@ -63,8 +63,8 @@ ONE_CHUNK = b"2\r\n{}\r\n0\r\n\r\n"
 
 
 @pytest.mark.parametrize("path", [CHAT_PATH, "/openai/files"])
-def test_nothing_is_smuggled(door: Door, path: str) -> None:
-    """A request that two servers could read in two ways is refused, and nothing of it reaches upstream."""
+def test_ambiguous_requests_are_refused(door: Door, path: str) -> None:
+    """A request that two servers could parse differently is refused, and nothing reaches upstream."""
     second = b"GET /openai/smuggled HTTP/1.1\r\nhost: x\r\napi-key: " + KEY.encode() + b"\r\n\r\n"
     statuses = {
         name: door.post(*fields, body=body, path=path).status
@@ -93,8 +93,8 @@ def test_nothing_is_smuggled(door: Door, path: str) -> None:
     assert door.upstream.seen == []
 
 
-def test_a_length_beside_chunks_is_not_passed_on() -> None:
-    """A server that takes both goes by the chunks; so must what is sent upstream."""
+def test_a_content_length_beside_chunks_is_dropped() -> None:
+    """A server that accepts both follows the chunks; so must the request upstream."""
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     door = door_of_app.Door(Access(ClientKeys([])), {}, None, capture_content=True)
     scope = {"type": "http", "method": "POST", "path": "/openai/files", "query_string": b"", "headers": headers}
@@ -102,8 +102,8 @@ def test_a_length_beside_chunks_is_not_passed_on() -> None:
     assert (admitted.content_length, admitted.has_body) == (None, True)
 
 
-def test_what_follows_a_body_is_another_request(door: Door) -> None:
-    """Bytes behind a body are a request of their own, which needs a key of its own."""
+def test_bytes_after_a_body_are_a_separate_request(door: Door) -> None:
+    """Bytes after a body are another request, which needs its own key."""
     second = b"GET /openai/smuggled HTTP/1.1\r\nhost: x\r\n\r\n"
     assert door.post(b"content-length: 2", body=b"{}" + second).status == 200
     assert [seen.target for seen in door.upstream.seen] == [CHAT_PATH]

@@ -1,10 +1,18 @@
-"""The openai SDK for Python, unmodified, in front of a proxy."""
+"""Clients of the unmodified openai SDK for Python, for a proxy under test."""
 
 from typing import Any
 
 from openai import AsyncAzureOpenAI, AzureOpenAI, OpenAI
+from pydantic import BaseModel
 
 from tests.kit.proxy import KEY, ProxyThread
+
+
+class Place(BaseModel):
+    """A structured output."""
+
+    name: str
+    height: int
 
 
 def sync_client(running: ProxyThread, key: str = KEY) -> AzureOpenAI:

@@ -1,4 +1,4 @@
-"""A proxy before the simulator."""
+"""A proxy in front of the simulator."""
 
 from typing import Any
 

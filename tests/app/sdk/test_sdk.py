@@ -1,13 +1,12 @@
-"""Calls of the openai SDK: what it sees, and what is recorded of it."""
+"""Chat calls of the openai SDK: the record matches what the SDK received."""
 
 import asyncio
 from typing import Any
 
 import pytest
 from openai import AsyncAzureOpenAI
-from pydantic import BaseModel
 
-from tests.app.sdk.clients import async_client, sync_client, user, v1_client
+from tests.app.sdk.clients import Place, async_client, sync_client, user, v1_client
 from tests.kit.azure import DATED, MODEL, Trace
 from tests.kit.hub import HubReader
 from tests.kit.proxy import ProxyThread
@@ -23,12 +22,12 @@ TOOL: Any = {
 
 
 def recorded_calls(calls: Any) -> list[dict[str, str]]:
-    """The SDK's tool calls, as a record has them."""
+    """The SDK's tool calls in the record's form."""
     return [{"id": call.id, "name": call.function.name, "arguments": call.function.arguments} for call in calls]
 
 
 def test_a_json_call(running: ProxyThread, trace: Trace) -> None:
-    """A plain call through AzureOpenAI: the record holds what the SDK got."""
+    """A plain call through AzureOpenAI: the record has what the SDK received."""
     messages = user("What is a trace? ✨")
     with sync_client(running) as client:
         answer = client.chat.completions.create(
@@ -48,7 +47,7 @@ def test_a_json_call(running: ProxyThread, trace: Trace) -> None:
 
 
 def test_a_streamed_call(running: ProxyThread, trace: Trace) -> None:
-    """A stream through AsyncAzureOpenAI: text, usage and the number of events are those that the SDK saw."""
+    """A stream through AsyncAzureOpenAI: text, usage and number of events are those that the SDK saw."""
 
     async def stream() -> list[Any]:
         async with async_client(running) as client:
@@ -75,7 +74,7 @@ def test_a_streamed_call(running: ProxyThread, trace: Trace) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_the_v1_surface(running: ProxyThread, trace: Trace, streamed: bool) -> None:
-    """OpenAI's client with the base URL …/openai/v1: the deployment is the body's model, and no version is named."""
+    """OpenAI's client with the base URL …/openai/v1: the deployment is the body's model, without an api-version."""
     with v1_client(running) as client:
         answer: Any = client.chat.completions.create(
             model="gpt-4o-mini", messages=user("Hello"), stream=streamed, extra_headers=trace.headers
@@ -93,7 +92,7 @@ def test_the_v1_surface(running: ProxyThread, trace: Trace, streamed: bool) -> N
 
 @pytest.mark.parametrize("text", ["Weather?", "Weather in two places? [parallel]"])
 def test_tool_calls(running: ProxyThread, hub: HubReader, text: str) -> None:
-    """Tool calls, one or two, whole or streamed, are recorded as the SDK puts them together."""
+    """One or two tool calls, streamed or not, are recorded as the SDK assembles them."""
     whole, streamed = Trace(hub), Trace(hub)
     with sync_client(running) as client:
         answer = client.chat.completions.create(
@@ -112,15 +111,8 @@ def test_tool_calls(running: ProxyThread, hub: HubReader, text: str) -> None:
         assert record["finish_reasons"] == ["tool_calls"]
 
 
-class Place(BaseModel):
-    """What the model is to fill in."""
-
-    name: str
-    height: int
-
-
 def test_structured_output(running: ProxyThread, trace: Trace) -> None:
-    """`chat.completions.parse` gets its object; the record holds its text."""
+    """`chat.completions.parse` gets its object; the record has its text."""
     with sync_client(running) as client:
         answer = client.chat.completions.parse(
             model=MODEL, messages=user("A place"), response_format=Place, extra_headers=trace.headers
@@ -129,8 +121,8 @@ def test_structured_output(running: ProxyThread, trace: Trace) -> None:
     assert Place.model_validate_json(trace.record()["content"]) == answer.choices[0].message.parsed
 
 
-def test_several_choices_a_refusal_and_reasoning(running: ProxyThread, hub: HubReader) -> None:
-    """What is special in an answer has its field: choices, refusal, the tokens spent on reasoning."""
+def test_choices_refusal_and_reasoning_tokens(running: ProxyThread, hub: HubReader) -> None:
+    """Several choices, a refusal and reasoning tokens each have their field."""
     several, refused, reasoned = Trace(hub), Trace(hub), Trace(hub)
     with sync_client(running) as client:
         ask = client.chat.completions.create
@@ -148,8 +140,8 @@ def test_several_choices_a_refusal_and_reasoning(running: ProxyThread, hub: HubR
     assert counted == usage.completion_tokens_details.reasoning_tokens
 
 
-def test_many_streams_of_one_client(running: ProxyThread, hub: HubReader) -> None:
-    """Twenty streams of one async client at once keep apart, in the SDK and in the records."""
+def test_concurrent_streams_stay_separate(running: ProxyThread, hub: HubReader) -> None:
+    """Twenty concurrent streams of one async client do not mix, in the SDK or in the records."""
     traces = [Trace(hub) for _ in range(20)]
 
     async def stream(client: AsyncAzureOpenAI, number: int) -> str:

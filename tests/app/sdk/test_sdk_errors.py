@@ -1,4 +1,4 @@
-"""Errors as the openai SDK's classes for them, and as records."""
+"""Errors: the openai SDK's exception for each, and its record."""
 
 import json
 import urllib.request
@@ -14,24 +14,24 @@ from tests.kit.hub import HubReader
 from tests.kit.proxy import KEY, ProxyThread
 
 
-def test_a_wrong_key_for_the_proxy(running: ProxyThread) -> None:
-    """The proxy's own 401 is the SDK's AuthenticationError, with its code; the right key is in nothing it says."""
+def test_a_wrong_client_key(running: ProxyThread) -> None:
+    """The proxy's own 401 is the SDK's AuthenticationError, with its code and without the right key."""
     with sync_client(running, "wrong") as client, pytest.raises(openai.AuthenticationError) as refused:
         client.chat.completions.create(model=MODEL, messages=user("Hello"))
     assert (refused.value.code, refused.value.type) == ("invalid_api_key", "authentication_error")
     assert KEY not in str(refused.value)
 
 
-def test_a_wrong_key_of_the_proxy(azure: str, proxy: Any, trace: Trace) -> None:
-    """Upstream's 401 is passed on and recorded: it is the proxy's key that is wrong."""
+def test_a_wrong_upstream_key(azure: str, proxy: Any, trace: Trace) -> None:
+    """Upstream's 401 for the proxy's own key is passed on and recorded."""
     with sync_client(proxy(azure, AZURE_OPENAI_KEY="wrong")) as client, pytest.raises(openai.AuthenticationError):
         client.chat.completions.create(model=MODEL, messages=user("Hello"), extra_headers=trace.headers)
     record = trace.record()
     assert (record["status"], record["http_status"], record["error"]["code"]) == ("upstream_error", 401, "401")
 
 
-def test_what_is_not_there(running: ProxyThread, trace: Trace) -> None:
-    """A missing deployment is the SDK's NotFoundError and is recorded by its code; so is a path the proxy lacks."""
+def test_a_missing_deployment_or_path(running: ProxyThread, trace: Trace) -> None:
+    """Both are the SDK's NotFoundError with its code; the missing deployment is recorded."""
     with sync_client(running) as client, pytest.raises(openai.NotFoundError) as missing:
         client.chat.completions.create(model="missing", messages=user("Hello"), extra_headers=trace.headers)
     assert missing.value.code == "DeploymentNotFound"
@@ -43,7 +43,7 @@ def test_what_is_not_there(running: ProxyThread, trace: Trace) -> None:
     assert record["error"]["code"] == "DeploymentNotFound"
 
 
-def test_too_many_calls(running: ProxyThread, trace: Trace) -> None:
+def test_throttling(running: ProxyThread, trace: Trace) -> None:
     """A 429 is the SDK's RateLimitError with upstream's retry-after, and is recorded."""
     headers = {**trace.headers, "x-simulate": "429; retry-after-ms=1500"}
     with sync_client(running) as client, pytest.raises(openai.RateLimitError) as limited:
@@ -55,8 +55,8 @@ def test_too_many_calls(running: ProxyThread, trace: Trace) -> None:
     assert record["usage"] is None
 
 
-def test_a_retry_is_a_call_of_its_own(azure: str, running: ProxyThread, hub: HubReader) -> None:
-    """Where the SDK itself tries again after a 429, both tries are recorded, in the caller's one trace."""
+def test_a_retry_of_the_sdk_is_recorded_separately(azure: str, running: ProxyThread, hub: HubReader) -> None:
+    """If the SDK retries after a 429, both attempts are recorded in the caller's trace."""
     trace = Trace(hub)
     fault = json.dumps({"simulate": "429; retry-after-ms=1", "times": 1}).encode()
     urllib.request.urlopen(urllib.request.Request(f"{azure}/_simulator/faults", fault, method="POST")).close()
@@ -67,7 +67,7 @@ def test_a_retry_is_a_call_of_its_own(azure: str, running: ProxyThread, hub: Hub
 
 
 def test_a_filtered_prompt(running: ProxyThread, trace: Trace) -> None:
-    """A prompt that the filter stopped is the SDK's BadRequestError; the record has the verdict."""
+    """A filtered prompt is the SDK's BadRequestError; the record has the filter's result."""
     with sync_client(running) as client, pytest.raises(openai.BadRequestError) as filtered:
         client.chat.completions.create(model=MODEL, messages=user("[filter the prompt]"), extra_headers=trace.headers)
     assert filtered.value.code == "content_filter"
@@ -76,7 +76,7 @@ def test_a_filtered_prompt(running: ProxyThread, trace: Trace) -> None:
     assert record["content_filter"]["prompt"]["hate"] == {"filtered": True, "severity": "high"}
 
 
-def test_an_error_in_mid_stream(running: ProxyThread, trace: Trace) -> None:
+def test_an_error_event_in_a_stream(running: ProxyThread, trace: Trace) -> None:
     """An error event is the SDK's APIError after the chunks before it; the record has both."""
     received: list[str] = []
     headers = {**trace.headers, "x-simulate": "error-event-after=5"}

@@ -1,4 +1,4 @@
-"""The openai SDK's other operations through the proxy: what it sees, and what is recorded of it."""
+"""The openai SDK's other operations: the record matches what the SDK received."""
 
 import asyncio
 import base64
@@ -7,9 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
 
-from tests.app.sdk.clients import async_client, sync_client, v1_client
+from tests.app.sdk.clients import Place, async_client, sync_client, v1_client
 from tests.kit.azure import DATED, MODEL, Trace
 from tests.kit.hub import Record
 from tests.kit.proxy import ProxyThread
@@ -23,20 +22,13 @@ WEATHER: Any = {
 SOUND = bytes(range(256)) * 400
 
 
-class Place(BaseModel):
-    """What the model is to fill in."""
-
-    name: str
-    height: int
-
-
 def counts(record: Record) -> tuple[int, int]:
     return record["usage"]["prompt_tokens"], record["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize("make", [sync_client, v1_client])
 def test_a_response(running: ProxyThread, trace: Trace, make: Any) -> None:
-    """`responses.create`, on either surface: text, usage, model and instructions are what the SDK saw and sent."""
+    """`responses.create`, on either surface: text, usage, model and instructions are recorded."""
     with make(running) as client:
         answer = client.responses.create(
             model=MODEL, input="Hello", instructions="Be brief.", extra_headers=trace.headers
@@ -50,7 +42,7 @@ def test_a_response(running: ProxyThread, trace: Trace, make: Any) -> None:
 
 
 def test_a_streamed_response(running: ProxyThread, trace: Trace) -> None:
-    """`responses.stream` with a format: the object is made of the recorded text, and its events are those counted."""
+    """`responses.stream` with a format: the SDK's object is parsed from the recorded text."""
     with (
         v1_client(running) as client,
         client.responses.stream(model=MODEL, input="A place", text_format=Place, extra_headers=trace.headers) as events,
@@ -68,7 +60,7 @@ def test_a_streamed_response(running: ProxyThread, trace: Trace) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_response_that_calls_functions(running: ProxyThread, trace: Trace, streamed: bool) -> None:
-    """Two calls of a function, whole or streamed, are recorded as the SDK puts them together."""
+    """Two function calls, streamed or not, are recorded as the SDK assembles them."""
 
     async def ask() -> Any:
         asked: Any = {"model": MODEL, "input": "Weather? [parallel]", "tools": [WEATHER]}
@@ -87,8 +79,8 @@ def test_a_response_that_calls_functions(running: ProxyThread, trace: Trace, str
     assert record["content"] == ""
 
 
-def test_a_response_that_reasons(running: ProxyThread, trace: Trace) -> None:
-    """The summary of what was thought has its own field, and so have the tokens that it took."""
+def test_a_response_with_reasoning(running: ProxyThread, trace: Trace) -> None:
+    """The reasoning summary has its own field, and so have its tokens."""
     with v1_client(running) as client:
         answer = client.responses.create(
             model="o3", input="Why?", reasoning={"summary": "auto"}, extra_headers=trace.headers
@@ -102,7 +94,7 @@ def test_a_response_that_reasons(running: ProxyThread, trace: Trace) -> None:
 
 
 def test_embeddings(running: ProxyThread, trace: Trace) -> None:
-    """Vectors arrive, in base64 as the SDK asks for them; the record has the texts and the usage, and no numbers."""
+    """The SDK gets its vectors, in base64; the record has texts and usage, and no vectors."""
     with sync_client(running) as client:
         answer = client.embeddings.create(
             model="text-embedding-3-small", input=["one", "two 2"], extra_headers=trace.headers
@@ -116,7 +108,7 @@ def test_embeddings(running: ProxyThread, trace: Trace) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 def test_completions(running: ProxyThread, trace: Trace, streamed: bool) -> None:
-    """The old completions: the text of the first choice, and each choice beside it."""
+    """Legacy completions: the record has the first choice's text, and each choice."""
     with sync_client(running) as client:
         answer: Any = client.completions.create(
             model=MODEL, prompt=["One", "Two"], stream=streamed, extra_headers=trace.headers
@@ -134,7 +126,7 @@ def test_completions(running: ProxyThread, trace: Trace, streamed: bool) -> None
 
 
 def test_images(running: ProxyThread, trace: Trace) -> None:
-    """A picture arrives whole and is in no record; what was asked for, and what it cost, is."""
+    """An image arrives complete and is not recorded; its prompt and usage are."""
     with sync_client(running) as client:
         answer = client.images.generate(model="gpt-image-1", prompt="A grey cat", extra_headers=trace.headers)
     record = trace.record()
@@ -147,7 +139,7 @@ def test_images(running: ProxyThread, trace: Trace) -> None:
 
 
 def test_speech(running: ProxyThread, trace: Trace) -> None:
-    """Sound passes as it is; the record has the words that were spoken, and how many bytes they became."""
+    """Audio passes unchanged; the record has its text, and its size in bytes."""
     with sync_client(running) as client:
         answer = client.audio.speech.create(model="tts", voice="alloy", input="Two words", extra_headers=trace.headers)
     record = trace.record()
@@ -158,7 +150,7 @@ def test_speech(running: ProxyThread, trace: Trace) -> None:
 
 @pytest.mark.parametrize("make", [sync_client, v1_client])
 def test_transcriptions(running: ProxyThread, trace: Trace, make: Any) -> None:
-    """A form with sound is transcribed: the words are recorded, the sound is not, and the deployment is known."""
+    """For a form with audio the record has the transcript and the deployment, but not the audio."""
     with make(running) as client:
         file = ("speech.mp3", io.BytesIO(SOUND))
         answer = client.audio.transcriptions.create(model="whisper", file=file, extra_headers=trace.headers)
@@ -168,8 +160,8 @@ def test_transcriptions(running: ProxyThread, trace: Trace, make: Any) -> None:
     assert record["request_bytes"] > len(SOUND)
 
 
-def test_what_is_no_operation_of_a_model(running: ProxyThread, trace: Trace) -> None:
-    """The list of models passes, and leaves a plain record with status, size and time."""
+def test_the_list_of_models(running: ProxyThread, trace: Trace) -> None:
+    """It passes, and leaves a plain record with status and size."""
     with v1_client(running) as client:
         assert DATED in [model.id for model in client.models.list(extra_headers=trace.headers)]
     record = trace.record()

@@ -1,4 +1,4 @@
-"""An environment that settings can be read from, and what is read from it."""
+"""A valid environment, and the settings or faults read from it."""
 
 import pytest
 

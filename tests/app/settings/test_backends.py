@@ -9,7 +9,7 @@ from tests.app.settings.environment import SECRET, faults, read
 
 
 def test_several_backends() -> None:
-    """AZURE_OPENAI_BACKENDS takes the place of URL and key; what a backend does not say has its default."""
+    """AZURE_OPENAI_BACKENDS replaces URL and key; omitted members have their defaults."""
     east = {"name": "east", "base_url": "https://east.example/", "key": "upstream-secret", "priority": 1}
     west = {"name": "west", "base_url": "https://west.example/openai", "deployments": ["gpt-4.1"]}
     settings = read(AZURE_OPENAI_BACKENDS=json.dumps([east, west]), AZURE_OPENAI_BASE_URL="", AZURE_OPENAI_KEY="x")
@@ -30,8 +30,8 @@ def test_several_backends() -> None:
         ("http://openai/openai", "http://openai"),
     ],
 )
-def test_an_endpoint_is_what_comes_before_openai(given: str, taken: str) -> None:
-    """The /openai that every path begins with is taken off, and a host of that name is not."""
+def test_a_trailing_openai_is_removed_from_the_base_url(given: str, taken: str) -> None:
+    """The /openai that every path begins with is removed, but not a host of that name."""
     (backend,) = read(AZURE_OPENAI_BASE_URL=given).backends
     assert backend.base_url == taken
 
@@ -55,8 +55,8 @@ def test_an_endpoint_is_what_comes_before_openai(given: str, taken: str) -> None
         ),
     ],
 )
-def test_faults_in_a_list_of_backends(backends: str, places: list[str]) -> None:
-    """Each fault names its place in the list, and no value."""
+def test_faults_in_backends_name_their_place(backends: str, places: list[str]) -> None:
+    """Each fault names its place in the list and shows no value."""
     found = faults(AZURE_OPENAI_BACKENDS=backends)
     assert [fault.split()[0] for fault in found] == [f"AZURE_OPENAI_BACKENDS{place}" for place in places]
     assert SECRET not in "".join(found)

@@ -1,38 +1,16 @@
-"""A pool on the test's own loop, and upstreams to connect to."""
+"""A pool on the test's own loop."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack
+import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
 from app.upstream import Answer, Origin, Pool, Request
 from app.upstream.connection import Body
-from tests.kit.upstream import Script, ScriptedUpstream
-
-type Serve = Callable[[Script], ScriptedUpstream]
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Start an upstream; a script that fails fails the test."""
-    with ExitStack() as stack:
-        started: list[ScriptedUpstream] = []
-
-        def start(script: Script) -> ScriptedUpstream:
-            started.append(stack.enter_context(ScriptedUpstream(script)))
-            return started[-1]
-
-        yield start
-    assert [failure for server in started for failure in server.failures] == []
 
 
 class Asking:
-    """A pool, asked in few words."""
+    """Sends requests over a pool of its own."""
 
     def __init__(self) -> None:
         self.pool = Pool()
@@ -46,6 +24,26 @@ class Asking:
         headers: list[tuple[bytes, bytes]] | None = None,
     ) -> Answer:
         return await self.pool.request(Origin.of(url), Request(method, "/a", headers or [], body, length))
+
+
+class Signal:
+    """A semaphore between a script, which runs in its upstream's thread, and the test's loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._given = asyncio.Semaphore(0)
+
+    def give(self) -> None:
+        """For scripts and tests."""
+        self._loop.call_soon_threadsafe(self._given.release)
+
+    async def wait(self) -> None:
+        """For tests."""
+        await asyncio.wait_for(self._given.acquire(), 60)
+
+    async def wait_in_script(self) -> None:
+        """For scripts."""
+        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.wait(), self._loop))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One connection: how requests are written, and how answers of every form are read."""
+"""One connection: how it writes requests and reads every form of response."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -8,7 +8,8 @@ import pytest
 from app.upstream import Disconnected, NotHttp
 from app.upstream.connection import MAX_HEAD
 from app.upstream.received import HIGH_WATER
-from tests.app.upstream.conftest import Asking, Serve, whole
+from tests.app.upstream.conftest import Asking, Signal, whole
+from tests.conftest import StartUpstream
 from tests.kit.upstream import Reply, Seen
 
 pytestmark = pytest.mark.anyio
@@ -18,9 +19,9 @@ async def hello(request: Seen, reply: Reply) -> None:
     await reply.json(b'"hello"')
 
 
-async def test_a_request_goes_out_as_it_is(serve: Serve, ask: Asking) -> None:
-    """Method, target, headers and body are those given; `host` and the length of the body are all that is added."""
-    server = serve(hello)
+async def test_a_request_is_sent_unchanged(upstream: StartUpstream, ask: Asking) -> None:
+    """Method, target, headers and body are unchanged; only `host` and the body's length are added."""
+    server = upstream(hello)
     given = [(b"x-a", "Büro ✨".encode()), (b"x-a", b"\xff"), (b"accept-encoding", b"br")]
     answer = await ask(server.url, "PUT", b"\x00\xff", headers=given)
     assert await whole(answer) == b'"hello"'
@@ -34,17 +35,19 @@ async def test_a_request_goes_out_as_it_is(serve: Serve, ask: Asking) -> None:
 
 
 @pytest.mark.parametrize(("method", "expected"), [("POST", "0"), ("GET", None), ("DELETE", None)])
-async def test_a_request_without_a_body(serve: Serve, ask: Asking, method: str, expected: str | None) -> None:
-    """A length of 0 is told where a body would be expected (RFC 9110 §8.6)."""
-    server = serve(hello)
+async def test_a_request_without_a_body(
+    upstream: StartUpstream, ask: Asking, method: str, expected: str | None
+) -> None:
+    """content-length is 0 where a body would be expected (RFC 9110 §8.6)."""
+    server = upstream(hello)
     await whole(await ask(server.url, method, None))
     assert server.seen[0].header("content-length") == expected
 
 
 @pytest.mark.parametrize("length", [None, 6])
-async def test_a_body_that_is_a_stream(serve: Serve, ask: Asking, length: int | None) -> None:
-    """It goes out in chunks, or as it is where its length is known; the connection is kept."""
-    server = serve(hello)
+async def test_a_streamed_body(upstream: StartUpstream, ask: Asking, length: int | None) -> None:
+    """It is sent in chunks, or unframed if its length is known; the connection is reused."""
+    server = upstream(hello)
 
     async def pieces() -> AsyncIterator[bytes]:
         for piece in (b"ab", b"cd", b"ef"):
@@ -56,23 +59,23 @@ async def test_a_body_that_is_a_stream(serve: Serve, ask: Asking, length: int | 
     assert server.seen[0].header("transfer-encoding") == ("chunked" if length is None else None)
 
 
-async def test_a_stream_that_fails_ends_the_request(serve: Serve, ask: Asking) -> None:
-    """The connection breaks, and the cause can be told."""
+async def test_a_failing_body_ends_the_request(upstream: StartUpstream, ask: Asking) -> None:
+    """The connection closes, and the exception has the cause."""
 
     async def never(request: Seen, reply: Reply) -> None:
-        raise AssertionError("the request was never whole")
+        raise AssertionError("the request was never complete")
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"ab"
         raise KeyError("planted")
 
     with pytest.raises(Disconnected) as broken:
-        await ask(serve(never).url, body=pieces())
+        await ask(upstream(never).url, body=pieces())
     assert isinstance(broken.value.__cause__, KeyError)
 
 
-async def test_an_answer_before_the_request_is_whole(serve: Serve, ask: Asking) -> None:
-    """It is read at once; what is left of the request is not sent, and the connection not kept."""
+async def test_a_response_before_the_end_of_the_request(upstream: StartUpstream, ask: Asking) -> None:
+    """It is read immediately; the rest of the request is not sent, and the connection is closed."""
     going = asyncio.Event()
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -93,11 +96,11 @@ async def test_an_answer_before_the_request_is_whole(serve: Serve, ask: Asking) 
     server.close()
 
 
-async def test_a_line_end_in_a_header_goes_nowhere(serve: Serve, ask: Asking) -> None:
-    """No header can become two, whoever let it in."""
-    server = serve(hello)
+async def test_a_line_end_in_a_header_is_not_sent(upstream: StartUpstream, ask: Asking) -> None:
+    """No header can become two, even if it was not validated before."""
+    server = upstream(hello)
     for value in (b"a\r\nx-b: c", b"a\nb", b"a\rb", b"a\0b"):
-        with pytest.raises(ValueError, match="line's end"):
+        with pytest.raises(ValueError, match="line end"):
             await ask(server.url, headers=[(b"x-a", value)])
     assert server.seen == []
 
@@ -112,15 +115,15 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("before", [b"", b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nlink: x\r\n\r\n"])
-async def test_every_way_a_body_ends(serve: Serve, ask: Asking, ending: str, before: bytes) -> None:
-    """The body is whole whatever tells its end; names are in lower case, in order; what went before is no answer."""
+async def test_every_framing_of_a_body(upstream: StartUpstream, ask: Asking, ending: str, before: bytes) -> None:
+    """The body is complete, header names are in lower case and in order, interim responses are skipped."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(before + b"HTTP/1.1 200 OK\r\nX-A: 1\r\nx-B:  2 \r\nX-A: 3\r\n" + ENDINGS[ending])
         if "closed" in ending:
             reply.writer.close()
 
-    server = serve(script)
+    server = upstream(script)
     for _ in range(2):
         answer = await ask(server.url)
         assert (answer.status, await whole(answer)) == (200, b"hello")
@@ -136,32 +139,32 @@ async def test_every_way_a_body_ends(serve: Serve, ask: Asking, ending: str, bef
         ("GET", b"HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n"),
     ],
 )
-async def test_answers_that_have_no_body(serve: Serve, ask: Asking, method: str, head: bytes) -> None:
-    """Whatever length they tell, there is none to wait for."""
+async def test_responses_without_a_body(upstream: StartUpstream, ask: Asking, method: str, head: bytes) -> None:
+    """They have none, whatever their content-length."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(head)
 
-    server = serve(script)
+    server = upstream(script)
     for _ in range(2):
         assert await whole(await ask(server.url, method, None)) == b""
 
 
-async def test_a_body_that_breaks_off(serve: Serve, ask: Asking) -> None:
-    """What came is there, and then the break."""
+async def test_a_truncated_body(upstream: StartUpstream, ask: Asking) -> None:
+    """What arrived can be read, then Disconnected is raised."""
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel")
         reply.writer.close()
 
-    answer = await ask(serve(script).url)
+    answer = await ask(upstream(script).url)
     assert await answer.readany() == b"hel"
     with pytest.raises(Disconnected):
         await answer.readany()
 
 
-async def test_a_head_without_end(serve: Serve, ask: Asking) -> None:
-    """It is given up at its limit, in one header or in many."""
+async def test_the_head_is_limited(upstream: StartUpstream, ask: Asking) -> None:
+    """Whether it is too long in one header or in many."""
     for line in (b"x-a: " + b"a" * MAX_HEAD * 2, b"x-a: b\r\n" * (MAX_HEAD // 4)):
 
         async def script(request: Seen, reply: Reply, line: bytes = line) -> None:
@@ -169,11 +172,11 @@ async def test_a_head_without_end(serve: Serve, ask: Asking) -> None:
             await reply.hung_up()
 
         with pytest.raises(NotHttp):
-            await ask(serve(script).url)
+            await ask(upstream(script).url)
 
 
-async def test_upstream_waits_for_a_reader_that_is_slow(serve: Serve, ask: Asking) -> None:
-    """No more than the high water and what is on its way piles up; nothing is lost by it."""
+async def test_a_slow_reader_pauses_upstream(upstream: StartUpstream, ask: Asking) -> None:
+    """No more than the high-water mark and the socket buffers hold piles up; nothing is lost."""
     size, written = 64 * 1024 * 1024, 0
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -183,28 +186,30 @@ async def test_upstream_waits_for_a_reader_that_is_slow(serve: Serve, ask: Askin
             await reply.raw(bytes(1 << 20))
             written += 1 << 20
 
-    answer = await ask(serve(script).url)
+    answer = await ask(upstream(script).url)
     first = await answer.readany()
     before = -1
-    while before != written:  # until upstream stands still
+    while before != written:  # until upstream stalls
         before = written
         await asyncio.sleep(0.2)
     assert written < size / 2
     assert len(more := await answer.readany()) < HIGH_WATER + (1 << 20)
-    assert len(first) + len(more) + len(await whole(answer)) == size
+    rest = 0
+    while piece := await answer.readany():
+        rest += len(piece)
+    assert len(first) + len(more) + rest == size
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel"])
-async def test_who_is_cancelled_leaves_no_connection(serve: Serve, ask: Asking, head: bytes) -> None:
-    """Upstream sees the connection close, before the head as within the body; nothing of it is kept."""
-    begun, closed = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
+async def test_cancellation_closes_the_connection(upstream: StartUpstream, ask: Asking, head: bytes) -> None:
+    """Before the head as within the body; the pool keeps nothing of it."""
+    begun, closed = Signal(), Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.raw(head)
-        loop.call_soon_threadsafe(begun.set)
+        begun.give()
         await reply.hung_up()
-        loop.call_soon_threadsafe(closed.set)
+        closed.give()
 
     async def call(url: str) -> bytes:
         answer = await ask(url)
@@ -213,10 +218,10 @@ async def test_who_is_cancelled_leaves_no_connection(serve: Serve, ask: Asking, 
         finally:
             answer.close()
 
-    calling = asyncio.create_task(call(serve(script).url))
-    await asyncio.wait_for(begun.wait(), 60)
+    calling = asyncio.create_task(call(upstream(script).url))
+    await begun.wait()
     calling.cancel()
-    assert await asyncio.wait_for(closed.wait(), 60)
+    await closed.wait()
     (ended,) = await asyncio.gather(calling, return_exceptions=True)
     assert ended != b"hello"
     assert calling.cancelled()

@@ -1,4 +1,4 @@
-"""A backend without a key: the token for it comes from the managed identity, as Azure Functions hands it out."""
+"""A backend without a key gets a token of the managed identity, as Azure Functions issues it."""
 
 import json
 import time
@@ -13,7 +13,7 @@ CHAT = "/openai/deployments/d/chat/completions?api-version=2024-10-21"
 
 
 async def identity(request: Seen, reply: Reply) -> None:
-    """The endpoint that App Service and Functions put beside an app."""
+    """The identity endpoint that App Service and Functions provide to an app."""
     assert request.header("x-identity-header") == "identity-secret"
     assert "resource=https://cognitiveservices.azure.com" in unquote(request.target)
     await reply.json(
@@ -28,8 +28,8 @@ async def identity(request: Seen, reply: Reply) -> None:
     )
 
 
-def test_each_backend_gets_what_lets_in_there(upstream: Any, process: Any, hub: HubReader) -> None:
-    """One has a key and the next has none: each sees its own credential alone, and the token is asked for once."""
+def test_each_backend_gets_its_own_credential(upstream: Any, process: Any, hub: HubReader) -> None:
+    """With a key for one and none for the other, each sees only its own credential; the token is fetched once."""
     busy = upstream(lambda request, reply: reply.json(b"{}", 503, {"retry-after-ms": "0"}))
     free = upstream(lambda request, reply: reply.json(chat_json()))
     endpoint = upstream(identity)

@@ -1,4 +1,4 @@
-"""The pool: which connection a request is given, when a new one is opened, and over what."""
+"""The pool: when a request reuses a connection, and when it opens a new one."""
 
 import asyncio
 import gc
@@ -10,7 +10,8 @@ import trustme
 
 from app.upstream import Disconnected, Origin, Pool, Request, Unreachable, connection, pool
 from app.upstream.received import HIGH_WATER
-from tests.app.upstream.conftest import Asking, Serve, whole
+from tests.app.upstream.conftest import Asking, Signal, whole
+from tests.conftest import StartUpstream
 from tests.kit.hub import wait_until
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 
@@ -18,13 +19,13 @@ pytestmark = pytest.mark.anyio
 
 
 async def port(request: Seen, reply: Reply) -> None:
-    """Tell the client's port: which connection it is."""
+    """Respond with the client's port, which identifies the connection."""
     await reply.json(str(reply.writer.get_extra_info("peername")[1]).encode())
 
 
-async def test_a_connection_is_kept(serve: Serve, ask: Asking) -> None:
-    """Requests one after the other share it; those at the same time have one each; the last one used is taken next."""
-    server = serve(port)
+async def test_a_connection_is_reused(upstream: StartUpstream, ask: Asking) -> None:
+    """Successive requests share one; concurrent ones have one each."""
+    server = upstream(port)
     first = await whole(await ask(server.url))
     assert await whole(await ask(server.url)) == first
     held = [await ask(server.url) for _ in range(3)]
@@ -32,51 +33,51 @@ async def test_a_connection_is_kept(serve: Serve, ask: Asking) -> None:
     assert await whole(await ask(server.url)) in ports
 
 
-async def test_each_origin_has_its_own(serve: Serve, ask: Asking) -> None:
-    """No request goes to another upstream than its own."""
-    servers = [serve(port) for _ in range(2)]
+async def test_each_origin_has_its_own_connections(upstream: StartUpstream, ask: Asking) -> None:
+    """No request goes to another upstream."""
+    servers = [upstream(port) for _ in range(2)]
     for _ in range(2):
         for server in servers:
             await whole(await ask(server.url))
     assert [len(server.seen) for server in servers] == [2, 2]
 
 
-async def test_an_answer_that_is_not_read_costs_the_connection(serve: Serve, ask: Asking) -> None:
-    """Nobody else may get the rest of it."""
-    gone = asyncio.Event()
-    loop = asyncio.get_running_loop()
+async def test_an_unread_response_closes_its_connection(upstream: StartUpstream, ask: Asking) -> None:
+    """No other request may get the rest of it."""
+    gone = Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
         await reply.chunk(b"a")
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.set)
+        gone.give()
 
-    answer = await ask(serve(script).url)
+    answer = await ask(upstream(script).url)
     answer.close()
-    await asyncio.wait_for(gone.wait(), 60)
+    await gone.wait()
     with pytest.raises(Disconnected):
         await whole(answer)
 
 
 @pytest.mark.parametrize("read", [True, False])
-async def test_a_connection_is_kept_ready_to_be_read(serve: Serve, ask: Asking, read: bool) -> None:
-    """Also if it was stopped because of an answer of which too much was waiting when it ended, read later or never."""
-    rest, loop, ports = asyncio.Event(), asyncio.get_running_loop(), set[int]()
+async def test_a_paused_connection_is_resumed_for_reuse(upstream: StartUpstream, ask: Asking, read: bool) -> None:
+    """Even if reading was paused when the response ended, whether that is read later or never."""
+    rest, ports = Signal(), set[int]()
     sizes = HIGH_WATER, 1  # the last byte comes alone
 
     async def script(request: Seen, reply: Reply) -> None:
         ports.add(reply.writer.get_extra_info("peername")[1])
         await reply.head(200, {"content-length": str(sum(sizes))})
         await reply.raw(bytes(sizes[0]))
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(rest.wait(), loop))
+        await rest.wait_in_script()
         await reply.raw(bytes(sizes[1]))
 
-    server = serve(script)
+    server = upstream(script)
     first = await ask(server.url)
     async with asyncio.timeout(60):
         await asyncio.to_thread(wait_until, lambda: first._size == sizes[0])
-        rest.set()
+        for _ in range(2):
+            rest.give()  # one per request
         await asyncio.to_thread(wait_until, lambda: first.ended)
         if not read:
             first.close()
@@ -86,37 +87,37 @@ async def test_a_connection_is_kept_ready_to_be_read(serve: Serve, ask: Asking, 
     assert len(ports) == 1
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-async def test_bytes_that_nobody_asked_for_cost_the_connection(serve: Serve, ask: Asking, at_once: bool) -> None:
-    """A second answer behind the first, at once or later, is nobody's."""
-    loop, one = asyncio.get_running_loop(), b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na"
-    read, gone = asyncio.Semaphore(0), asyncio.Semaphore(0)
+@pytest.mark.parametrize("together", [True, False])
+async def test_unsolicited_bytes_close_the_connection(upstream: StartUpstream, ask: Asking, together: bool) -> None:
+    """A second response to one request, immediately or later, belongs to no request."""
+    one = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\na"
+    read, gone = Signal(), Signal()
     ports: set[int] = set()
 
     async def script(request: Seen, reply: Reply) -> None:
         ports.add(reply.writer.get_extra_info("peername")[1])
-        await reply.raw(one + one if at_once else one)
-        if not at_once:
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(read.acquire(), loop))
+        await reply.raw(one + one if together else one)
+        if not together:
+            await read.wait_in_script()
             await reply.raw(one)
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.release)
+        gone.give()
 
-    server = serve(script)
+    server = upstream(script)
     for count in (1, 2):
         assert await whole(await ask(server.url)) == b"a"
-        read.release()
-        await asyncio.wait_for(gone.acquire(), 60)
+        read.give()
+        await gone.wait()
         assert len(ports) == count
 
 
-@pytest.mark.parametrize(("at_once", "stale"), [(60.0, True), (0.0, False)])
-async def test_a_request_that_was_not_answered(
-    serve: Serve, ask: Asking, monkeypatch: pytest.MonkeyPatch, at_once: float, stale: bool
+@pytest.mark.parametrize(("stale_s", "stale"), [(60.0, True), (0.0, False)])
+async def test_a_lost_reused_connection_is_stale_only_at_first(
+    upstream: StartUpstream, ask: Asking, monkeypatch: pytest.MonkeyPatch, stale_s: float, stale: bool
 ) -> None:
-    """Of a kept connection that is lost at once, upstream had let go before: the request may go out anew. Of one that
-    is lost later upstream may have done what was asked, for money."""
-    monkeypatch.setattr(connection, "STALE_S", at_once)
+    """If a reused connection breaks immediately, upstream had closed it before: the request can be retried. Later,
+    upstream may have processed the request, and billed it."""
+    monkeypatch.setattr(connection, "STALE_S", stale_s)
     ports = set[int]()
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -127,35 +128,34 @@ async def test_a_request_that_was_not_answered(
             ports.add(port)
             await reply.json(b"{}")
 
-    server = serve(script)
+    server = upstream(script)
     await whole(await ask(server.url))
     with pytest.raises(Disconnected) as fault:
         await ask(server.url)
     assert fault.value.stale is stale
 
 
-async def test_what_was_free_for_too_long_is_not_used(
-    serve: Serve, ask: Asking, monkeypatch: pytest.MonkeyPatch
+async def test_an_idle_connection_is_closed(
+    upstream: StartUpstream, ask: Asking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Past that time upstream may be about to close it; and it is closed, also if nobody asks any more."""
+    """Past its limit it is not reused, since upstream may be closing it; it is closed even without further requests."""
     monkeypatch.setattr(pool, "IDLE_S", 0.0)
-    gone = asyncio.Semaphore(0)
-    loop = asyncio.get_running_loop()
+    gone = Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await port(request, reply)
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.release)
+        gone.give()
 
-    server = serve(script)
+    server = upstream(script)
     first = await whole(await ask(server.url))
     assert await whole(await ask(server.url)) != first
     for _ in range(2):
-        await asyncio.wait_for(gone.acquire(), 60)
+        await gone.wait()
 
 
-async def test_nobody_there(ask: Asking, dead_port: int) -> None:
-    """A refused connection and a name that nobody knows are said without the name."""
+async def test_an_unreachable_upstream(ask: Asking, dead_port: int) -> None:
+    """The error for a refused connection or an unknown host does not show the host."""
     for url in (f"http://127.0.0.1:{dead_port}", "http://nobody.invalid"):
         with pytest.raises(Unreachable) as fault:
             await ask(url)
@@ -164,7 +164,7 @@ async def test_nobody_there(ask: Asking, dead_port: int) -> None:
 
 @pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
 async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A certificate that is trusted and names the host is needed; requests over TLS are like any other."""
+    """The certificate must be trusted and match the host; connections over TLS are reused like any other."""
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
 
@@ -182,7 +182,7 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with ScriptedUpstream(port, wrong) as server, pytest.raises(Unreachable, match="no trusted TLS"):
             await asking(server.url)
     await asking.pool.close()
-    gc.collect()  # the server's side of a handshake that failed is left to it, and would complain in another test
+    gc.collect()  # else the server's side of a failed handshake would warn in another test
 
 
 @pytest.mark.parametrize(
@@ -195,15 +195,14 @@ async def test_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://b\u00fcro.example", b"xn--bro-hoa.example"),
     ],
 )
-async def test_what_host_says(url: str, authority: bytes) -> None:
-    """The port where it is not the usual one; names in ASCII (RFC 9110 §7.2)."""
+async def test_the_host_header(url: str, authority: bytes) -> None:
+    """It has the port unless it is the default, and names in ASCII (RFC 9110 §7.2)."""
     assert Origin.of(url).authority == authority
 
 
-async def test_a_pool_that_is_closed_leaves_nothing_open(serve: Serve) -> None:
-    """Connections that are free, and those in use."""
-    gone = asyncio.Semaphore(0)
-    loop = asyncio.get_running_loop()
+async def test_close_closes_all_connections(upstream: StartUpstream) -> None:
+    """Free ones, and those in use."""
+    gone = Signal()
 
     async def script(request: Seen, reply: Reply) -> None:
         await reply.stream_head()
@@ -212,9 +211,9 @@ async def test_a_pool_that_is_closed_leaves_nothing_open(serve: Serve) -> None:
             await reply.end()
             return
         await reply.hung_up()
-        loop.call_soon_threadsafe(gone.release)
+        gone.give()
 
-    server, closing = serve(script), Pool()
+    server, closing = upstream(script), Pool()
     free = await closing.request(Origin.of(server.url), Request("GET", "/free", []))
     assert await whole(free) == b"a"
     used = [await closing.request(Origin.of(server.url), Request("GET", "/used", [])) for _ in range(2)]
@@ -223,4 +222,4 @@ async def test_a_pool_that_is_closed_leaves_nothing_open(serve: Serve) -> None:
         with pytest.raises(Disconnected):
             await whole(answer)
     for _ in range(2):
-        await asyncio.wait_for(gone.acquire(), 60)
+        await gone.wait()

@@ -1,4 +1,4 @@
-"""What checks tokens, before a discovery host that tests decide."""
+"""EntraTokens with a discovery host that the tests control."""
 
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -12,14 +12,8 @@ from app.upstream import Pool
 from tests.app.door.entra.tenant import AUDIENCE, TENANT, KeyServer
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    """The loop of the async tests here."""
-    return "asyncio"
-
-
 class Tokens:
-    """EntraTokens on a clock that tests move; the clock of tokens' claims is the real one."""
+    """EntraTokens with a clock that tests advance; PyJWT checks claims by the real time."""
 
     def __init__(self, host: KeyServer, pool: Pool) -> None:
         self.host = host

@@ -1,4 +1,4 @@
-"""A tenant of Entra ID: its tokens, its keys, and the host that publishes them."""
+"""An Entra ID tenant: its tokens, its keys, and the host that publishes them."""
 
 import asyncio
 import json
@@ -31,7 +31,7 @@ def public(key_id: str, key: rsa.RSAPrivateKey) -> dict[str, Any]:
 
 
 class KeyServer:
-    """The discovery host: publishes `keys`, or answers `raw` in their place, as soon as `open` says so."""
+    """The discovery host: responds with `keys`, or `raw` if set, once `open` is set."""
 
     def __init__(self, start: Callable[..., ScriptedUpstream]) -> None:
         self.keys = {"one": SIGNER}
@@ -53,7 +53,7 @@ class KeyServer:
 
 
 def token(key: Any = SIGNER, key_id: str | None = "one", algorithm: str = "RS256", **claims: Any) -> str:
-    """A token of version 2.0 as Entra ID makes it, but for what is said otherwise; None leaves a claim out."""
+    """A version 2.0 token as Entra ID issues it, with these changes; None omits a claim."""
     now = int(time.time())
     full = {
         "aud": AUDIENCE,

@@ -1,4 +1,4 @@
-"""The keys of a tenant: fetched once for all, taken up when they are new, and kept while Entra ID is away."""
+"""Signing keys: fetched once for all callers, refreshed, and kept while Entra ID is unreachable."""
 
 import asyncio
 
@@ -12,12 +12,12 @@ from tests.kit.hub import wait_until
 pytestmark = pytest.mark.anyio
 
 
-async def test_one_fetch_serves_all(tokens: Tokens) -> None:
-    """A hundred calls that find no key wait for one fetch, and the hundreds after them for none."""
+async def test_concurrent_calls_share_one_fetch(tokens: Tokens) -> None:
+    """A hundred calls without keys wait for one fetch, even if one is cancelled; later calls wait for none."""
     tokens.host.open.clear()
     calls = [asyncio.create_task(tokens.check(token())) for _ in range(100)]
     await asyncio.to_thread(wait_until, lambda: tokens.host.asked)
-    calls[0].cancel()  # who leaves takes the keys from nobody
+    calls[0].cancel()
     tokens.host.server.loop.call_soon_threadsafe(tokens.host.open.set)
     results = await asyncio.gather(*calls[1:])
     assert results == [{"app_id": "app-7", "object_id": "object-7"}] * 99
@@ -26,10 +26,10 @@ async def test_one_fetch_serves_all(tokens: Tokens) -> None:
     assert tokens.host.asked == 1
 
 
-async def test_made_up_key_ids_ask_for_nothing(tokens: Tokens) -> None:
-    """Whatever key ids strangers name, the keys are fetched once a minute at most."""
+async def test_unknown_key_ids_do_not_cause_fetches(tokens: Tokens) -> None:
+    """Whatever key ids callers present, the keys are fetched at most once a minute."""
     for number in range(50):
-        assert "key of this tenant" in await tokens.refused(token(STRANGER, key_id=f"made-up-{number}"))
+        assert "this tenant's keys" in await tokens.refused(token(STRANGER, key_id=f"made-up-{number}"))
     assert tokens.host.asked == 1
     tokens.now += 61
     for number in range(50):
@@ -37,8 +37,8 @@ async def test_made_up_key_ids_ask_for_nothing(tokens: Tokens) -> None:
     assert tokens.host.asked == 2
 
 
-async def test_a_new_key_is_taken_up(tokens: Tokens) -> None:
-    """A token signed by a key that was just published lets in, and the key before it still serves."""
+async def test_a_new_key_is_accepted(tokens: Tokens) -> None:
+    """A token signed with a newly published key is accepted, and so is one with the previous key."""
     assert await tokens.check(token())
     tokens.host.keys["two"] = SUCCESSOR
     tokens.now += 61
@@ -47,8 +47,8 @@ async def test_a_new_key_is_taken_up(tokens: Tokens) -> None:
     assert tokens.host.asked == 2
 
 
-async def test_a_withdrawn_key_goes_within_a_day(tokens: Tokens) -> None:
-    """After a day the keys are fetched again, without anybody waiting, and one that is gone lets nobody in any more."""
+async def test_a_withdrawn_key_is_refused_within_a_day(tokens: Tokens) -> None:
+    """After a day the keys are fetched again in the background, and a withdrawn one is no longer accepted."""
     assert await tokens.check(token())
     tokens.host.keys = {"two": SUCCESSOR}
     tokens.now += 24 * 3600 - 1
@@ -61,7 +61,7 @@ async def test_a_withdrawn_key_goes_within_a_day(tokens: Tokens) -> None:
     fetching = tokens.entra.keys._fetching
     assert fetching is not None
     assert await fetching is None
-    assert "key of this tenant" in await tokens.refused(token())
+    assert "this tenant's keys" in await tokens.refused(token())
     assert await tokens.check(token(SUCCESSOR, key_id="two"))
 
 
@@ -78,7 +78,7 @@ async def test_a_withdrawn_key_goes_within_a_day(tokens: Tokens) -> None:
     ],
 )
 async def test_without_keys_no_token_can_be_checked(tokens: Tokens, raw: tuple[int, bytes]) -> None:
-    """That is no fault of the caller's: a 503, at once for five seconds, and then another try."""
+    """That is not the caller's fault: a 503, without another fetch for five seconds."""
     tokens.host.raw = raw
     for _ in range(3):
         with pytest.raises(IdentityUnavailable) as fault:
@@ -90,8 +90,8 @@ async def test_without_keys_no_token_can_be_checked(tokens: Tokens, raw: tuple[i
     assert await tokens.check(token())
 
 
-async def test_known_keys_serve_while_entra_id_is_away(tokens: Tokens) -> None:
-    """A failing fetch costs no caller anything whose token is signed by a key at hand."""
+async def test_known_keys_work_during_an_outage(tokens: Tokens) -> None:
+    """A failed fetch does not affect callers whose token is signed with a known key."""
     assert await tokens.check(token())
     tokens.host.raw = (500, b"")
     tokens.now += 25 * 3600

@@ -1,4 +1,4 @@
-"""Tokens of Entra ID: which let in, and whom they name."""
+"""Entra ID tokens: which are accepted, and the caller they name."""
 
 import base64
 import json
@@ -30,12 +30,12 @@ pytestmark = pytest.mark.anyio
         ({"azp": 7, "oid": ["x"]}, {}),
     ],
 )
-async def test_a_token_of_the_tenant_lets_in(tokens: Tokens, claims: dict[str, Any], fields: dict[str, str]) -> None:
-    """Both versions do, for the audience with and without api://; the caller's ids are those the token names."""
+async def test_a_tenants_token_is_accepted(tokens: Tokens, claims: dict[str, Any], fields: dict[str, str]) -> None:
+    """In both versions, for the audience with and without api://; the token names the caller."""
     assert await tokens.check(token(**claims)) == fields
 
 
-async def test_the_audience_may_be_set_with_its_scheme(tokens: Tokens) -> None:
+async def test_the_audience_setting_may_have_its_scheme(tokens: Tokens) -> None:
     """api:// before the audience in the settings makes no difference."""
     same = EntraTokens(TENANT, f"api://{AUDIENCE}", tokens.entra.keys._pool, tokens.host.server.url)
     for audience in (AUDIENCE, f"api://{AUDIENCE}"):
@@ -53,34 +53,37 @@ SECRET = "planted-secret"
         (token(exp=NOW - 3600), "has expired"),
         (token(nbf=NOW + 3600), "is not valid yet"),
         (token(aud="api://another"), "is for another audience"),
-        (token(aud=[]), "lacks a claim that is needed"),
+        (token(aud=[]), "lacks a required claim"),
         (token(iss=V2.replace(TENANT, "00000000-2222-3333-4444-555555555555")), "was issued by another tenant"),
         (token(iss=V1.rstrip("/")), "was issued by another tenant"),
-        (token(exp=None), "lacks a claim that is needed"),
-        (token(iss=None), "lacks a claim that is needed"),
-        (token(aud=None), "lacks a claim that is needed"),
+        (token(exp=None), "lacks a required claim"),
+        (token(iss=None), "lacks a required claim"),
+        (token(aud=None), "lacks a required claim"),
         (token(STRANGER), "has no valid signature"),
         (token()[:-6] + "AAAAAA", "has no valid signature"),
-        (token(STRANGER, key_id="two"), "is not signed by a key of this tenant"),
-        (token(key_id=None), "is not signed as Entra ID signs"),
-        (token(SECRET * 3, algorithm="HS256"), "is not signed as Entra ID signs"),
-        (token(None, algorithm="none"), "is not signed as Entra ID signs"),
-        (token(SIGNER, algorithm="RS384"), "is not signed as Entra ID signs"),
-        (token(ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"), "is not signed as Entra ID signs"),
-        (f"{SECRET}.{SECRET}.{SECRET}", "is no token of Entra ID"),
-        ("..", "is no token of Entra ID"),
-        (f"{base64.urlsafe_b64encode(b'[' * 40_000).decode().rstrip('=')}.e30.AA", "is no token of Entra ID"),
-        (f"{base64.urlsafe_b64encode(b'{"alg":"RS256","kid":["one"]}').decode()}.e30.AA", "is no token of Entra ID"),
-        ("ÿ\x00.é.ü", "is no token of Entra ID"),
+        (token(STRANGER, key_id="two"), "is not signed by one of this tenant's keys"),
+        (token(key_id=None), "is not signed the way Entra ID signs tokens"),
+        (token(SECRET * 3, algorithm="HS256"), "is not signed the way Entra ID signs tokens"),
+        (token(None, algorithm="none"), "is not signed the way Entra ID signs tokens"),
+        (token(SIGNER, algorithm="RS384"), "is not signed the way Entra ID signs tokens"),
+        (
+            token(ec.generate_private_key(ec.SECP256R1()), algorithm="ES256"),
+            "is not signed the way Entra ID signs tokens",
+        ),
+        (f"{SECRET}.{SECRET}.{SECRET}", "is not an Entra ID token"),
+        ("..", "is not an Entra ID token"),
+        (f"{base64.urlsafe_b64encode(b'[' * 40_000).decode().rstrip('=')}.e30.AA", "is not an Entra ID token"),
+        (f"{base64.urlsafe_b64encode(b'{"alg":"RS256","kid":["one"]}').decode()}.e30.AA", "is not an Entra ID token"),
+        ("ÿ\x00.é.ü", "is not an Entra ID token"),
     ],
 )
 async def test_any_other_token_is_refused(tokens: Tokens, text: str, why: str) -> None:
-    """What is old, of another tenant, for another audience, forged or no token at all is refused in general terms."""
+    """Expired, foreign, forged or malformed tokens are refused in general terms."""
     assert await tokens.refused(text) == f"Access denied: the bearer token {why}."
 
 
-async def test_the_public_key_signs_nothing(tokens: Tokens) -> None:
-    """A token "signed" with the published key as if that were a shared secret is refused."""
+async def test_the_public_key_is_no_shared_secret(tokens: Tokens) -> None:
+    """A token "signed" with the published key as an HMAC secret is refused."""
     pem = SIGNER.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     head, body = (
         base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=")
@@ -88,11 +91,11 @@ async def test_the_public_key_signs_nothing(tokens: Tokens) -> None:
     )
     signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     signed = base64.urlsafe_b64encode(signature.sign(f"{head}.{body}".encode(), pem)).decode().rstrip("=")
-    assert "as Entra ID signs" in await tokens.refused(f"{head}.{body}.{signed}")
+    assert "the way Entra ID signs" in await tokens.refused(f"{head}.{body}.{signed}")
 
 
 async def test_clocks_may_differ_by_a_minute(tokens: Tokens) -> None:
-    """Half a minute before and after its time a token is still taken, and a minute and a half is too much."""
+    """A token is accepted half a minute before and after its validity, but not a minute and a half."""
     now = time.time()
     assert await tokens.check(token(exp=now - 30))
     assert await tokens.check(token(nbf=now + 30, iat=now + 30))
@@ -101,7 +104,7 @@ async def test_clocks_may_differ_by_a_minute(tokens: Tokens) -> None:
 
 
 async def test_a_token_is_checked_once(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that was found valid is remembered, as itself and for its own time; a bad one never."""
+    """A valid token is cached until it expires; a bad one is not."""
     text, other, bad = token(), token(azp="app-8"), token(STRANGER)
     decoded: list[str] = []
     decode = jwt.decode
@@ -117,12 +120,12 @@ async def test_a_token_is_checked_once(tokens: Tokens, monkeypatch: pytest.Monke
         await tokens.refused(bad)
     assert decoded == [text, other, bad, bad, bad]
     tokens.ahead = 3600 + 61
-    await tokens.check(text)  # by the clock of this test it has expired; so it is checked again, by the real one
+    await tokens.check(text)  # expired by this test's clock: it is checked again, by the real time
     assert decoded[5:] == [text]
 
 
-async def test_not_everything_is_remembered(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many tokens come, memory is for some thousands, the latest."""
+async def test_the_cache_is_bounded(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the most recent tokens are cached."""
     monkeypatch.setattr("app.door.entra.REMEMBERED", 3)
     for number in range(5):
         await tokens.check(token(azp=f"app-{number}"))
@@ -133,8 +136,8 @@ def bearer(text: str) -> tuple[bytes, bytes]:
     return b"authorization", b"Bearer " + text.encode()
 
 
-async def test_key_or_token(tokens: Tokens) -> None:
-    """With both set up either is enough, whatever the other is; a token beside a key still says who calls."""
+async def test_a_key_or_a_token_is_enough(tokens: Tokens) -> None:
+    """With both configured either is enough, whatever the other is; a token next to a key still names the caller."""
     access = Access(ClientKeys(["key.with.dots"]), tokens.entra)
     key, named = (b"api-key", b"key.with.dots"), {"app_id": "app-7", "object_id": "object-7"}
     assert await access.check([key], OPENAI.key_headers) == {}
@@ -151,10 +154,10 @@ async def test_key_or_token(tokens: Tokens) -> None:
         await access.check([(b"api-key", b"wrong"), bearer(token(exp=NOW - 3600))], OPENAI.key_headers)
 
 
-async def test_without_keys_only_tokens_let_in(tokens: Tokens) -> None:
-    """Where Entra ID alone is set up, no key and no header let anybody in."""
+async def test_without_keys_only_tokens_are_accepted(tokens: Tokens) -> None:
+    """With only Entra ID configured, no key is accepted."""
     access = Access(None, tokens.entra)
     assert await access.check([bearer(token())], OPENAI.key_headers)
     for headers in ([], [(b"api-key", b"anything")], [bearer("")], [(b"api-key", token().encode())]):
-        with pytest.raises(Unauthorized, match="a token of Entra ID is needed"):
+        with pytest.raises(Unauthorized, match="an Entra ID token is needed"):
             await access.check(headers, OPENAI.key_headers)

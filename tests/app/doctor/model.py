@@ -1,4 +1,4 @@
-"""An upstream for the doctor to examine a proxy by."""
+"""A model for the doctor to call through a proxy."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ EVENTS = [*CONTENT, STOP, event({"choices": [], "usage": USAGE}), DONE]
 
 
 async def model(request: Request, reply: Reply, seconds: float = 0.01) -> None:
-    """Answers as a model does that takes a hundredth of a second, or so many, for a token."""
+    """Responds like a model that takes this many seconds per token."""
     if request.method == "GET":
         await reply.json(b'{"data":[]}')
     elif not json.loads(request.body).get("stream"):
