@@ -25,7 +25,7 @@ async def shown(counts: Counts, console: Console) -> AsyncIterator[None]:
     finally:
         showing.cancel()
         await asyncio.gather(showing, return_exceptions=True)
-        console.print(summary(counts, time.monotonic() - started), highlight=False)
+        console.print(summary(counts, time.monotonic() - started), highlight=False, soft_wrap=True)
 
 
 def summary(counts: Counts, seconds: float) -> str:
@@ -62,4 +62,4 @@ async def _bars(counts: Counts, console: Console, started: float) -> None:
 async def _lines(counts: Counts, console: Console, started: float) -> None:
     while True:
         await asyncio.sleep(_TELL_S)
-        console.print(summary(counts, time.monotonic() - started), highlight=False)
+        console.print(summary(counts, time.monotonic() - started), highlight=False, soft_wrap=True)

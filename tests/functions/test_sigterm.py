@@ -45,7 +45,7 @@ async def test_records_are_delivered(new_host: StartHost, upstream: Upstream, br
 
 
 async def test_uvicorn_leaves_sigterm_alone(new_host: StartHost, upstream: Upstream, broker: Broker) -> None:
-    """With a uvicorn that ignores SIGTERM the worker reports the change, delivers its records and still exits with 0."""
+    """With a uvicorn that ignores SIGTERM the worker reports it, delivers its records and exits with 0."""
     trace_id = uuid.uuid4().hex
     settings = {"PROXY_SHUTDOWN_SECONDS": str(PATIENCE), **NO_SIGTERM.environ}
     async with new_host(**settings) as host, new_client(host) as client:

@@ -144,7 +144,7 @@ def test_a_stream_of_20_000_chunks_takes_little_memory(stage: Stage, caller: Cli
 
 def test_upstream_is_read_no_faster_than_the_client_reads(stage: Stage, caller: Client, hub: HubReader) -> None:
     """A client that pauses also pauses upstream once the buffers are full; it then gets every byte."""
-    piece, count = delta({"content": "x"}, obfuscation="x" * 65_000), 1000
+    piece, count = delta({"content": "x"}, obfuscation="x" * 65_000), 1500
     sent = 0
     paused = asyncio.Event()
 
