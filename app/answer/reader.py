@@ -143,7 +143,7 @@ class _Events:
     def _take(self, events: list[bytes]) -> None:
         call, stream, operation, repeats = self._call, self._stream, self._operation, self._repeats
         for data in events:
-            if data == DONE:
+            if data.startswith(DONE) and data.rstrip() == DONE:
                 self._done = True
                 continue
             call.chunks += 1

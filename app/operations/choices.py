@@ -5,11 +5,11 @@ from typing import Final
 
 from app.operations.content_filter import note_prompt_results, note_verdict
 from app.operations.operation import Json, StreamReader
-from app.operations.wire import as_count, as_list, as_object, as_text, read_usage
+from app.operations.wire import as_count, as_list, as_object, as_text, read_usage, whole_characters
 from otel.call import Answer, Choice, ToolCall
 
 _IDENTITY: Final = ("id", "model", "service_tier", "system_fingerprint")
-_TEXTS: Final = frozenset({"content", "refusal", "reasoning_content"})
+_TEXTS: Final = frozenset({"content", "refusal", "reasoning_content", "reasoning"})
 
 
 def read_choices(body: Json, member: str, answer: Answer) -> None:
@@ -91,7 +91,7 @@ class _Building:
         self._texts: dict[str, StringIO] = {}
         self._transcript: list[str] = []
         self._audio_id: str | None = None
-        self._tools: dict[int, tuple[ToolCall, list[str]]] = {}
+        self._tools: list[_Tool] = []
         self.finish_reason: str | None = None
 
     def add(self, output: object) -> bool:
@@ -117,7 +117,7 @@ class _Building:
         buffer.write(text)
 
     def _text(self, name: str) -> str:
-        return self._texts[name].getvalue() if name in self._texts else ""
+        return whole_characters(self._texts[name].getvalue()) if name in self._texts else ""
 
     def _add_other(self, name: str, value: object) -> bool:
         match name:
@@ -126,8 +126,12 @@ class _Building:
                     self._add_tool(as_object(entry))
                 return bool(as_list(value))
             case "function_call":  # the predecessor of tools: one call without an id
-                self._add_function(*self._tools.setdefault(-1, (ToolCall(), [])), as_object(value))
+                self._tool(-1, None, new=False).add(as_object(value))
                 return True
+            case "content":  # in parts, as some servers send it
+                texts = [as_text(as_object(part).get("text")) or "" for part in as_list(value)]
+                self._write("content", "".join(texts))
+                return any(texts)
             case "audio":
                 return self._add_audio(as_object(value))
         return False
@@ -140,27 +144,56 @@ class _Building:
         return bool(transcript)
 
     def _add_tool(self, piece: Json) -> None:
-        index = as_count(piece.get("index"))
-        call, arguments = self._tools.setdefault(len(self._tools) if index is None else index, (ToolCall(), []))
-        call.id = as_text(piece.get("id")) or call.id
-        self._add_function(call, arguments, as_object(piece.get("function", piece.get("custom"))))
+        function = as_object(piece.get("function") or piece.get("custom"))
+        call_id = as_text(piece.get("id")) or None
+        self._tool(as_count(piece.get("index")), call_id, new=bool(call_id or function.get("name"))).add(function)
 
-    def _add_function(self, call: ToolCall, arguments: list[str], function: Json) -> None:
-        call.name += as_text(function.get("name")) or ""
-        arguments.append(as_text(function.get("arguments", function.get("input"))) or "")
+    def _tool(self, index: int | None, call_id: str | None, new: bool) -> "_Tool":
+        """The call that a piece belongs to: that of its index, unless its id says that it is another.
+
+        A piece without an index belongs to the last call, unless it begins a `new` one.
+        """
+        if index is None:
+            found = self._tools[-1] if self._tools and not new else None
+        else:
+            found = next((tool for tool in reversed(self._tools) if tool.index == index), None)
+            if found is not None and call_id and found.call.id not in (None, call_id):
+                found = None
+        if found is None:
+            found = _Tool(len(self._tools) if index is None else index)
+            self._tools.append(found)
+        found.call.id = call_id or found.call.id
+        return found
 
     def choice(self, index: int) -> Choice:
         """The choice so far. A transcript is its content where it has no other."""
-        tools = [self._tools[position] for position in sorted(self._tools)]
         return Choice(
             index=index,
-            content=self._text("content") or "".join(self._transcript),
+            content=self._text("content") or whole_characters("".join(self._transcript)),
             refusal=self._text("refusal"),
-            reasoning=self._text("reasoning_content"),
-            tool_calls=[ToolCall(call.id, call.name, "".join(arguments)) for call, arguments in tools],
+            reasoning=self._text("reasoning_content") or self._text("reasoning"),
+            tool_calls=[tool.whole() for tool in sorted(self._tools, key=lambda tool: tool.index)],
             finish_reason=self.finish_reason,
             audio_id=self._audio_id,
         )
+
+
+class _Tool:
+    """A tool call so far."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.call = ToolCall()
+        self._arguments: list[str] = []
+
+    def add(self, function: Json) -> None:
+        """Add what a piece says of the function, or of the custom tool."""
+        self.call.name += as_text(function.get("name")) or ""
+        self._arguments.append(as_text(function.get("arguments")) or as_text(function.get("input")) or "")
+
+    def whole(self) -> ToolCall:
+        """The call with the arguments that arrived."""
+        return ToolCall(self.call.id, self.call.name, whole_characters("".join(self._arguments)))
 
 
 def _only_text(output: object) -> str | None:

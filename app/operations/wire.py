@@ -40,7 +40,9 @@ def as_list(value: object) -> Sequence[object]:
 
 
 def as_int(value: object) -> int | None:
-    """The value if it is an integer of 64 bits, the most that a span attribute can hold."""
+    """The value if it is an integer of 64 bits, the most that a span attribute can hold; 11.0 is one too."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return value if type(value) is int and -(2**63) <= value < 2**63 else None  # a bool does not count
 
 
@@ -79,10 +81,26 @@ def parameters(body: Mapping[str, object], text_format: object = None) -> dict[s
     return found
 
 
+def _first_count(usage: Mapping[str, object], *names: str) -> int | None:
+    """The count under the first of these names that has one: the others may be there as null."""
+    return next((count for name in names if (count := as_count(usage.get(name))) is not None), None)
+
+
+def whole_characters(text: str) -> str:
+    """The text with surrogates joined that two events carried apart: JSON may split a character at them."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+    return text
+
+
 def read_usage(value: object) -> Usage | None:
     """Token counts, by either API's names; None without a prompt count, never zeros instead."""
     usage = as_object(value)
-    prompt = as_count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    prompt = _first_count(usage, "prompt_tokens", "input_tokens")
     if prompt is None:
         return None
     details = {
@@ -92,7 +110,7 @@ def read_usage(value: object) -> Usage | None:
     }
     return Usage(
         prompt_tokens=prompt,
-        completion_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        completion_tokens=_first_count(usage, "completion_tokens", "output_tokens"),
         total_tokens=as_count(usage.get("total_tokens")),
         details=details,
     )
