@@ -46,12 +46,14 @@ def cbs(key: SharedKey, open_path: Callable[[str], None]) -> Node:
 def management(hub: Hub, key: SharedKey, may_use: Callable[[str], bool]) -> Node:
     """READ of the hub and of its partitions; `may_use` says whether a token that was put opens the path of a hub.
 
-    Python's client puts a token for it; the others send theirs along, as `security_token`.
+    Python's client puts a token for it; the others send theirs along, as `security_token`, which then decides.
     """
 
-    def brings_token(request: Message) -> bool:
+    def authorised(request: Message) -> bool:
+        if "security_token" not in request.application_properties:
+            return may_use(request.text("name"))
         token = request.text("security_token")
-        kind = SAS if token.startswith("SharedAccessSignature ") else JWT
+        kind = JWT if token.count(".") == 2 and " " not in token else SAS
         try:
             key.authorise(kind, token, f"sb://hub/{request.text('name')}", time())
         except TokenRefused:
@@ -59,7 +61,7 @@ def management(hub: Hub, key: SharedKey, may_use: Callable[[str], bool]) -> Node
         return True
 
     def answer(request: Message) -> Answer:
-        if not may_use(request.text("name")) and not brings_token(request):
+        if not authorised(request):
             return Answer(
                 401,
                 "Unauthorized access. 'Listen' or 'Send' claim(s) are required to perform this operation.",

@@ -34,9 +34,9 @@ def sas(path: str, key: str = "SAS_KEY_VALUE") -> str:
     return f"SharedAccessSignature sr={resource}&sig={quote(signature, safe='')}&se={expiry}&skn={name}"
 
 
-def ask(broker: BrokerProcess, **request: str) -> Message:
-    """The answer to a request on a connection that has put no token; its reply link has a name and no target."""
-    with Wire(broker, authorised=False) as wire:
+def ask(broker: BrokerProcess, authorised: Any = False, **request: str) -> Message:
+    """The answer to a request, by default on a connection without a token; its reply link has a name and no target."""
+    with Wire(broker, authorised=authorised) as wire:
         node = Described(ULong(0x28), ["$management"])
         wire.send(amqp.Attach("replies", 2, True, source=node, target=Described(ULong(0x29), [None])))
         wire.send(amqp.Attach("requests", 1, False, target=Described(ULong(0x29), ["$management"])))
@@ -58,10 +58,14 @@ def test_a_request_may_bring_its_token(broker: BrokerProcess, request_: dict[str
     assert expected in answer.value
 
 
-@pytest.mark.parametrize("token", ["", sas("records", "wrong"), sas("other")], ids=["none", "wrong key", "other hub"])
-def test_without_a_token_that_opens_the_hub_nothing_is_told(broker: BrokerProcess, token: str) -> None:
-    """The refusal has the condition by which clients decide not to retry."""
-    answer = ask(broker, **HUB, security_token=token)
+REFUSED = {"empty": "", "wrong key": sas("records", "wrong"), "other hub": sas("other"), "no token": "not a token"}
+
+
+@pytest.mark.parametrize("authorised", [False, True])
+@pytest.mark.parametrize("token", REFUSED.values(), ids=REFUSED)
+def test_a_token_that_does_not_open_the_hub_is_refused(broker: BrokerProcess, token: str, authorised: bool) -> None:
+    """A request's own token decides, whatever its connection may do; the condition tells clients not to retry."""
+    answer = ask(broker, authorised, **HUB, security_token=token)
     assert answer.application_properties["status-code"] == 401
     assert answer.application_properties["error-condition"] == "amqp:unauthorized-access"
     assert answer.value is None
