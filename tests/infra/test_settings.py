@@ -63,6 +63,14 @@ def test_every_setting_is_in_the_table_of_the_readme_or_explained_elsewhere() ->
     }
 
 
+def test_every_setting_is_in_the_sample() -> None:
+    """local.settings.sample.json names every setting, but for those that the platform sets or one seldom needs."""
+    sample = json.loads((ROOT / "local.settings.sample.json").read_text())["Values"]
+    assert read_by_settings() - set(sample) == {
+        *("APPLICATIONINSIGHTS_AUTHENTICATION_STRING", "OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_SDK_DISABLED"),
+    }
+
+
 def test_the_doctors_variables_are_documented() -> None:
     """What the doctor reads is in its table, or is one of the proxy's own."""
     doctors = {name for name in documented("Settings of the platform") if name in read_by_doctor()}
