@@ -119,7 +119,7 @@ $(VENV):
 	fi; \
 	if [ -n "$$uv" ] && "$$uv" venv -q --seed --python 3.13 $(VENV); then exit 0; fi; \
 	rm -rf $(VENV); \
-	echo "Python 3.13 was not found on PATH or in pyenv, and could not be downloaded." >&2; \
+	echo "Python 3.13 is needed, but was not found on PATH or in pyenv and could not be downloaded." >&2; \
 	echo "Install it (Debian: apt install python3.13 python3.13-venv; macOS: brew install python@3.13; pyenv install 3.13)," >&2; \
 	echo "or connect to the network with python3 and venv, or uv, installed." >&2; \
 	exit 1
