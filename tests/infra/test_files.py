@@ -94,7 +94,7 @@ def test_the_options_in_the_document_are_those_of_azd() -> None:
 
 def test_the_document_names_every_role_of_the_proxy() -> None:
     """Who goes step by step gives the app the roles that the template gives it."""
-    table = DEPLOY.partition("### Its roles")[2].partition("### Its settings")[0]
+    table = DEPLOY.partition("### Role assignments")[2].partition("### App settings")[0]
     assert set(re.findall(r"^\| ([A-Z][\w ]+) \|", table, re.MULTILINE)) == {
         role for _, role, _, who in GRANTED if who != "readerId"
     }
