@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 from tests.kit.azure import Trace, simulator
 from tests.kit.hub import Broker, HubReader
+from tests.kit.ingestion import Ingestion
+from tests.kit.otlp import Collector
 from tests.kit.ports import held_port
 from tests.kit.proxy import KEY, ProxyProcess, ProxyThread, closing_all
 from tests.kit.upstream import Script, ScriptedUpstream
@@ -126,3 +128,19 @@ def process(broker: Broker, tmp_path: Path) -> Iterator[StartProcess]:
             return running.wait_started()
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def ingestion() -> Iterator[Ingestion]:
+    """What Application Insights is sent."""
+    receiver = Ingestion()
+    yield receiver
+    receiver.close()
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """What an OTLP collector is sent."""
+    receiver = Collector()
+    yield receiver
+    receiver.close()

@@ -45,20 +45,6 @@ def azure_openai() -> Iterator[ScriptedUpstream]:
 
 
 @pytest.fixture(scope="module")
-def ingestion() -> Iterator[Ingestion]:
-    receiver = Ingestion()
-    yield receiver
-    receiver.close()
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    receiver = Collector()
-    yield receiver
-    receiver.close()
-
-
-@pytest.fixture(scope="module")
 def start(
     broker: Broker,
     azure_openai: ScriptedUpstream,

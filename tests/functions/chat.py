@@ -44,10 +44,12 @@ class Stream:
         self.exchange = exchange
         self.answer = answer
 
-    async def pass_on(self, event: bytes) -> None:
-        """Send an event from upstream, and wait until the client has it."""
+    async def pass_on(self, event: bytes) -> bytes:
+        """Send an event from upstream, and wait until the client has it; what the client has."""
         await self.exchange.send(event)
-        assert await self.answer.content.readexactly(len(event)) == event
+        received = await self.answer.content.readexactly(len(event))
+        assert received == event
+        return received
 
     async def end(self) -> None:
         """End the stream at upstream, and wait until it ends for the client, without another byte."""

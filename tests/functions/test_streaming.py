@@ -16,7 +16,7 @@ async def test_each_event_arrives_before_the_next_is_sent(client: aiohttp.Client
     """The client has each event before upstream sends the next one: nothing is buffered."""
     async with chat.stream(client, upstream) as stream:
         for event in chat.EVENTS:
-            await stream.pass_on(event)
+            assert await stream.pass_on(event) == event
         await stream.end()
 
 

@@ -10,8 +10,6 @@ import pytest
 
 from tests.conftest import environ
 from tests.kit.hub import Broker
-from tests.kit.ingestion import Ingestion
-from tests.kit.otlp import Collector
 from tests.kit.proxy import ProxyProcess, closing_all
 from tests.kit.receiver import Receiver
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
@@ -77,20 +75,6 @@ def azure_openai() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream(misbehave) as server:
         yield server
     assert not server.failures, server.failures
-
-
-@pytest.fixture(scope="module")
-def ingestion() -> Iterator[Ingestion]:
-    receiver = Ingestion()
-    yield receiver
-    receiver.close()
-
-
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    receiver = Collector()
-    yield receiver
-    receiver.close()
 
 
 @pytest.fixture(scope="module")
