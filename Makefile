@@ -11,7 +11,7 @@ UV := .cache/uv
 TOOL := $(BIN)/uv tool run -q
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "%-12s%s\n", $$1, $$2 }'
 
 run: $(READY) ## run the proxy on http://127.0.0.1:7071 with stand-ins for Azure (with AZURE_* set: the real services)
 	@$(BIN)/python -m dev.up

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
-from bench.tools import ROOT
+from bench.tools import ROOT, Missing
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 _START_S: Final = 120.0
@@ -24,6 +25,10 @@ class NotStarted(Exception):
 
 def processors() -> tuple[list[int], list[int]]:
     """Those of what is measured, and those of all else; with one processor, both are that one."""
+    if sys.platform != "linux":
+        raise Missing(
+            f"The benchmark needs Linux: it reads /proc and places processes on processors; this is {sys.platform}."
+        )
     every = sorted(os.sched_getaffinity(0))
     return every[-1:], every[:-1] or every
 

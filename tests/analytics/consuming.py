@@ -7,6 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.kit.linux import needs_proc
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -49,6 +51,7 @@ def peak_memory(process: subprocess.Popen[str]) -> int:
 
     Of the program alone: what wait4 tells counts the process that it was forked from.
     """
+    needs_proc()
     peak = 0
     while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())

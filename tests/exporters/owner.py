@@ -15,6 +15,7 @@ from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.segment import Segment, is_segment
 from exporters.spool import Spool
+from tests.kit.linux import needs_proc
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,6 +81,7 @@ def segments(root: Path) -> list[Path]:
 
 def open_files(root: Path) -> list[Path]:
     """The segments that this process has open."""
+    needs_proc()
     files = [Path(file).resolve() for file in Path("/proc/self/fd").iterdir()]
     return [path for path in segments(root) if path in files]
 

@@ -15,6 +15,7 @@ import pytest
 from exporters.journal import interrupted_lines
 from tests.exporters.owner import Owner, a_line, adopted_by_next, child, segments
 from tests.kit.hub import Broker, HubReader, checked, wait_until
+from tests.kit.linux import needs_proc
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import AZURE_HEADERS, CHAT, PROMPT, STREAM, chat_body, chat_json, client
 
@@ -116,6 +117,7 @@ def test_a_file_that_went_stale_is_let_go(owner: Owner, monkeypatch: pytest.Monk
         mount.setattr(os, "fstat", stat)
         owner.journal.begin("2", a_line("2"))
     assert (slots(owner), owner.journal.failures) == ([b"", a_line("2")], 0)
+    needs_proc()
     assert stale not in map(os.path.realpath, Path("/proc/self/fd").iterdir())
 
 

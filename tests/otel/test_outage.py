@@ -17,6 +17,7 @@ from otel.provider import make_provider
 from otel.sampling import make_sampler
 from otel.scrub import Scrub
 from tests.kit.ingestion import Ingestion
+from tests.kit.linux import needs_proc
 from tests.kit.proxy import ProxyProcess
 from tests.kit.wire import CHAT, client
 from tests.otel.conftest import StartMonitored, question
@@ -50,6 +51,7 @@ def ask(proxy: ProxyProcess, calls: int) -> float:
 
 
 def resident_bytes(proxy: ProxyProcess) -> int:
+    needs_proc()
     found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{proxy.pid}/status").read_text())
     assert found
     return int(found[1]) * 1024

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.analytics.dashboard.serving import ROOT, Dashboard
+from tests.kit.linux import needs_proc
 
 ASSETS = ROOT / "analytics" / "dashboard" / "assets"
 OURS = sorted(path for path in ASSETS.iterdir() if path.is_file())
@@ -15,6 +16,7 @@ PATHS = ["/", "/page.js", "/vendor/vega.min.js", "/api/view", "/api/call?id=x", 
 
 def test_it_listens_on_loopback_alone(dashboard: Dashboard) -> None:
     """No address but 127.0.0.1 has the port: what the kernel says of all sockets that listen on it."""
+    needs_proc()
     listening = [
         row.split()[1].partition(":")[0]
         for table in ("tcp", "tcp6")

@@ -16,6 +16,7 @@ import pytest
 import app.upstream.connection
 from tests.app.relay.stage import Stage
 from tests.kit.hub import HubReader, wait_until
+from tests.kit.linux import needs_proc
 from tests.kit.proxy import KEY
 from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
@@ -226,6 +227,7 @@ def test_an_incomplete_request_never_reaches_upstream(stage: Stage, hub: HubRead
 
 def open_in(pid: int) -> tuple[int, int]:
     """How many sockets, and how many other files, a process has open."""
+    needs_proc()
     targets = []
     for entry in (Path("/proc") / str(pid) / "fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # closed since it was listed

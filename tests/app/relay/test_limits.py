@@ -15,6 +15,7 @@ import pytest
 
 from tests.app.relay.stage import Stage
 from tests.kit.hub import Broker, HubReader
+from tests.kit.linux import needs_proc
 from tests.kit.proxy import ProxyProcess
 from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
@@ -29,6 +30,7 @@ class Memory:
     """The growth of resident memory of a process, in MB, since this was created."""
 
     def __init__(self, pid: int) -> None:
+        needs_proc()
         self._folder = Path("/proc") / str(pid)
         self._before = self._read("VmRSS")
         self.begin_peak()
