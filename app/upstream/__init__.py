@@ -7,8 +7,18 @@ UpstreamFault and its subclasses: how all that fails                            
 UpstreamAuth  the proxy's credential: a key, or a token of its identity         (credentials.py)
 """
 
-from app.upstream.faults import Disconnected, NotHttp, Unreachable, UpstreamFault
+from app.upstream.faults import Disconnected, NotDecodable, NotHttp, Unreachable, UpstreamFault
 from app.upstream.pool import Origin, Pool, Request
 from app.upstream.received import Answer
 
-__all__ = ["Answer", "Disconnected", "NotHttp", "Origin", "Pool", "Request", "Unreachable", "UpstreamFault"]
+__all__ = [
+    "Answer",
+    "Disconnected",
+    "NotDecodable",
+    "NotHttp",
+    "Origin",
+    "Pool",
+    "Request",
+    "Unreachable",
+    "UpstreamFault",
+]
