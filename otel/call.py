@@ -72,6 +72,11 @@ class Answer:
     system_fingerprint: str | None = None
     truncated: bool = False
     """Whether part of it was too large, or in no form, to be read."""
+    recognized: bool = True
+    """Whether it is one that the operation gives, as far as its head and its bytes say; otherwise nothing of it, such
+    as usage, may be inferred."""
+    pending: bool = False
+    """Whether the response goes on in the background: its usage comes with a later fetch."""
 
 
 @dataclass(frozen=True, slots=True)

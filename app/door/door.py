@@ -79,8 +79,8 @@ class Door:
         if method == "TRACE":  # its response echoes the request, including our upstream credential
             raise MethodNotAllowed("TRACE is not allowed here.")
         operation = family.operation(target)
-        if operation.json_body and method != "POST":
-            if target.deployment is not None:
+        if method != "POST":
+            if operation.json_body and target.deployment is not None:
                 raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
             operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored completions
         query, version = self._versioned(scope["query_string"], target)

@@ -14,6 +14,7 @@ class Speech(Operation):
 
     name = "speech"
     json_answer = False
+    other_answers = True
 
     def read_request(self, body: Json) -> Request:
         """Model, text, instructions, and whether to stream events."""
@@ -38,6 +39,8 @@ class Transcription(Operation):
 
     name = "transcription"
     json_body = False
+    other_answers = True
+    answer_members = frozenset({"text", "segments", "usage"})
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """The text and the usage."""

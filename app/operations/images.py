@@ -14,6 +14,7 @@ class ImageGeneration(Operation):
     """
 
     name = "image_generation"
+    answer_members = frozenset({"data", "usage"})
 
     def read_request(self, body: Json) -> Request:
         """Model, prompt, stream and the number of images."""

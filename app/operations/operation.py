@@ -37,6 +37,10 @@ class Operation(Protocol):
     """Whether a request must be a JSON object. Such bodies are buffered, so that they can be resent."""
     json_answer: bool = True
     """Whether a JSON answer is worth reading."""
+    other_answers: bool = False
+    """Whether an answer may also be anything but JSON and events, such as sound or plain text."""
+    answer_members: frozenset[str] = frozenset()
+    """A JSON answer without an error has at least one of these; if there are none, any response is an answer."""
     bulk: bool = False
     """Whether a large JSON answer is nearly all numbers that are not recorded; its last members have all the facts."""
 

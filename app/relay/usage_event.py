@@ -6,13 +6,12 @@ That is the event with the usage, and `"usage":null` in every other event.
 import re
 from typing import Final
 
+from app.answer.sse import is_event_stream
 from app.operations.json_text import load
 from app.relay.usage_null import LAST_NULL, NullRemover, held_from
 
 _MAX_HELD: Final = 16 * 1024
 """A larger event is not the usage event and is not held any longer."""
-_EVENT_FIELD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
-_LONGEST_FIELD: Final = len(b"\xef\xbb\xbfevent:")
 _EVENT_END: Final = re.compile(rb"\r\n\r\n|\n\r\n|\r\n\n|\n\n|\r\r(?!\n)")
 _CUT_END: Final = 3
 """Bytes of an event's end that can arrive before the rest of it."""
@@ -53,11 +52,10 @@ class UsageEventFilter:
         data, searched = self._held + chunk, max(0, len(self._held) - _CUT_END)
         if self._is_stream is None:
             searched = 0
-            begun = data.lstrip()
-            if len(begun) < _LONGEST_FIELD:
+            self._is_stream = is_event_stream(data)
+            if self._is_stream is None:
                 self._held = data
                 return b""
-            self._is_stream = _EVENT_FIELD.match(begun) is not None
         if not self._is_stream:
             self._held = b""
             return data
