@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 
 from opentelemetry.trace import Tracer, get_current_span
 from starlette.types import Receive, Scope, Send
@@ -73,12 +74,15 @@ class Relay:
             return
         except ClientGone:
             return  # upstream was not called yet, and there is no client to respond to
+        request = inbound.request
+        if admitted.target.deployment is not None and request.model not in (None, deployment):
+            request = replace(request, model=None)  # Azure ignores it too
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
             deployment=deployment,
             api_version=admitted.api_version,
-            request=inbound.request,
+            request=request,
             caller=admitted.caller,
             capture_content=admitted.capture_content,
             client_request_id=admitted.client_request_id,
