@@ -17,6 +17,8 @@ class Status(StrEnum):
     UPSTREAM_ERROR = "upstream_error"
     UPSTREAM_CUT = "upstream_cut"
     INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+    """By the proxy, while the body was arriving. Like every refusal it has no record."""
 
 
 @dataclass(slots=True)

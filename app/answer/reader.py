@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from app.answer.decoding import FAULTS, decoder
 from app.answer.events import Events
 from app.answer.failures import UNEXPECTED, foreign_head, is_announced
 from app.answer.sse import EventTooLarge, is_event_stream
 from app.answer.whole import Whole
+from app.operations.decoding import FAULTS, decoder
 from app.operations.operation import Operation
-from otel.call import Call, Status
+from otel.call import Call, Request, Status
 
 
 class AnswerReader:
@@ -29,7 +29,7 @@ class AnswerReader:
             pass  # no answer of the operation
         elif events:
             self._body = Events(call, operation)
-            if not operation.json_body:  # the request was not read; only the response shows that it is a stream
+            if call.request == Request():  # it was not read; only the response shows that it is a stream
                 call.request = replace(call.request, stream=True)
         elif not ok or (operation.json_answer and ("json" in content_type or not operation.other_answers)):
             self._body = Whole(call, operation, ok, "json" in content_type)  # Azure's 404 has no content type

@@ -38,6 +38,7 @@ class Admitted:
     caller: Mapping[str, str]
     content_length: int | None
     has_body: bool
+    content_encoding: str | None
     capture_content: bool
     client_request_id: str | None
 
@@ -98,6 +99,7 @@ class Door:
             caller={**caller_fields(headers, self._fields), **vouched},
             # transfer-encoding overrides content-length, which must then not be forwarded (RFC 9112 §6.3)
             content_length=int(length) if length and length.isdigit() and not chunked else None,
+            content_encoding=decoded(encoding) if (encoding := named.get(b"content-encoding")) else None,
             has_body=length not in (None, b"0") or chunked,
             capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
             client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from app.door.body import RequestBody
 from app.door.door import Admitted, json_object
 from app.headers import first
+from app.operations.decoding import FAULTS, decoder
+from app.operations.json_text import load_object
 from otel.call import Request
 
 type Body = bytes | AsyncIterator[bytes] | None
@@ -17,6 +19,8 @@ class Inbound:
 
     body: Body
     request: Request
+    text: bytes | None = None
+    """The JSON in it, decoded; None if it was not read."""
     asking: bytes | None = None
     """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
     sticky: str | None = None
@@ -54,16 +58,35 @@ class InboundReader:
     async def read(self, admitted: Admitted, body: RequestBody) -> Inbound:
         """Raises BadBody, BodyTooLarge or ClientGone."""
         if admitted.operation.json_body:
-            whole = await body.whole()
-            parsed = json_object(whole)
-            return Inbound(
-                whole,
-                admitted.operation.read_request(parsed),
-                admitted.operation.request_usage(whole, parsed) if self.ask_for_usage else None,
-                self.sticky.value(admitted, parsed),
-            )
+            return self._json(admitted, await body.whole())
         sticky = self.sticky.value(admitted, {})
         if admitted.has_body:
             return Inbound(body.pieces(), Request(), sticky=sticky)
         await body.whole()
         return Inbound(None, Request(), sticky=sticky)
+
+    def _json(self, admitted: Admitted, body: bytes) -> Inbound:
+        """Raises BadBody."""
+        if admitted.content_encoding is not None:
+            return self._encoded(admitted, body, admitted.content_encoding)
+        parsed = json_object(body)
+        return Inbound(
+            body,
+            admitted.operation.read_request(parsed),
+            body,
+            admitted.operation.request_usage(body, parsed) if self.ask_for_usage else None,
+            self.sticky.value(admitted, parsed),
+        )
+
+    def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
+        """A body that goes upstream as it is, and is read as far as it can be: upstream decides what is valid."""
+        decode = decoder(encoding)
+        try:
+            text = decode(body) if decode is not None else b""
+        except FAULTS:  # or larger than the decoder's limit
+            text = b""
+        parsed = load_object(text)
+        if parsed is None:
+            return Inbound(body, Request(), sticky=self.sticky.value(admitted, {}))
+        request = admitted.operation.read_request(parsed)
+        return Inbound(body, request, text, sticky=self.sticky.value(admitted, parsed))

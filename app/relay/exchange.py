@@ -143,9 +143,12 @@ class Exchange:
     def _connection_failed(self, fault: UpstreamFault, body: RequestBody) -> ProxyError | None:
         """Record a failed connection, which an upload's client may have caused; return the error to send, if any."""
         call = self._call
+        if isinstance(body.fault, ProxyError):  # too large
+            call.fail(Status.REFUSED, body.fault.code, body.fault.message)
+            return body.fault
         if body.fault is not None:
             call.abort()
-            return body.fault if isinstance(body.fault, ProxyError) else None
+            return None
         if self._response is not None:
             call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the response broke off: {fault}")
             return None

@@ -120,6 +120,8 @@ class Relay:
         self._calls.enter(cutoff)
         try:
             if (error := await exchange.run(ask, body, self._max_seconds, send)) is not None:
+                if error is body.fault:
+                    self._door.refuse(error)
                 await send_error(send, error, admitted.family.error_body(error), span.trace_id)
         finally:
             self._calls.leave(cutoff)
@@ -130,8 +132,7 @@ class Relay:
 
         async def settle() -> None:
             if estimates:
-                sent = inbound.body if isinstance(inbound.body, bytes) else None
-                await self._estimator.estimate(call, sent, hurry)
+                await self._estimator.estimate(call, inbound.text, hurry)
             if redacts:
                 span.withhold = not await self._redactor.redact(call, hurry)
 

@@ -8,10 +8,10 @@ import time
 
 from starlette.types import Send
 
-from app.answer.decoding import FAULTS, Decode, decoder
 from app.answer.reader import AnswerReader
 from app.errors import ProxyError
 from app.headers import NOT_CLIENT, to_client
+from app.operations.decoding import FAULTS, Decode, decoder
 from app.relay.attempts import UpstreamResponse
 from app.relay.usage_event import UsageEventFilter
 from app.upstream import NotDecodable

@@ -1,4 +1,4 @@
-"""Content-encodings, decoded chunk by chunk for the record. The client gets the response as upstream encoded it."""
+"""Content-encodings of bodies, decoded chunk by chunk for the record. What passes stays as it was encoded."""
 
 import zlib
 from collections.abc import Callable

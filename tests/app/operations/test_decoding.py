@@ -11,7 +11,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answer.decoding import FAULTS, MAX_DECODED, DecodedTooLarge, decoder
+from app.operations.decoding import FAULTS, MAX_DECODED, DecodedTooLarge, decoder
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
