@@ -45,7 +45,7 @@ class CallSpan:
         """
         self.call = call
         self.withhold = self._withheld = withhold
-        self._named = call.model
+        self._named, self._asked = call.model, call.request
         name = f"{call.operation} {call.model}" if call.model else call.operation
         start = _Start(_known_at_start(call, withhold))
         context = set_value(_KNOWN, start)
@@ -81,7 +81,7 @@ class CallSpan:
             span.update_name(f"{call.operation} {call.model}")
         facts = _facts(call)
         if call.capture_content and not self.withhold:
-            if self._withheld:
+            if self._withheld or call.request is not self._asked:  # a form was read while it passed
                 facts |= _asked(call)
             facts |= _content(call)
         self._writer.put(span, facts)

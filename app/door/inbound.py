@@ -2,13 +2,18 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from app.door.body import RequestBody
 from app.door.door import Admitted, json_object
+from app.door.form import Form
 from app.headers import first
 from app.operations.decoding import FAULTS, decoder
 from app.operations.json_text import load_object
 from otel.call import Request
+
+MAX_HELD: Final = 32 * 1024 * 1024
+"""Limit on what is held of a form whose model comes behind its files; past it, any backend may get it."""
 
 type Body = bytes | AsyncIterator[bytes] | None
 
@@ -25,6 +30,8 @@ class Inbound:
     """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
     sticky: str | None = None
     """Calls with the same value go to the same backend."""
+    form: Form | None = None
+    """Reads a form while its body is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,8 @@ class InboundReader:
     """Reads request bodies by the proxy's settings."""
 
     ask_for_usage: bool = True
+    model_routes: bool = False
+    """Whether a request's model decides which backends can serve it."""
     sticky: Sticky = field(default_factory=Sticky)
 
     async def read(self, admitted: Admitted, body: RequestBody) -> Inbound:
@@ -60,10 +69,35 @@ class InboundReader:
         if admitted.operation.json_body:
             return self._json(admitted, await body.whole())
         sticky = self.sticky.value(admitted, {})
+        if admitted.operation.form and admitted.content_encoding is None:
+            form = Form.of(first(admitted.headers, b"content-type"))
+            if form is not None:
+                return await self._form(admitted, body, form)
         if admitted.has_body:
             return Inbound(body.pieces(), Request(), sticky=sticky)
         await body.whole()
         return Inbound(None, Request(), sticky=sticky)
+
+    async def _form(self, admitted: Admitted, body: RequestBody, form: Form) -> Inbound:
+        """A form, of which as much is held as it takes to find the model, where that chooses among backends."""
+        pieces = form.reading(body.pieces())
+        needs_model = self.model_routes and admitted.target.deployment is None
+        held: list[bytes] = []
+        size = 0
+        async for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if not needs_model or "model" in form.fields or form.ended or size > MAX_HELD:
+                break
+
+        async def whole() -> AsyncIterator[bytes]:
+            while held:
+                yield held.pop(0)
+            async for piece in pieces:
+                yield piece
+
+        request = admitted.operation.read_form(form.fields)
+        return Inbound(whole(), request, sticky=self.sticky.value(admitted, form.fields), form=form)
 
     def _json(self, admitted: Admitted, body: bytes) -> Inbound:
         """Raises BadBody."""

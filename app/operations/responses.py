@@ -40,6 +40,8 @@ class Responses(Operation):
             stream=body.get("stream") is True,
             prompt=json_of(body, "input") or json_of(body, "prompt"),
             instructions=json_of(body, "instructions") if body.get("instructions") else None,
+            previous_response_id=as_text(body.get("previous_response_id")),
+            conversation_id=as_text(body.get("conversation")) or as_text(as_object(body.get("conversation")).get("id")),
             parameters=parameters(body, as_object(body.get("text")).get("format")),
         )
 

@@ -14,6 +14,7 @@ from app.operations import Operation
 from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.response import RelayedResponse
+from app.relay.stored import StoredCall
 from app.upstream import Answer, UpstreamFault
 from otel.call import Call, Status
 from otel.span import CallSpan
@@ -38,14 +39,17 @@ class Exchange:
         cutoff: Cutoff,
         drain_on_abort: bool,
         settle: Settle = lambda: None,
+        stored: StoredCall | None = None,
     ) -> None:
-        """`settle` returns the work to do between the last byte and the record, which must be short, or None."""
+        """`settle` returns the work to do between the last byte and the record, which must be short, or None. `stored`
+        gets the response too."""
         self._call = call
         self._span = span
         self._operation = operation
         self._cutoff = cutoff
         self._drain_on_abort = drain_on_abort
         self._settle = settle
+        self._stored = stored
         self._ended = False
         self._ending: asyncio.Task[None] | None = None
         self._client_gone = False
@@ -95,7 +99,7 @@ class Exchange:
         content_type = (answer.header(b"content-type") or "").lower()
         encoding = answer.header(b"content-encoding")
         reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
-        response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id)
+        response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id, self._stored)
         response.client_gone = self._client_gone
         await response.run(send)
         if self._client_gone:

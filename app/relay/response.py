@@ -13,6 +13,7 @@ from app.errors import ProxyError
 from app.headers import NOT_CLIENT, to_client
 from app.operations.decoding import FAULTS, Decode, decoder
 from app.relay.attempts import UpstreamResponse
+from app.relay.stored import StoredCall
 from app.relay.usage_event import UsageEventFilter
 from app.upstream import NotDecodable
 from otel.call import Call
@@ -33,7 +34,14 @@ class RelayedResponse:
     ended from there. This one holds no task and no generator: whatever stops it, stops it inside `run`.
     """
 
-    def __init__(self, received: UpstreamResponse, call: Call, reader: AnswerReader, trace_id: str) -> None:
+    def __init__(
+        self,
+        received: UpstreamResponse,
+        call: Call,
+        reader: AnswerReader,
+        trace_id: str,
+        stored: StoredCall | None = None,
+    ) -> None:
         upstream = self._upstream = received.answer
         self._already_read = received.already_read
         encoding = upstream.header(b"content-encoding")
@@ -45,6 +53,7 @@ class RelayedResponse:
         self._decode = decode if filters and encoding is not None else None
         self._call = call
         self._reader: AnswerReader | None = reader
+        self._stored = stored
         # removing an event changes the length; without a body, the server would insist on the length
         length_unknown = filters or upstream.status in NO_BODY
         self._dropped = DROPPED_WITH_LENGTH if length_unknown else DROPPED
@@ -103,6 +112,8 @@ class RelayedResponse:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _read(self, chunk: bytes) -> None:
+        if self._stored is not None:
+            self._stored.feed(chunk)
         if self._reader is None:
             return
         try:
