@@ -14,8 +14,10 @@ from dev.event_hubs.log import PartitionLog
 _POSITION: Final = re.compile(
     r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=?)\s*('?)(-?\d+|@latest)\3"
 )
-# What the service says of an empty partition: the first moment of the year 1.
+# The service reports this time for an empty partition: the start of the year 1.
 _NEVER: Final = Timestamp(-62_135_596_800_000)
+# Epochs count replication segments of a geo-replicated hub (Integer in Java's client); this hub is not replicated.
+_NO_EPOCH: Final = Int(-1)
 
 
 class Reader(Protocol):
@@ -86,8 +88,9 @@ class Partition:
         return {
             "partition": self.id,
             "begin_sequence_number": 0,
+            "begin_sequence_number_epoch": _NO_EPOCH,
             "last_enqueued_sequence_number": last.sequence_number if last else -1,
-            "last_enqueued_sequence_number_epoch": -1,
+            "last_enqueued_sequence_number_epoch": _NO_EPOCH,
             "last_enqueued_offset": str(last.offset) if last else "-1",
             "last_enqueued_time_utc": Timestamp(last.milliseconds) if last else _NEVER,
             "is_partition_empty": last is None,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from dev.event_hubs import amqp
-from dev.event_hubs.amqp_values import Described, ULong, encode
+from dev.event_hubs.amqp_values import Described, Int, ULong, encode
 from dev.event_hubs.message import Message, read
 from dev.event_hubs.process import BrokerProcess
 from tests.dev.event_hubs_client import Wire
@@ -54,8 +54,22 @@ def test_a_request_may_bring_its_token(broker: BrokerProcess, request_: dict[str
     answer = ask(broker, **request_, security_token=token)
     assert answer.application_properties["status-code"] == 200
     assert isinstance(answer.value, dict)
-    expected = "georeplication_factor" if request_ is HUB else "last_enqueued_sequence_number_epoch"
-    assert expected in answer.value
+    assert answer.value["type"] == request_["type"]
+
+
+def test_properties_include_what_only_some_clients_require(broker: BrokerProcess) -> None:
+    """Go requires `georeplication_factor`, Rust the epochs of a partition; all are AMQP ints."""
+    token = sas("records")
+    hub, partition = ask(broker, **HUB, security_token=token), ask(broker, **PARTITION, security_token=token)
+    assert typed(hub, "georeplication_factor") == (Int, 1)
+    assert typed(partition, "begin_sequence_number_epoch") == (Int, -1)
+    assert typed(partition, "last_enqueued_sequence_number_epoch") == (Int, -1)
+
+
+def typed(answer: Message, name: str) -> tuple[type, object]:
+    """The AMQP type and value of a property."""
+    assert isinstance(answer.value, dict)
+    return type(answer.value[name]), answer.value[name]
 
 
 REFUSED = {"empty": "", "wrong key": sas("records", "wrong"), "other hub": sas("other"), "no token": "not a token"}
