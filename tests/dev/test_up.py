@@ -120,7 +120,7 @@ def test_a_taken_port_is_said_at_once() -> None:
         port = taken.getsockname()[1]
         with Up("--port", str(port)) as running:
             assert running.status() == 1
-    assert running.output == f"Port {port} cannot be had (Address already in use): choose another with --port.\n"
+    assert running.output == f"Port {port} is not available (Address already in use): choose another with --port.\n"
 
 
 def test_real_services_take_the_place_of_stand_ins(tmp_path: Path) -> None:
