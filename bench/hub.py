@@ -1,4 +1,4 @@
-"""The hub, as the benchmark sees it: how many records arrived, and whether the new ones are right."""
+"""Hub: counts the records that arrived, and checks the new ones."""
 
 import json
 import urllib.request
@@ -11,7 +11,7 @@ _PARTITIONS: Final = 4
 
 
 class WrongRecords(Exception):
-    """Records are missing, more than there were calls, or do not say what happened."""
+    """Records are missing, surplus or wrong."""
 
 
 class Hub:
@@ -25,7 +25,7 @@ class Hub:
         return int(self._get("/stats")["events_total"])
 
     def check_new(self, workload: Workload, calls: int) -> None:
-        """Read what came since the last time: one record a call, each with what was answered. Raises WrongRecords."""
+        """Check the records since the last check: one per call, with the expected content. Raises WrongRecords."""
         ids = set()
         for record in self._new():
             ids.add(record["id"])
@@ -48,7 +48,7 @@ class Hub:
 
 
 def _fault(record: dict[str, Any], workload: Workload) -> str | None:
-    """What is wrong with a record, if anything."""
+    """Describe what is wrong with a record, if anything."""
     if record["status"] != "completed" or record["http_status"] != 200:
         return "not completed"
     if record["deployment"] != workload.deployment or record["region"] != "Sweden Central":

@@ -1,4 +1,4 @@
-"""How measurements become figures, demands and the tables of docs/performance.md."""
+"""How measurements become figures, requirements and the tables of docs/performance.md."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import pytest
 from bench import report
 from bench.capacity import capacity
 from bench.figures import Figure, Figures
-from bench.must import CALL, DIRECT, NGINX, PROXY, demands
+from bench.requirements import CALL, DIRECT, NGINX, PROXY, requirements
 from bench.stage import Measurement, Stage
 from bench.subjects import Subject
 from bench.workloads import WORKLOADS, Workload
@@ -41,10 +41,10 @@ def test_ratios_are_taken_within_a_round() -> None:
 
 def test_a_demand_is_judged_by_its_median() -> None:
     """20 times nginx is within the 35 that must hold and past the 18 aimed at."""
-    request = demands(THREE, None)[0]
-    assert (request.found.median, request.holds, request.met) == (20.0, True, False)
-    dear = demands(rounds({DIRECT: 0, NGINX: 1_000, PROXY: 36_000}), None)[0]
-    assert not dear.holds
+    request = requirements(THREE, None)[0]
+    assert (request.found.median, request.met, request.on_target) == (20.0, True, False)
+    dear = requirements(rounds({DIRECT: 0, NGINX: 1_000, PROXY: 36_000}), None)[0]
+    assert not dear.met
 
 
 class Neighbours(Stage):
@@ -94,4 +94,4 @@ def test_measurements_survive_json() -> None:
     """What is read back from bench.json gives the same figures."""
     again = Figures.from_json(json.loads(json.dumps(THREE.as_json())))
     assert again.as_json() == THREE.as_json()
-    assert dataclasses.asdict(demands(again, None)[0]) == dataclasses.asdict(demands(THREE, None)[0])
+    assert dataclasses.asdict(requirements(again, None)[0]) == dataclasses.asdict(requirements(THREE, None)[0])
