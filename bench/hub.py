@@ -42,8 +42,8 @@ class Hub:
                 yield json.loads(event["body"])
 
     def _get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self._url + path, timeout=120) as answer:
-            found: dict[str, Any] = json.load(answer)
+        with urllib.request.urlopen(self._url + path, timeout=120) as response:
+            found: dict[str, Any] = json.load(response)
             return found
 
 
@@ -52,16 +52,16 @@ def _fault(record: dict[str, Any], workload: Workload) -> str | None:
     if record["status"] != "completed" or record["http_status"] != 200:
         return "not completed"
     if record["deployment"] != workload.deployment or record["region"] != "Sweden Central":
-        return "of another call"
+        return "another deployment or region"
     if len(record["prompt"][1]["content"]) != workload.prompt_bytes:
         return "another prompt"
     if not workload.stream:
         right = record["usage"]["total_tokens"] == 300 and set(record["content"]) == {"x"}
-        return None if right else "another answer"
+        return None if right else "another response"
     # the first chunk has filter results and the last one the finish reason; each of the others has a token
     tokens = record["content"].split("@")[1:]
     if len(tokens) != workload.chunks - 2 or any(len(token) != 16 for token in tokens) or tokens != sorted(tokens):
         return "another text"
     if record["usage"]["total_tokens"] != workload.chunks + 198 or record["finish_reasons"] != ["stop"]:
-        return "another end"
+        return "another usage or finish reason"
     return None
