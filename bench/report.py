@@ -36,9 +36,9 @@ def write(page: Path, found: dict[str, str]) -> None:
     for name, markdown in found.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         between = re.compile(re.escape(begin) + ".*" + re.escape(end), re.S)
-        if not between.search(text):
+        if not (place := between.search(text)):
             raise ValueError(f"{page} has no markers for {name}")
-        text = between.sub(f"{begin}\n{markdown}\n{end}", text)
+        text = f"{text[: place.start()]}{begin}\n{markdown}\n{end}{text[place.end() :]}"
     page.write_text(text)
 
 
