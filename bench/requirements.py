@@ -49,7 +49,7 @@ class Requirement:
 def requirements(figures: Figures, growth: Growth | None) -> list[Requirement]:
     """All requirements on the workloads and subjects that ran."""
 
-    def dearer(what: str, workload: Workload, cost: Measured, limit: float, target: float) -> Requirement:
+    def more_expensive(what: str, workload: Workload, cost: Measured, limit: float, target: float) -> Requirement:
         return Requirement(what, figures.ratio(workload.name, PROXY, NGINX, cost), "x", limit, target)
 
     def cheaper(what: str, workload: Workload, cost: Measured, limit: float, target: float) -> Requirement:
@@ -64,8 +64,8 @@ def requirements(figures: Figures, growth: Growth | None) -> list[Requirement]:
         return Requirement(what, figures.of(streams.name, PROXY, _ms("age_p99")), "ms", limit, 25)
 
     found = [
-        dearer("CPU per request, 1 KB JSON, relative to nginx", JSON_1K, CALL, 35, 18),
-        dearer("CPU per chunk, 50 streams, relative to nginx", STREAMS_50, CHUNK, 3.5, 2.2),
+        more_expensive("CPU per request, 1 KB JSON, relative to nginx", JSON_1K, CALL, 35, 18),
+        more_expensive("CPU per chunk, 50 streams, relative to nginx", STREAMS_50, CHUNK, 3.5, 2.2),
         added("p50", 1.5, 0.7),
         added("p99", 5.0, 2.5),
         age(STREAMS_500, 25),

@@ -66,10 +66,13 @@ class Service:
         options = {"model": "prod", "input": text, "extra_headers": {"x-simulate": simulate}} | more
         return self.client(surface).responses.create(**options)
 
-    def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def request(
+        self, method: str, path: str, body: object = None, **headers: str | None
+    ) -> tuple[int, dict[str, str], bytes]:
         """Send one request without the client library; return status, headers in lower case, and body."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         sent = {"api-key": KEY} | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name: value for name, value in sent.items() if value is not None}
         request = urllib.request.Request(self.url + path, data, sent, method=method)
         try:
             response = urllib.request.urlopen(request, timeout=60)
