@@ -107,7 +107,7 @@ def test_the_checkpoints_of_another_table(tmp_path: Path, consume: Start, contai
     with BrokerProcess(tmp_path / "hub") as broker:
         consume(broker, f"abfss://{container}/records", "--once").wait()
         _, said = consume(broker, other, "--once").process.communicate(timeout=120)
-        assert "OtherTable: the checkpoints of this consumer group are those of the table at abfs" in said
+        assert "OtherTable: the checkpoints of this consumer group belong to the table at abfs" in said
         assert f"{container}/records" in said
         assert counts(consume(broker, other, "--once", "--group", "other").wait())[0] == 100
 

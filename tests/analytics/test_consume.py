@@ -103,7 +103,7 @@ def test_what_is_no_record_is_set_aside(tmp_path: Path, consume: Start) -> None:
     found = [json.loads(text) for text in file.read_text().splitlines()]
     assert [each["sequence_number"] for each in found] == [1, 2, 3, 5]
     assert found[0]["body"] == "{"
-    assert found[0]["reason"].startswith("no JSON")
+    assert found[0]["reason"].startswith("not JSON")
     assert found[1]["body_base64"] == "//4="
     assert "yesterday" in found[2]["reason"]
     assert ids(tmp_path / "table") == [1, 3, 4, 5]
@@ -125,7 +125,7 @@ consumer.Consumer.__init__.__defaults__ = (Killed, 2.0)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize(("name", "count"), [("written", 1), ("written", 4), ("taken out", 1)])
+@pytest.mark.parametrize(("name", "count"), [("written", 1), ("written", 4), ("removed", 1)])
 def test_killed_while_it_writes(tmp_path: Path, consume: Start, port: int, name: str, count: int) -> None:
     """Killed between the first file and the checkpoint, and started again: every record once, the finished one kept."""
     events = list(bodies(600, hours=6))

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from analytics.dashboard.held import Held
+from analytics.dashboard.cache import CallCache
 from analytics.folder import Folder, _walk, folder
 from analytics.rows import parse, table_of
 from analytics.table import Part, connect, encoded, query
@@ -87,14 +87,14 @@ def test_a_query(place: Folder, after: int) -> None:
 @pytest.mark.parametrize("after", [1, 2])
 def test_the_page(place: Folder, after: int) -> None:
     """Whether they were merged when its numbers were counted, or when the record of one call is asked for."""
-    held = Held(Moving(place, after))
+    cache = CallCache(Moving(place, after))
     try:
-        assert held.refresh() == 1
-        record = held.record(call_id(2))
+        assert cache.refresh() == 1
+        record = cache.record(call_id(2))
         assert record
         assert record["content"] == "answer 2"
     finally:
-        held.close()
+        cache.close()
 
 
 def test_a_file_that_goes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

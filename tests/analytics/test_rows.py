@@ -71,12 +71,12 @@ def test_texts_that_no_text_can_hold_are_kept_in_part() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "no JSON"),
-        (b"[]", "no JSON object"),
-        (b"{}", "without type"),
-        (b"[" * 200_000, "no JSON"),
-        (line(1, usage="none"), "usage is no dict"),
-        (line(1, caller="ann"), "caller or error is no object"),
+        (b"", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "missing type"),
+        (b"[" * 200_000, "not JSON"),
+        (line(1, usage="none"), "usage is not a dict"),
+        (line(1, caller="ann"), "caller or error is not an object"),
         (line(1, timestamp="yesterday"), "yesterday"),
         (line(1, http_status="ok"), "ok"),
         (line(1, attempts=2**64), "int"),

@@ -122,4 +122,4 @@ def test_what_is_no_record_is_set_aside(ran: tuple[Path, list[dict[str, Any]]]) 
     files = ran[0].glob("_set_aside/*.json")
     found = [json.loads(text)["reason"] for file in files for text in file.read_text().splitlines()]
     assert len(found) == 3
-    assert sorted(reason.partition(" ")[0] for reason in found) == ["no", "timestamp", "without"]
+    assert sorted(reason.partition(" ")[0] for reason in found) == ["missing", "not", "timestamp"]

@@ -33,7 +33,7 @@ def test_it_listens_on_loopback_alone(dashboard: Dashboard) -> None:
 def test_another_name_is_refused(dashboard: Dashboard, path: str, host: str) -> None:
     """A name that was made to point here (DNS rebinding), or another port, gets nothing: 421."""
     response, body = dashboard.ask(path, host=host.format(port=dashboard.port))
-    assert (response.status, body) == (421, b"This page is served to this machine alone.\n")
+    assert (response.status, body) == (421, b"This page is served to this machine only.\n")
 
 
 def test_a_request_without_a_host_is_refused(dashboard: Dashboard) -> None:
@@ -82,7 +82,7 @@ def test_every_answer_is_guarded(dashboard: Dashboard, path: str) -> None:
     assert "access-control-allow-origin" not in headers
 
 
-@pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/vendor/../../held.py", "//etc/passwd"])
+@pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/vendor/../../cache.py", "//etc/passwd"])
 def test_only_the_pages_files_are_served(dashboard: Dashboard, path: str) -> None:
     """No path leads out of the assets."""
     assert dashboard.ask(path)[0].status == 404

@@ -82,7 +82,7 @@ def test_filters_narrow_and_are_kept_in_the_address(read: Open, dashboard: Dashb
     page.locator("[name=time]").select_option("between")
     page.locator("[name=since]").fill("2024-11-14T06:59:31")
     expect(page.get_by_role("heading", name="No calls in this selection")).to_be_visible()
-    page.get_by_role("button", name="Show all there are").click()
+    page.get_by_role("button", name="Show all calls").click()
     expect(page.locator("#calls tbody tr")).to_have_count(12)
 
 
@@ -111,7 +111,7 @@ def test_one_call_by_keyboard_alone(read: Open, dashboard: Dashboard) -> None:
     assert phases.locator("span:first-child").all_text_contents() == [
         "Queue, to first chunk",
         "To first token",
-        "Writing, to the end",
+        "Streaming, to the end",
         "Whole call",
     ]
     assert phases.locator(".span").all_text_contents() == ["80 ms", "100 ms", "8.82 s", "9.00 s"]
@@ -131,9 +131,7 @@ def test_attempts_are_told_beside_the_queue(read: Open, tmp_path: Path) -> None:
     add(tmp_path, line(1, attempts=3), line(2, attempts=1), first=0)
     with Dashboard(tmp_path) as running:
         reader = read(f"{running.url}?time=all#call={1:032x}")
-        expect(reader.page.locator(".timeline .queue")).to_contain_text(
-            "3 requests were sent upstream within this time"
-        )
+        expect(reader.page.locator(".timeline .queue")).to_contain_text("3 requests were sent upstream in this time")
         reader.page.keyboard.press("ArrowLeft")
         expect(reader.page.get_by_role("dialog").get_by_text("answer 2", exact=True)).to_be_visible()
         assert "requests were sent" not in reader.page.locator(".timeline").inner_text()
@@ -153,7 +151,7 @@ def test_attempts_are_drawn_where_they_were_made(read: Open, tmp_path: Path) -> 
         expect(tries).to_have_count(3)
         assert tries.locator("span:first-child").all_text_contents() == ["1. eu", "2. us", "3. asia"]
         assert tries.locator(".span").all_text_contents() == ["20 ms", "30 ms", "50 ms"]
-        assert tries.locator(".note").all_text_contents() == ["HTTP 429", "no answer", "HTTP 200"]
+        assert tries.locator(".note").all_text_contents() == ["HTTP 429", "no response", "HTTP 200"]
         reader.picture("attempts")
 
 
@@ -219,7 +217,7 @@ def test_what_was_not_captured_is_said(read: Open, tmp_path: Path) -> None:
     with Dashboard(tmp_path) as running:
         dialog = read(f"{running.url}#call={1:032x}").page.get_by_role("dialog")
         expect(dialog).to_contain_text("they were not captured")
-        expect(dialog).to_contain_text("when it ended is not known")
+        expect(dialog).to_contain_text("its end is unknown")
         assert dialog.locator(".text").count() == 0
 
 
@@ -252,6 +250,6 @@ def test_a_server_that_is_gone_is_told(read: Open, tmp_path: Path) -> None:
     add(tmp_path, line(1), first=0)
     with Dashboard(tmp_path) as running:
         reader = read(f"{running.url}?time=all")
-    expect(reader.page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(reader.page.get_by_role("alert")).to_contain_text("does not respond")
     assert reader.calls() == 1
     reader.faults.clear()

@@ -22,7 +22,7 @@ spark = (
 events, table = sys.argv[1:]
 lines = spark.readStream.schema("body STRING, enqueued STRING").option("maxFilesPerTrigger", 1).json(events)
 stream = lines.selectExpr("CAST(unbase64(body) AS STRING) AS body", "to_timestamp(enqueued) AS enqueued")
-for query in start(stream, table, at_once=True):
+for query in start(stream, table, drain=True):
     query.awaitTermination()
 records = spark.read.parquet(table)
 records.createOrReplaceTempView("records")

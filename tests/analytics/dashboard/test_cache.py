@@ -4,7 +4,7 @@ import uuid
 
 import pyarrow as pa
 
-from analytics.dashboard.held import Held
+from analytics.dashboard.cache import CallCache
 from analytics.folder import folder
 from analytics.rows import parse, table_of
 from analytics.table import Part, encoded
@@ -21,23 +21,23 @@ def test_a_table_at_a_url() -> None:
     """Files that come, are merged and go, in a filesystem that only fsspec knows; records are read from there."""
     table = folder(f"memory://{uuid.uuid4().hex}/records")
     small, merged = Part(HOUR, "ab", "0", 0, 1).name, Part(HOUR, "ab", "0", 0, 2).name
-    held = Held(table)
+    cache = CallCache(table)
     try:
-        assert held.refresh() == 0
+        assert cache.refresh() == 0
         table.write(small, encoded(rows(1, 2)))
-        assert held.refresh() == 1
-        assert held.rows("table", {})[0]["calls"] == 2
+        assert cache.refresh() == 1
+        assert cache.rows("table", {})[0]["calls"] == 2
         table.write(merged, encoded(rows(1, 2, 3)))
         table.delete(small)
-        assert held.refresh() == 2
-        assert held.rows("table", {})[0]["calls"] == 3
-        record = held.record(call_id(3))
+        assert cache.refresh() == 2
+        assert cache.rows("table", {})[0]["calls"] == 3
+        record = cache.record(call_id(3))
         assert record
         assert record["content"] == "answer 3"
         table.delete(merged)
-        assert held.record(call_id(3)) is None
+        assert cache.record(call_id(3)) is None
     finally:
-        held.close()
+        cache.close()
 
 
 def test_a_file_without_a_column_of_today() -> None:
@@ -47,12 +47,12 @@ def test_a_file_without_a_column_of_today() -> None:
     with pa.parquet.ParquetWriter(sink, rows(1).drop_columns(["attempts", "app_id"]).schema) as file:
         file.write_table(rows(1).drop_columns(["attempts", "app_id"]))
     table.write(Part(HOUR, "ab", "0", 0, 0).name, memoryview(sink.getvalue()))
-    held = Held(table)
+    cache = CallCache(table)
     try:
-        held.refresh()
-        assert held.rows("table", {})[0]["calls"] == 1
-        record = held.record(call_id(1))
+        cache.refresh()
+        assert cache.rows("table", {})[0]["calls"] == 1
+        record = cache.record(call_id(1))
         assert record
         assert (record["attempts"], record["region"]) == (None, "Sweden Central")
     finally:
-        held.close()
+        cache.close()
