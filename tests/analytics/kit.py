@@ -1,4 +1,4 @@
-"""Records for the tests of analytics: as the proxy writes them, told apart by number."""
+"""Records for the tests of analytics, as the proxy writes them, identified by number."""
 
 import json
 import uuid
@@ -17,7 +17,7 @@ def call_id(number: int) -> str:
 
 
 def record(number: int, at: datetime = START, **more: Any) -> dict[str, Any]:
-    """A record of a call of two seconds that ended `at`; a field given as None is left out."""
+    """A record of a two-second call that ended `at`; a field given as None is left out."""
     fields = {
         "type": "stream_completion",
         "schema_version": 1,
@@ -53,7 +53,7 @@ def line(*given: Any, **more: Any) -> bytes:
 
 
 def rows(table: Path, columns: str = "*") -> list[dict[str, Any]]:
-    """All rows of a table in the order of their ids."""
+    """All rows of a table, ordered by id."""
     folder = LocalFolder(table)
     with connect(folder) as calls:
         return query(calls, folder, f'SELECT {columns} FROM "Calls" ORDER BY id').to_pylist()

@@ -1,6 +1,6 @@
-"""How fast a full hub becomes a table, and how fast that answers: `python -m tests.analytics.scale [1000000]`.
+"""Measures how fast a full hub is consumed and queried: `python -m tests.analytics.scale [1000000]`.
 
-The consumer reads to the hub's present end; then each question is asked three times: the median counts.
+The consumer reads to the hub's current end; then each question runs three times, and the median counts.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tests.analytics.fill import bodies, fill
 
 
 def consumed(directory: Path, records: int) -> Path:
-    """Fill a hub, have it read, and print what that took; the table."""
+    """Fill a hub, consume it and print the figures. Returns the table."""
     print(f"filling a hub with {records:,} records", flush=True)
     fill(directory / "hub", bodies(records))
     with BrokerProcess(directory / "hub") as broker:
@@ -34,7 +34,7 @@ def consumed(directory: Path, records: int) -> Path:
 
 
 def asked(table: Path) -> None:
-    """Ask every question, and print what that took."""
+    """Run every question and print its time."""
     for name in questions():
         taken = []
         for _ in range(3):
@@ -46,7 +46,7 @@ def asked(table: Path) -> None:
 
 
 def main() -> None:
-    """Make a table and ask it."""
+    """Consume and query."""
     parser = argparse.ArgumentParser()
     parser.add_argument("records", type=int, nargs="?", default=1_000_000)
     with tempfile.TemporaryDirectory() as directory:

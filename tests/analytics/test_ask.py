@@ -1,4 +1,4 @@
-"""The questions: valid KQL over the table, a translation that is that of today, and the right rows."""
+"""The questions: valid KQL over the table, a current translation, and the right rows."""
 
 import json
 import subprocess
@@ -39,8 +39,8 @@ def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_the_questions_that_were_promised_are_there() -> None:
-    """Each begins with the question itself."""
+def test_the_promised_questions_exist() -> None:
+    """Each starts with the question in plain language."""
     assert {"calls_over_time", "latency_by_region", "tokens_by_caller", "outcomes"} <= set(NAMES)
     assert {"slowest_calls", "queue_time_by_hour", "aborted_and_filtered"} <= set(NAMES)
     assert all(question.words.endswith("?") for question in questions().values())
@@ -48,14 +48,14 @@ def test_the_questions_that_were_promised_are_there() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_translation_is_kept(name: str) -> None:
-    """NAME.sql is what the translator makes of NAME.kql."""
+def test_translations_are_up_to_date(name: str) -> None:
+    """NAME.sql is the translation of NAME.kql."""
     assert Question(name).sql == sql(Question(name).kql), "run python -m analytics.ask.translate"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_answer_is_right(name: str, table: Path) -> None:
-    """Twelve calls that can be counted by hand give the rows that were counted."""
+def test_results_are_right(name: str, table: Path) -> None:
+    """Twelve calls, few enough to count by hand, give the expected rows."""
     found = ask(name, "--table", str(table), "--json")
     assert found.returncode == 0, found.stderr
     expected = (ANSWERS / f"{name}.jsonl").read_text().splitlines()
@@ -63,13 +63,13 @@ def test_the_answer_is_right(name: str, table: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_empty_table_has_answers_too(name: str, tmp_path: Path) -> None:
-    """Before the first record every question is answered, by no rows."""
+def test_an_empty_table_has_results(name: str, tmp_path: Path) -> None:
+    """Before the first record every question returns no rows."""
     assert answer(Question(name), str(tmp_path)).num_rows == 0
 
 
-def test_a_question_may_be_bounded(table: Path) -> None:
-    """--since and --until choose calls by their end, in UTC or with an offset."""
+def test_since_and_until_bound_a_question(table: Path) -> None:
+    """--since and --until select calls by their end, in UTC or with an offset."""
     found = ask(
         "calls_over_time", "--table", str(table), "--json", "--since", "2024-11-13T07:00", "--until", "2024-11-14"
     )
@@ -78,8 +78,8 @@ def test_a_question_may_be_bounded(table: Path) -> None:
     assert [json.loads(row)["calls"] for row in found.stdout.splitlines()] == [1]
 
 
-def test_answers_are_drawn(table: Path) -> None:
-    """In a terminal's stead the table is whole, and names its columns; an unknown question is named as such."""
+def test_results_are_printed_as_a_table(table: Path) -> None:
+    """Without a terminal the table is not truncated and names its columns; an unknown question is an error."""
     found = ask("latency_by_region", "--table", str(table))
     assert "tokens_per_second_p99" in found.stdout
     assert "Sweden Central" in found.stdout
@@ -88,8 +88,8 @@ def test_answers_are_drawn(table: Path) -> None:
     assert ask("weather", "--table", str(table)).returncode == 2
 
 
-def test_slowest_calls_lead_to_their_traces(table: Path) -> None:
-    """With the resource of Application Insights known, each call has a link into the portal with its trace id."""
+def test_slowest_calls_link_to_their_traces(table: Path) -> None:
+    """With the id of the Application Insights resource, each call has a link to its trace in the portal."""
     found = ask("slowest_calls", "--table", str(table), "--json", "--app-insights", "/subscriptions/s/x y")
     first = json.loads(found.stdout.splitlines()[0])
     assert first["trace_id"] in first["trace_url"]
@@ -106,14 +106,14 @@ def costs(table: Path, own: Path | None = None) -> dict[str, tuple[float, int]]:
 
 
 def test_list_prices_are_applied(table: Path) -> None:
-    """Cached tokens cost less, and a model without a price is told rather than taken for free."""
+    """Cached tokens cost less; tokens of a model without a price are reported, not counted as free."""
     found = costs(table)
     assert found["gpt-4o-2024-11-20"] == (round((6600 * 2.5 + 400 * 1.25 + 637 * 10) / 1e6, 4), 0)
     assert found["our-own"] == (0, 1010)
 
 
-def test_models_that_hear_and_speak_have_no_list_price() -> None:
-    """A price of text would be wrong for their tokens of sound, so there is none; those that write have one."""
+def test_audio_models_have_no_list_price() -> None:
+    """The price of text would be wrong for their audio tokens; text models have a price."""
     listed = {price.model for price in prices.read(prices.LISTED)}
     unpriced = ["gpt-4o-audio-preview", "gpt-4o-transcribe", "gpt-audio", "gpt-realtime", "gpt-realtime-mini"]
     assert listed.isdisjoint(unpriced)
@@ -132,7 +132,7 @@ def test_models_that_hear_and_speak_have_no_list_price() -> None:
     ],
 )
 def test_own_prices_replace_listed_ones(table: Path, tmp_path: Path, rows: str, mini: float | None) -> None:
-    """One of one's own holds in its region or everywhere, from its day on; elsewhere and before, the listed one."""
+    """An own price applies in its region or everywhere, from its date on; elsewhere and before, the listed one."""
     own = tmp_path / "own.csv"
     own.write_text(f"model,region,valid_from,input,cached,output\n{rows}\nour-own,,,1,,\n")
     found = costs(table, own)
@@ -141,8 +141,8 @@ def test_own_prices_replace_listed_ones(table: Path, tmp_path: Path, rows: str, 
     assert found["our-own"] == (0.001, 0)
 
 
-def test_at_any_time_one_price_holds() -> None:
-    """For each model and region the times of its prices follow each other without a gap."""
+def test_one_price_is_valid_at_any_time() -> None:
+    """For each model and region, prices follow each other without a gap."""
     timelines: dict[tuple[str, str], list[dict[str, object]]] = {}
     for row in prices.table().to_pylist():
         timelines.setdefault((row["model"], row["region"]), []).append(row)
@@ -152,8 +152,8 @@ def test_at_any_time_one_price_holds() -> None:
         assert edges == [prices.ALWAYS, *(row["valid_until"] for row in timeline)]
 
 
-def test_wrong_prices_are_told(tmp_path: Path, table: Path) -> None:
-    """A CSV that cannot be read is named with its line."""
+def test_invalid_prices_are_reported(tmp_path: Path, table: Path) -> None:
+    """The error names the CSV and the line."""
     own = tmp_path / "own.csv"
     own.write_text("model,input\na,1\nb,dear\n")
     found = ask("tokens_by_caller", "--table", str(table), "--prices", str(own))
@@ -172,8 +172,8 @@ def report() -> Report:
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", NAMES)
-def test_the_query_fits_the_table(name: str, report: Report, table: Path) -> None:
-    """Microsoft's parser finds no fault, and the same columns as DuckDB returns."""
+def test_queries_are_valid(name: str, report: Report, table: Path) -> None:
+    """Microsoft's parser finds no errors, and the same columns that DuckDB returns."""
     assert report[name]["faults"] == []
     assert report[name]["columns"] == answer(Question(name), str(table)).column_names
 
@@ -181,6 +181,6 @@ def test_the_query_fits_the_table(name: str, report: Report, table: Path) -> Non
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("code", ["KS142", "KS204"])
-def test_a_wrong_query_is_noticed(code: str, report: Report) -> None:
-    """An unknown column or table is a fault."""
+def test_an_invalid_query_is_detected(code: str, report: Report) -> None:
+    """An unknown column or table is an error."""
     assert code in {fault["code"] for fault in report[code]["faults"]}

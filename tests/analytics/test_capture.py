@@ -1,4 +1,4 @@
-"""Files as Event Hubs Capture writes them become rows of the table, beside what the consumer wrote."""
+"""Files as Event Hubs Capture writes them become rows of the table."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ AVRO = fastavro.parse_schema(
         ],
     }
 )
-"""The schema in the documentation of Capture."""
+"""The schema in Capture's documentation."""
 
 
 def captured(file: Path, bodies: Iterable[bytes | None], first: int = 0) -> Path:
@@ -53,8 +53,8 @@ def take(table: Path, *files: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_captured_records_are_rows_once(tmp_path: Path) -> None:
-    """Of two partitions' files with repeats, taken twice, each record is one row, and the finished one stays."""
+def test_captured_records_become_rows_once(tmp_path: Path) -> None:
+    """Files of two partitions with repeats, imported twice: each record is one row, and the finished one stays."""
     first = captured(tmp_path / "hub/0/06.avro", [line(1, status="interrupted"), line(2), line(2), b"{", None])
     second = captured(tmp_path / "hub/1/06.avro", [line(1), line(3)])
     done = take(tmp_path / "table", first, second)
@@ -69,9 +69,9 @@ def test_captured_records_are_rows_once(tmp_path: Path) -> None:
     assert len(list((tmp_path / "table/_set_aside").iterdir())) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"no Avro", None])
-def test_what_is_no_file_of_capture_is_told(tmp_path: Path, content: bytes | None) -> None:
-    """Named with what is wrong, and the exit status says so."""
+@pytest.mark.parametrize("content", [b"", b"not Avro", None])
+def test_other_files_are_rejected(tmp_path: Path, content: bytes | None) -> None:
+    """The error names the file, and the exit status is 1."""
     file = tmp_path / "x.avro"
     if content is None:
         schema = {"type": "record", "name": "Other", "fields": [{"name": "a", "type": "long"}]}

@@ -1,8 +1,8 @@
-"""What the test has Spark do: the job's own transformation, over a stream of files. Prints the rows as JSON.
+"""Runs the job's transformation in Spark over a stream of files, and prints the rows as JSON.
 
     python run.py EVENTS TABLE
 
-EVENTS is a folder of files with an event a line, base64 of its body and its time of enqueueing.
+EVENTS is a folder of files with one event per line: its base64 body and enqueued time.
 """
 
 import json
