@@ -162,7 +162,7 @@ def test_invalid_prices_are_reported(tmp_path: Path, table: Path) -> None:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """What Microsoft's parser says of every question, and of wrong ones."""
+    """Microsoft's parser's report on every question, and on invalid ones."""
     wrong = {"KS142": "Calls | where timestmp > ago(1h)", "KS204": "Cals | take 1"}
     with npm.needed_for("Microsoft's parser of KQL"):
         return parse({name: Question(name).kql for name in NAMES} | wrong, TABLES)

@@ -197,7 +197,7 @@ def test_each_row_counts_once_after_a_kill_while_merging(
     [[[CUT, 1], [2, 0]], [[0, 1], [CUT, 2]], [[CUT, 1, 2, 0, CUT]], [[0, 1, 2, CUT]]],
     ids=["interrupted first", "finished first", "together", "together, finished first"],
 )
-@pytest.mark.parametrize("merged", [False, True], ids=["", "merged"])
+@pytest.mark.parametrize("merged", [False, True], ids=["unmerged", "merged"])
 def test_a_finished_record_replaces_an_interrupted_one(
     folder: LocalFolder, writer: Writer, batches: list[list[int]], merged: bool
 ) -> None:
