@@ -63,10 +63,10 @@ def main() -> None:
     except (OSError, ValueError) as fault:
         sys.exit(f"{type(fault).__name__}: {fault}")
     if options.json:
-        for row in linked(rows.to_pylist(), options.app_insights):
+        for row in with_trace_links(rows.to_pylist(), options.app_insights):
             print(orjson.dumps(row, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z).decode())
     else:
-        _print(console, drawn(rows, options.app_insights))
+        _print(console, as_table(rows, options.app_insights))
 
 
 def answer(
@@ -82,7 +82,7 @@ def answer(
         return query(connection, table, question.sql, bounds)
 
 
-def linked(rows: Iterable[dict[str, Any]], app_insights: str | None) -> list[dict[str, Any]]:
+def with_trace_links(rows: Iterable[dict[str, Any]], app_insights: str | None) -> list[dict[str, Any]]:
     """The rows, with a `trace_url` if they have a trace id and the resource is known."""
     if not app_insights:
         return list(rows)
@@ -98,21 +98,21 @@ def trace_url(app_insights: str, trace_id: str) -> str:
     return f"{_PORTAL}/{place}/query/{quote(kql, '')}"
 
 
-def drawn(rows: pa.Table, app_insights: str | None = None) -> Table:
+def as_table(rows: pa.Table, app_insights: str | None = None) -> Table:
     """The rows as a table for the terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for field in rows.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
         table.add_column(field.name, justify="right" if number else "left", overflow="fold")
     for row in rows.to_pylist():
-        cells = [Text(_shown(value)) for value in row.values()]
+        cells = [Text(_cell(value)) for value in row.values()]
         if app_insights and row.get("trace_id"):
             cells[[*row].index("trace_id")].stylize(f"link {trace_url(app_insights, row['trace_id'])}")
         table.add_row(*cells)
     return table
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     match value:
         case None:
             return ""

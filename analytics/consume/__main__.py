@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, ContainerClient
 
 _OWN: Final = "_consumer"
-_LOOK_S: Final = 5.0
+_REFRESH_S: Final = 5.0
 
 
 def main() -> None:
@@ -82,19 +82,19 @@ async def _consume(options: argparse.Namespace, console: Console) -> None:
         if container is not None:
             await _claim(container.get_blob_client(f"table-of/{consumer.stream}"), table.url)
         async with shown(consumer.counts, console):
-            looking = asyncio.create_task(_look(consumer))
+            refreshing = asyncio.create_task(_refresh_lag(consumer))
             try:
                 await consumer.run(stop, options.once)
             finally:
-                looking.cancel()
+                refreshing.cancel()
 
 
-async def _look(consumer: Consumer) -> None:
+async def _refresh_lag(consumer: Consumer) -> None:
     """Keep the lag up to date. Failing to read it for a while is not an error."""
     while True:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_REFRESH_S)
         with suppress(EventHubError, AzureError, OSError):
-            await consumer.look()
+            await consumer.refresh()
 
 
 @asynccontextmanager

@@ -74,8 +74,8 @@ class Consumer:
         self._writer = writer(folder, self.stream)
         self._flush_seconds = flush_seconds
         self._intakes: dict[str, Intake] = {}
-        self._since: dict[str, float] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting_since: dict[str, float] = {}
+        self._flush_locks: dict[str, asyncio.Lock] = {}
         self._recovered: set[str] = set()
         self._open: dict[str, set[str]] = {}
         """By partition: the hours that may have several files."""
@@ -91,7 +91,7 @@ class Consumer:
         Raises the error that prevented a write; nothing is lost, since the next run starts at the checkpoints.
         """
         self._failure = asyncio.get_running_loop().create_future()
-        await self.look()
+        await self.refresh()
         if self._failure.done():
             await self._failure
         ends = dict(self.counts.ends)
@@ -121,7 +121,7 @@ class Consumer:
             receiving.cancel()
             await asyncio.gather(receiving, *self._writing, return_exceptions=True)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Get the checkpoints from the store and the end of each partition from the hub, which must be past them."""
         positions = await self._positions()  # first, or they could move past the ends read below
         partitions = await self._client.get_partition_ids()
@@ -184,7 +184,7 @@ class Consumer:
         if intake is None or not events:
             return
         if not intake.events:
-            self._since[intake.partition] = time.monotonic()
+            self._waiting_since[intake.partition] = time.monotonic()
         try:
             intake.add(events)
         except Exception as fault:  # the client would only log it and skip the events
@@ -200,12 +200,12 @@ class Consumer:
         due = time.monotonic() - self._flush_seconds
         for partition, intake in list(self._intakes.items()):
             complete = partition in ends and intake.last >= ends[partition]
-            if intake.events and (complete or self._since[partition] <= due):
+            if intake.events and (complete or self._waiting_since[partition] <= due):
                 await self._flush(partition)
 
     async def _flush(self, partition: str) -> None:
         """Write an intake's events; cancelling this call does not cancel the write."""
-        async with self._turns.setdefault(partition, asyncio.Lock()):
+        async with self._flush_locks.setdefault(partition, asyncio.Lock()):
             intake = self._intakes.get(partition)
             batch = intake.take() if intake else None
             if batch is None:

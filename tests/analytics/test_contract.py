@@ -25,8 +25,8 @@ LINES = [pytest.param(line, id=f"v{version}-{n}") for version in WRITTEN for n, 
 def test_every_version_has_sample_records() -> None:
     """From version 0, before versions were counted, to the current one; the changelog has an entry for each."""
     assert sorted(WRITTEN) == list(range(SCHEMA_VERSION + 1))
-    told = re.findall(r"^## Version (\d+)", (ROOT / "docs/record-changelog.md").read_text(), re.MULTILINE)
-    assert sorted(map(int, told)) == sorted(WRITTEN)
+    listed = re.findall(r"^## Version (\d+)", (ROOT / "docs/record-changelog.md").read_text(), re.MULTILINE)
+    assert sorted(map(int, listed)) == sorted(WRITTEN)
     for version, lines in WRITTEN.items():
         assert {json.loads(line).get("schema_version", 0) for line in lines} == {version}
 

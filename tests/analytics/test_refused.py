@@ -93,11 +93,11 @@ def test_silence_is_logged_once(
     """If the hub has events but delivers none for long, the log suggests a cause."""
     monkeypatch.setattr(consumer_module, "_SILENT_S", silent_s)
 
-    async def look_twice(consumer: Consumer) -> None:
-        await consumer.look()
-        await consumer.look()
+    async def refresh_twice(consumer: Consumer) -> None:
+        await consumer.refresh()
+        await consumer.refresh()
 
-    asyncio.run(run_refused(tmp_path, then=look_twice))
+    asyncio.run(run_refused(tmp_path, then=refresh_twice))
     assert caplog.messages == ["the hub has events but delivers none: does the consumer group typo exist?"] * said
 
 

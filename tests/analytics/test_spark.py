@@ -108,12 +108,12 @@ def test_rows_equal_the_consumers(ran: tuple[Path, list[dict[str, Any]]]) -> Non
 
 def test_columns_equal_the_consumers(ran: tuple[Path, list[dict[str, Any]]]) -> None:
     """Names and types are the table's, in folders by day and hour."""
-    table, (told, *_) = ran
+    table, (printed, *_) = ran
     types = {"string": "string", "int64": "bigint", "bool": "boolean", "timestamp[us, tz=UTC]": "timestamp"}
-    assert {name: told["types"][name] for name in SCHEMA.names} == {
+    assert {name: printed["types"][name] for name in SCHEMA.names} == {
         field.name: types[str(field.type)] for field in SCHEMA
     }
-    assert set(told["columns"]) == {*SCHEMA.names, "day", "hour"}
+    assert set(printed["columns"]) == {*SCHEMA.names, "day", "hour"}
     assert list(table.glob("day=2024-11-13/hour=06/*.parquet"))
 
 

@@ -83,7 +83,7 @@ def calls() -> list[tuple[str, str, Declared]]:
 
 @pytest.mark.parametrize(("name", "alias", "module"), calls(), ids=lambda part: part if isinstance(part, str) else "")
 def test_modules_get_their_parameters(name: str, alias: str, module: Declared) -> None:
-    """A module's file exists, gets only parameters that it declares, gets all required ones, and has the used outputs."""
+    """A module's file exists, gets only parameters that it declares and all required ones, and has the used outputs."""
     called = called_by(name, module)
     given = set(module.body["params"])
     assert given <= set(called.parameters)

@@ -15,11 +15,11 @@ const FACTS = [
 const LONGEST = 200_000;
 
 export class Call {
-  /** `fetched` gets a record by its id; `beside` returns the id a number of rows below the given one. */
-  constructor(dialog, fetched, beside) {
+  /** `fetched` gets a record by its id; `neighbour` returns the id a number of rows below the given one. */
+  constructor(dialog, fetched, neighbour) {
     this.dialog = dialog;
     this.fetched = fetched;
-    this.beside = beside;
+    this.neighbour = neighbour;
     dialog.addEventListener("close", () => {
       if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     });
@@ -54,7 +54,7 @@ export class Call {
   }
 
   #go(step) {
-    const id = this.beside(this.id, step);
+    const id = this.neighbour(this.id, step);
     if (id) this.open(id);
   }
 
@@ -65,7 +65,7 @@ export class Call {
       return made;
     };
     const steps = [["←", "Newer call", -1], ["→", "Older call", 1]].map(([text, label, step]) =>
-      button(text, label, () => this.#go(step), !this.beside(this.id, step)));
+      button(text, label, () => this.#go(step), !this.neighbour(this.id, step)));
     const close = button("Close", "Close", () => this.dialog.close(), false);
     close.autofocus = true;
     return el("header", {}, el("h2", { id: "call-title" }, title), el("nav", {}, ...steps, close), el("p", {}, under));
@@ -139,8 +139,8 @@ function facts(record, names) {
     const text = typeof value === "number" && name !== "http_status" ? count(value) : value === true ? "yes" : String(value);
     const shown = ["timestamp", "started_at"].includes(name) ? moment(text, 26) : text;
     const link = name === "trace_id" && record.trace_url?.startsWith("https://");
-    const told = link ? el("a", { href: record.trace_url, target: "_blank", rel: "noreferrer" }, shown) : shown;
-    list.append(el("div", {}, el("dt", {}, name), el("dd", {}, told)));
+    const content = link ? el("a", { href: record.trace_url, target: "_blank", rel: "noreferrer" }, shown) : shown;
+    list.append(el("div", {}, el("dt", {}, name), el("dd", {}, content)));
   }
   return list;
 }

@@ -52,7 +52,7 @@ export class Calls {
   }
 
   /** The id of the call `step` rows below the given one. */
-  beside(id, step) {
+  neighbour(id, step) {
     return this.calls[this.calls.findIndex((call) => call.id === id) + step]?.id;
   }
 

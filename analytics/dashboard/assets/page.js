@@ -12,7 +12,7 @@ const at = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 const filters = new Filters(at("filters"), () => ask());
 const charts = new Charts(at("charts"), at("tooltip"));
-const call = new Call(at("call"), fetchCall, (id, step) => calls.beside(id, step));
+const call = new Call(at("call"), fetchCall, (id, step) => calls.neighbour(id, step));
 const calls = new Calls(at("calls"), at("older"), (id) => call.open(id), fetchOlder);
 
 let asking = null; // the request in flight; a new one aborts it
