@@ -7,9 +7,8 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.analytics.kit import ROOT
 from tests.kit.linux import needs_proc
-
-ROOT = Path(__file__).parents[2]
 
 
 class ConsumerProcess:

@@ -1,15 +1,21 @@
 """Records for the tests of analytics, as the proxy writes them, identified by number."""
 
 import json
+import subprocess
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from analytics.folder import LocalFolder
-from analytics.table import connect, query
+from analytics.rows import parse, table_of
+from analytics.table import connect, encoded, query
 
+ROOT = Path(__file__).parents[2]
 START = datetime(2024, 11, 13, 6, 59, 30, 584946, tzinfo=UTC)
+HOUR = "day=2024-11-13/hour=06"
+"""The hour of the table that `START` is in."""
 
 
 def call_id(number: int) -> str:
@@ -57,3 +63,14 @@ def rows(table: Path, columns: str = "*") -> list[dict[str, Any]]:
     folder = LocalFolder(table)
     with connect(folder) as calls:
         return query(calls, folder, f'SELECT {columns} FROM "Calls" ORDER BY id').to_pylist()
+
+
+def parquet(*bodies: bytes) -> memoryview:
+    """Records as a file of the table."""
+    return encoded(table_of([parse(body) for body in bodies]))
+
+
+def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a module of the project to its end."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

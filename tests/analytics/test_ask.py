@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ from analytics.ask.translate import sql
 from analytics.columns import kql_schema
 from analytics.table import NAME
 from tests.analytics import fixture
+from tests.analytics.kit import run
 from tests.infra.kusto.parser import Report, parse
 from tests.kit import npm
 
-ROOT = Path(__file__).parents[2]
 ANSWERS = Path(__file__).with_name("answers")
 NAMES = [*questions()]
 TABLES = {
@@ -34,9 +33,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def ask(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "analytics.ask", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+def ask(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return run("analytics.ask", *arguments)
 
 
 def test_the_promised_questions_exist() -> None:
@@ -56,7 +54,7 @@ def test_translations_are_up_to_date(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_results_are_right(name: str, table: Path) -> None:
     """Twelve calls, few enough to count by hand, give the expected rows."""
-    found = ask(name, "--table", str(table), "--json")
+    found = ask(name, "--table", table, "--json")
     assert found.returncode == 0, found.stderr
     expected = (ANSWERS / f"{name}.jsonl").read_text().splitlines()
     assert [json.loads(row) for row in found.stdout.splitlines()] == [json.loads(row) for row in expected]
@@ -70,27 +68,25 @@ def test_an_empty_table_has_results(name: str, tmp_path: Path) -> None:
 
 def test_since_and_until_bound_a_question(table: Path) -> None:
     """--since and --until select calls by their end, in UTC or with an offset."""
-    found = ask(
-        "calls_over_time", "--table", str(table), "--json", "--since", "2024-11-13T07:00", "--until", "2024-11-14"
-    )
+    found = ask("calls_over_time", "--table", table, "--json", "--since", "2024-11-13T07:00", "--until", "2024-11-14")
     assert [json.loads(row)["calls"] for row in found.stdout.splitlines()] == [8]
-    found = ask("calls_over_time", "--table", str(table), "--json", "--until", "2024-11-13T08:00+01:00")
+    found = ask("calls_over_time", "--table", table, "--json", "--until", "2024-11-13T08:00+01:00")
     assert [json.loads(row)["calls"] for row in found.stdout.splitlines()] == [1]
 
 
 def test_results_are_printed_as_a_table(table: Path) -> None:
     """Without a terminal the table is not truncated and names its columns; an unknown question is an error."""
-    found = ask("latency_by_region", "--table", str(table))
+    found = ask("latency_by_region", "--table", table)
     assert "tokens_per_second_p99" in found.stdout
     assert "Sweden Central" in found.stdout
     listed = ask("--list").stdout
     assert all(name in listed for name in NAMES)
-    assert ask("weather", "--table", str(table)).returncode == 2
+    assert ask("weather", "--table", table).returncode == 2
 
 
 def test_slowest_calls_link_to_their_traces(table: Path) -> None:
     """With the id of the Application Insights resource, each call has a link to its trace in the portal."""
-    found = ask("slowest_calls", "--table", str(table), "--json", "--app-insights", "/subscriptions/s/x y")
+    found = ask("slowest_calls", "--table", table, "--json", "--app-insights", "/subscriptions/s/x y")
     first = json.loads(found.stdout.splitlines()[0])
     assert first["trace_id"] in first["trace_url"]
     assert "resourceId/%2Fsubscriptions%2Fs%2Fx%20y/" in first["trace_url"]
@@ -156,16 +152,15 @@ def test_invalid_prices_are_reported(tmp_path: Path, table: Path) -> None:
     """The error names the CSV and the line."""
     own = tmp_path / "own.csv"
     own.write_text("model,input\na,1\nb,dear\n")
-    found = ask("tokens_by_caller", "--table", str(table), "--prices", str(own))
+    found = ask("tokens_by_caller", "--table", table, "--prices", own)
     assert (found.returncode, "own.csv, line 3" in found.stderr) == (1, True)
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """Microsoft's parser's report on every question, and on invalid ones."""
-    wrong = {"KS142": "Calls | where timestmp > ago(1h)", "KS204": "Cals | take 1"}
+    """Microsoft's parser's report on every question."""
     with npm.needed_for("Microsoft's parser of KQL"):
-        return parse({name: Question(name).kql for name in NAMES} | wrong, TABLES)
+        return parse({name: Question(name).kql for name in NAMES}, TABLES)
     raise AssertionError
 
 
@@ -176,11 +171,3 @@ def test_queries_are_valid(name: str, report: Report, table: Path) -> None:
     """Microsoft's parser finds no errors, and the same columns that DuckDB returns."""
     assert report[name]["faults"] == []
     assert report[name]["columns"] == answer(Question(name), str(table)).column_names
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("code", ["KS142", "KS204"])
-def test_an_invalid_query_is_detected(code: str, report: Report) -> None:
-    """An unknown column or table is an error."""
-    assert code in {fault["code"] for fault in report[code]["faults"]}

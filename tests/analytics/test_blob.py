@@ -15,8 +15,7 @@ from azure.storage.blob import ContainerClient
 from dev.event_hubs.process import BrokerProcess
 from tests.analytics.consuming import counts
 from tests.analytics.fill import bodies, fill
-from tests.analytics.kit import line
-from tests.analytics.test_ask import ROOT, ask
+from tests.analytics.kit import ROOT, line, run
 from tests.analytics.test_consume import KILL_AT, Start, consume, port  # noqa: F401
 from tests.exporters.sending import CLIENT_LEAVES_SOCKETS
 from tests.kit import npm
@@ -84,8 +83,8 @@ def test_a_table_in_blob_storage(tmp_path: Path, consume: Start, container: str)
         assert (records + repeats, aside, lag) == (2001, 1, 0)
         assert counts(consume(broker, url, "--once").wait())[0] == 0
     assert sorted(set(ids(url))) == list(range(2000))
-    answered = [json.loads(row) for row in ask("calls_over_time", "--table", url, "--json").stdout.splitlines()]
-    assert sum(row["calls"] for row in answered) == records
+    found = run("analytics.ask", "calls_over_time", "--table", url, "--json").stdout.splitlines()
+    assert sum(json.loads(row)["calls"] for row in found) == records
 
 
 def test_another_consumer_continues_after_a_kill(tmp_path: Path, consume: Start, container: str, port: int) -> None:  # noqa: F811

@@ -13,9 +13,9 @@ import pytest
 from analytics.columns import COLUMNS, Kind
 from analytics.rows import parse, table_of
 from exporters.record import FIXED, SCHEMA_VERSION
+from tests.analytics.kit import ROOT
 from tests.kit.hub import SCHEMA
 
-ROOT = Path(__file__).parents[2]
 WRITTEN = {
     int(path.stem[1:]): path.read_bytes().splitlines() for path in Path(__file__).parent.glob("records/v*.jsonl")
 }

@@ -13,11 +13,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from analytics.dashboard.cache import CallCache
 from analytics.folder import Folder, _walk, folder
-from analytics.rows import parse, table_of
-from analytics.table import Part, connect, encoded, query
-from tests.analytics.kit import call_id, line
-
-HOUR = "day=2024-11-13/hour=06"
+from analytics.table import Part, connect, query
+from tests.analytics.kit import HOUR, call_id, line, parquet
 
 
 class Moving:
@@ -29,7 +26,7 @@ class Moving:
         self._listings = 0
         self._last = 1
         self.url, self.filesystem = real.url, real.filesystem
-        self.write(self._name(), encoded(table_of([parse(line(1)), parse(line(2))])))
+        self.write(self._name(), parquet(line(1), line(2)))
 
     def files(self, under: str, suffix: str) -> dict[str, int]:
         found = self._real.files(under, suffix)
@@ -101,7 +98,7 @@ def test_a_file_that_vanishes_during_the_listing(tmp_path: Path, monkeypatch: py
     """The file it was merged into may be missing from the listing, which is repeated rather than lose its rows."""
     place = folder(str(tmp_path))
     name = Part(HOUR, "ab", "0", 0, 1).name
-    place.write(name, encoded(table_of([parse(line(1)), parse(line(2))])))
+    place.write(name, parquet(line(1), line(2)))
     real = _walk
     listed: list[Path] = []
 

@@ -17,10 +17,9 @@ import pytest
 
 from analytics.columns import SCHEMA
 from analytics.rows import parse, table_of
-from tests.analytics.kit import line
+from tests.analytics.kit import ROOT, line
 from tests.kit.uv import SYSTEM_CERTS
 
-ROOT = Path(__file__).parents[2]
 PINNED = Path(__file__).parent / "spark/requirements.txt"
 CACHE = ROOT / ".cache/spark"
 RECORDS = (Path(__file__).parent / "records/v1.jsonl").read_bytes().splitlines()

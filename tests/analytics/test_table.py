@@ -8,14 +8,12 @@ import pyarrow.parquet as pq
 from analytics.columns import SCHEMA
 from analytics.folder import LocalFolder
 from analytics.rows import parse, table_of
-from analytics.table import Part, by_hour, connect, current, encoded, parts
-from tests.analytics.kit import START, line, record, rows
-
-HOUR = "day=2024-11-13/hour=06"
+from analytics.table import Part, by_hour, connect, current, parts
+from tests.analytics.kit import HOUR, START, line, parquet, record, rows
 
 
 def write(folder: LocalFolder, part: Part, *numbers: int) -> None:
-    folder.write(part.name, encoded(table_of([parse(line(number)) for number in numbers])))
+    folder.write(part.name, parquet(*map(line, numbers)))
 
 
 def test_an_empty_table_has_its_columns(tmp_path: Path) -> None:

@@ -1,35 +1,25 @@
 """The writer: recovery after a kill, overlapping batches, repeats, and merging of small files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from azure.eventhub.amqp import AmqpMessageBodyType
 
+from analytics.capture import CapturedEvent
 from analytics.consume.intake import Batch, Intake
 from analytics.consume.lock import LockLost
 from analytics.consume.merge import FAN, merge
 from analytics.consume.writer import CheckpointLost, Writer
 from analytics.folder import LocalFolder
 from analytics.table import Part, current, parts
-from tests.analytics.kit import line, rows
+from tests.analytics.kit import HOUR, START, line, rows
 
-HOUR = "day=2024-11-13/hour=06"
 CUT = -1
 """Stands for the interrupted record of call 0."""
 
 
-@dataclass
-class Event:
-    """An event for an intake."""
-
-    sequence_number: int
-    body: bytes
-    offset: str = "0"
-    enqueued_time: datetime = datetime(2024, 11, 13, tzinfo=UTC)
-    body_type: AmqpMessageBodyType = AmqpMessageBodyType.DATA
+def event(number: int, body: bytes) -> CapturedEvent:
+    return CapturedEvent(body, number, "0", START)
 
 
 def locked() -> bool:
@@ -38,7 +28,7 @@ def locked() -> bool:
 
 def batch(first: int, bodies: Sequence[bytes]) -> Batch:
     intake = Intake("0")
-    intake.add([Event(first + n, body) for n, body in enumerate(bodies)])
+    intake.add([event(first + n, body) for n, body in enumerate(bodies)])
     taken = intake.take()
     assert taken
     return taken
@@ -136,12 +126,12 @@ def test_nothing_is_written_without_the_lock(folder: LocalFolder, writer: Writer
 def test_intake_skips_events_delivered_again() -> None:
     """After a reconnect the client delivers events twice: the intake recognises them by sequence number."""
     intake = Intake("0")
-    intake.add([Event(n, line(n)) for n in range(5)])
-    intake.add([Event(n, line(n)) for n in range(3, 8)])
+    intake.add([event(n, line(n)) for n in range(5)])
+    intake.add([event(n, line(n)) for n in range(3, 8)])
     taken = intake.take()
     assert taken
     assert (taken.first, taken.last, taken.rows.num_rows) == (0, 7, 8)
-    intake.add([Event(n, line(n)) for n in range(6, 8)])
+    intake.add([event(n, line(n)) for n in range(6, 8)])
     assert intake.take() is None
 
 

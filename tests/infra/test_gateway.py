@@ -92,13 +92,6 @@ def test_credentials_end_at_the_gateway(behind: Behind) -> None:
     assert not [secret for secret in ("key-of-red", "ruths-token", "guessed") if secret in written]
 
 
-def test_an_unknown_key_is_rejected(behind: Behind) -> None:
-    """It gets 401, and the request never reaches the proxy."""
-    with behind(answer) as gateway, client(gateway.url) as to:
-        assert chat(to, "no-such-key").status == 401
-        assert gateway.sent == []
-
-
 @pytest.mark.parametrize("held", [False, True], ids=["as it is", "buffer-response=true"])
 def test_streams_are_passed_on_as_they_arrive(behind: Behind, held: bool) -> None:
     """The client has a chunk before the next one is created; buffer-response=true would withhold it until the last."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.analytics.dashboard.serving import ROOT
+from tests.analytics.kit import ROOT
 
 PICTURES = ROOT / ".cache" / "test-artefacts" / "dashboard"
 _FLAGS = (

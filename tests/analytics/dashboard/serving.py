@@ -12,8 +12,7 @@ from urllib.parse import urlencode, urlsplit
 from analytics.folder import LocalFolder
 from analytics.rows import parse, table_of
 from analytics.table import Part, by_hour, encoded
-
-ROOT = Path(__file__).parents[3]
+from tests.analytics.kit import ROOT
 
 
 class Dashboard:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.analytics.dashboard.serving import ROOT, Dashboard
+from tests.analytics.dashboard.serving import Dashboard
+from tests.analytics.kit import ROOT
 from tests.kit.linux import needs_proc
 
 ASSETS = ROOT / "analytics" / "dashboard" / "assets"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.analytics.dashboard.serving import ROOT
+from tests.analytics.kit import ROOT
 from tests.kit import npm
 
 VENDOR = ROOT / "analytics" / "dashboard" / "assets" / "vendor"

@@ -3,16 +3,14 @@
 import json
 import signal
 import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.analytics.dashboard.serving import ROOT, Dashboard, add
-from tests.analytics.kit import START, call_id, line
+from tests.analytics.dashboard.serving import Dashboard, add
+from tests.analytics.kit import START, call_id, line, run
 
 
 def ids(view: dict[str, list[dict[str, str]]]) -> set[int]:
@@ -163,8 +161,7 @@ def test_startup_and_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """A port in use is reported; Ctrl-C stops the server and leaves no temporary files."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "analytics.dashboard", "--table", str(tmp_path), "--port", port]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        ended = run("analytics.dashboard", "--table", tmp_path, "--port", port)
     assert (ended.returncode, port in ended.stderr) == (1, True)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
