@@ -45,11 +45,11 @@ def test_records_of_every_version_become_rows(line: bytes) -> None:
     for column in COLUMNS:
         found = [value for path in column.paths if (value := at(record, path)) is not None]
         if column.name not in ("id", "more") and found:
-            assert said(row[column.name], column.kind) == (
+            assert as_recorded(row[column.name], column.kind) == (
                 found[0] if column.kind is not Kind.MOMENT else found[0][:26]
             )
     leaves = set(texts(record))
-    assert leaves <= set(texts({name: opened(value) for name, value in row.items()}))
+    assert leaves <= set(texts({name: parsed(value) for name, value in row.items()}))
     assert set(FIXED) <= record.keys()
 
 
@@ -68,7 +68,7 @@ def at(record: Any, path: tuple[str, ...]) -> Any:
     return record
 
 
-def said(value: Any, kind: Kind) -> Any:
+def as_recorded(value: Any, kind: Kind) -> Any:
     """A column's value as the record has it."""
     match kind:
         case Kind.JSON:
@@ -80,7 +80,7 @@ def said(value: Any, kind: Kind) -> Any:
     return value
 
 
-def opened(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """JSON text, parsed."""
     try:
         return json.loads(value) if isinstance(value, str) and value[:1] in '[{"' else value

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.settings import DEFAULT_CALLER_HEADERS
 from tests.infra.apim.expression import Claims, Context, Jwt, Named, Variables, evaluate
 from tests.infra.apim.policy import APIM, OPTIONS, Policy
 from tests.infra.bicep import Template, keys_in
@@ -63,17 +62,6 @@ def test_streams_are_not_buffered() -> None:
     policy = Policy(VALUES)
     assert (policy.forward().buffer_response, policy.forward().timeout) == (False, 230)
     assert policy.outbound() == ["base"]
-
-
-def test_the_gateway_overrides_the_caller_headers() -> None:
-    """All headers by which the proxy identifies a caller, except the client's session."""
-    known = {pair.partition("=")[2] for pair in DEFAULT_CALLER_HEADERS.split(",")}
-    overridden = {
-        element.attrib["name"]: element.attrib["exists-action"]
-        for element in Policy(VALUES).root.iter("set-header")
-        if element.attrib["name"].startswith("x-apim-")
-    }
-    assert overridden == dict.fromkeys(known - {"x-session-id"}, "override")
 
 
 def test_every_rule_has_a_comment() -> None:
