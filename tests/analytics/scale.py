@@ -1,11 +1,13 @@
 """Measures how fast a full hub is consumed and queried: `python -m tests.analytics.scale [1000000]`.
 
 The consumer reads to the hub's current end; then each question runs three times, and the median counts.
+Needs Linux: it reads the consumer's memory from /proc.
 """
 
 import argparse
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -49,8 +51,11 @@ def main() -> None:
     """Consume and query."""
     parser = argparse.ArgumentParser()
     parser.add_argument("records", type=int, nargs="?", default=1_000_000)
+    options = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error(f"reads /proc, which {sys.platform} does not have")
     with tempfile.TemporaryDirectory() as directory:
-        asked(consumed(Path(directory), parser.parse_args().records))
+        asked(consumed(Path(directory), options.records))
 
 
 if __name__ == "__main__":
