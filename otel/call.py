@@ -90,11 +90,11 @@ class Request:
     prompt: str | None = None
     instructions: str | None = None
     """JSON: what was sent beside the prompt for the model to follow."""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    """Sampling parameters and the like, by their attribute names."""
     previous_response_id: str | None = None
     conversation_id: str | None = None
     """What the request continues."""
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
-    """Sampling parameters and the like, by their attribute names."""
 
 
 @dataclass(slots=True)
