@@ -29,7 +29,8 @@ class AnswerReader:
             pass  # no answer of the operation
         elif events:
             self._body = Events(call, operation)
-            if call.request == Request():  # it was not read; only the response shows that it is a stream
+            # a request that was not read as JSON: the response shows that it asked for a stream
+            if not operation.json_body or call.request == Request():
                 call.request = replace(call.request, stream=True)
         elif not ok or (operation.json_answer and ("json" in content_type or not operation.other_answers)):
             self._body = Whole(call, operation, ok, "json" in content_type)  # Azure's 404 has no content type

@@ -118,7 +118,7 @@ CALLS = {
     "speech": (
         "/openai/v1/audio/speech",
         {"model": "tts", "input": mark("speech"), "instructions": mark("voice")},
-        whole({}),
+        lambda request, reply: reply.json(b"sound", headers={"content-type": "audio/mpeg"}),
         "completed",
     ),
     "transcription": (

@@ -13,6 +13,7 @@ from tests.kit.wire import CHAT, CHUNK, chat_body, chat_json, client
 MODEL = CHUNK["model"]
 V1 = "/openai/v1"
 FORM = b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\near\r\n--b--\r\n'
+UNNAMED = FORM.replace(b'"model"', b'"other"')
 FORM_TYPE = "multipart/form-data; boundary=b"
 WORDS = json.dumps({"text": "Hello"}).encode()
 
@@ -22,10 +23,11 @@ WORDS = json.dumps({"text": "Hello"}).encode()
     [
         (CHAT, chat_body(), "application/json", chat_json(), "", "chat-deployment", MODEL, "chat chat-deployment"),
         (f"{V1}/chat/completions", chat_body(model="d"), "application/json", chat_json(), "", "d", MODEL, "chat d"),
-        (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "ear", "ear", "ear", "transcription ear"),
-        (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "", None, "unknown", "transcription"),
+        (f"{V1}/audio/transcriptions", FORM, FORM_TYPE, WORDS, "", "ear", "ear", "transcription ear"),
+        (f"{V1}/audio/transcriptions", UNNAMED, FORM_TYPE, WORDS, "mine", "mine", "mine", "transcription mine"),
+        (f"{V1}/audio/transcriptions", UNNAMED, FORM_TYPE, WORDS, "", None, "unknown", "transcription"),
     ],
-    ids=["path", "body", "header", "nowhere"],
+    ids=["path", "body", "form", "header", "nowhere"],
 )
 def test_the_deployment_comes_from_path_body_or_response_header(
     upstream: Any,
@@ -40,7 +42,7 @@ def test_the_deployment_comes_from_path_body_or_response_header(
     model: str,
     span: str,
 ) -> None:
-    """The path counts, else the body, else (forms are not read) the response's header; the model is upstream's name.
+    """The path counts, else the body or the form, else the response's header; the model is upstream's name.
 
     Span and record agree.
     """
