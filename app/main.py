@@ -27,7 +27,7 @@ from app.settings.settings import HubSettings, Settings
 from app.settings.telemetry import TelemetrySettings
 from app.upstream import Pool
 from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
-from exporters import insides
+from exporters import client_check
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -76,7 +76,7 @@ def create_app(
     directory = OwnDirectory(settings.spool_dir)
     spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)
     blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
-    hub = _hub(settings.hub, direct=shortcuts.take("records", insides.why_not_direct))
+    hub = _hub(settings.hub, direct=shortcuts.take("records", client_check.why_not_direct))
     sender = Sender(spool, hub.connect, losses, partial(adopt, directory, spool), blobs, put=hub.put)
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))

@@ -1,4 +1,4 @@
-"""Call: the facts of one call, gathered while it runs; `otel.span` makes a span of them when it ends."""
+"""Call: the facts of one call, collected while it runs; `otel.span` turns them into a span when it ends."""
 
 import os
 import time
@@ -21,7 +21,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Usage:
-    """Token counts by the record's names; a count upstream did not give is None, never zero.
+    """Token counts by the record's names; a count that upstream did not send is None, never zero.
 
     `details` holds upstream's `*_details` objects by their own names.
     """
@@ -38,7 +38,7 @@ class Usage:
 
 @dataclass(slots=True)
 class ToolCall:
-    """A tool or function the model asked to be called; `arguments` is the text it wrote."""
+    """A tool or function that the model asked for; `arguments` is the text it wrote."""
 
     id: str | None = None
     name: str = ""
@@ -47,7 +47,7 @@ class ToolCall:
 
 @dataclass(slots=True)
 class Choice:
-    """One of the answers to a call."""
+    """One choice of a response."""
 
     index: int = 0
     content: str = ""
@@ -60,7 +60,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Answer:
-    """What upstream said, as far as it was received; choices are in the order of their index."""
+    """What upstream sent, as far as it was received; choices are ordered by index."""
 
     id: str | None = None
     model: str | None = None
@@ -71,7 +71,7 @@ class Answer:
     service_tier: str | None = None
     system_fingerprint: str | None = None
     truncated: bool = False
-    """Whether part of it was too large, or in no form, to be read."""
+    """Whether part of it was too large or too malformed to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ class Request:
     stream: bool = False
     prompt: str | None = None
     instructions: str | None = None
-    """JSON: what was sent beside the prompt for the model to follow."""
+    """JSON: instructions to the model that are separate from the prompt."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One request sent upstream; without an `http_status` it had no answer."""
+    """One request sent upstream; `http_status` is None if there was no response."""
 
     backend: str
     at_ns: int
@@ -98,9 +98,9 @@ class Attempt:
 
 @dataclass(slots=True)
 class Call:
-    """One call: who, what, where to, what came back and when.
+    """One call: who asked what, of which backend, what came back and when.
 
-    Times with `_ns` are `time.monotonic_ns()`; `started_at_ns` alone is nanoseconds since the epoch.
+    Times named `…_ns` are `time.monotonic_ns()`, except `started_at_ns`: nanoseconds since the epoch.
     """
 
     operation: str
@@ -143,7 +143,7 @@ class Call:
         return self.request.model or self.deployment
 
     def fail(self, status: Status, code: str, message: str | None) -> None:
-        """End with `status` and say why; the first failure is the one that counts."""
+        """End with `status`, for the reason `code`; only the first failure counts."""
         if self.status is Status.COMPLETED:
             self.status, self.error_code, self.error_message = status, code, message
 
@@ -156,6 +156,6 @@ class Call:
             self.status, self.error_code, self.error_message = Status.UPSTREAM_ERROR, code, message
 
     def abort(self) -> None:
-        """End because the client left, unless something had failed before: that may be why it did."""
+        """End because the client disconnected, unless something failed before: that may be why it did."""
         if self.status is Status.COMPLETED:
             self.status = Status.CLIENT_ABORTED

@@ -135,7 +135,7 @@ def test_a_torn_line_is_not_parked(tmp_path: Path, address: BlobAddress, contain
     segment.write_bytes(segment.read_bytes() + record_line(1)[:-20])
     dying.park()
     other = Instance(tmp_path / "other", address)
-    other.run(lambda parking: parking.take_in())
+    other.run(lambda parking: parking.import_parked())
     assert other.held() == [whole]
     assert dying.losses.by_reason() == {"torn_line": 1}
 
@@ -187,7 +187,9 @@ def test_a_parked_segment_is_taken_by_one(tmp_path: Path, address: BlobAddress, 
     for one in lines:
         parking.park(one)
     taking = [Instance(tmp_path / str(number), address) for number in range(3)]
-    threads = [threading.Thread(target=instance.run, args=(lambda parking: parking.take_in(),)) for instance in taking]
+    threads = [
+        threading.Thread(target=instance.run, args=(lambda parking: parking.import_parked(),)) for instance in taking
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -206,10 +208,10 @@ def test_a_segment_in_other_hands_is_left_to_them(
     (name,) = names(container)
     lease = container.get_blob_client(name).acquire_lease(60)
     taking = Instance(tmp_path / "taking", address)
-    taking.run(lambda parking: parking.take_in())
+    taking.run(lambda parking: parking.import_parked())
     assert taking.held() == []
     lease.break_lease(0)
-    taking.run(lambda parking: parking.take_in())
+    taking.run(lambda parking: parking.import_parked())
     assert len(taking.held()) == 1
 
 
@@ -221,7 +223,7 @@ def test_what_is_no_segment_does_not_stop_the_rest(
     Instance(tmp_path / "dying", address).park(record_line(0))
     container.upload_blob("pending/0-notes.txt", b"not a segment")
     taking = Instance(tmp_path / "taking", address)
-    taking.run(lambda parking: parking.take_in())
+    taking.run(lambda parking: parking.import_parked())
     assert len(taking.held()) == 1
     assert names(container) == ["pending/0-notes.txt"]
 
@@ -235,7 +237,7 @@ def test_a_name_that_is_taken_destroys_nothing(
     (name,) = names(container)
     taking = Instance(tmp_path / "taking", address)
     taking.spool.import_segment(name.removeprefix("pending/"), record_line(1) + b"\n")
-    taking.run(lambda parking: parking.take_in())
+    taking.run(lambda parking: parking.import_parked())
     assert sorted(number_of(json.loads(one)) for one in taking.held()) == [0, 1]
 
 
@@ -251,7 +253,7 @@ def test_a_disk_that_is_full_leaves_it_parked(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(taking.spool, "import_segment", full)
-    taking.run(lambda parking: parking.take_in())
+    taking.run(lambda parking: parking.import_parked())
     assert len(names(container)) == 1
 
 
