@@ -108,10 +108,8 @@ def test_asyncios_warnings_contain_no_exception_text(kept: Kept) -> None:
 
     async def forget_tasks() -> None:
         for _ in range(20):
-            task = asyncio.ensure_future(failing())
-            await asyncio.wait([task])
-            del task
-            gc.collect()
+            await asyncio.wait([asyncio.ensure_future(failing())])
+        gc.collect()
 
     asyncio.run(forget_tasks())
     assert {line["message"] for line in kept.lines} == {"Task exception was never retrieved"}

@@ -131,7 +131,7 @@ def proxy(monitored: StartMonitored, ingestion: Ingestion, collector: Collector)
         OTEL_INSTRUMENTATION_HTTP_CAPTURE_HEADERS_SERVER_RESPONSE=".*",
         AZURE_OPENAI_KEY="planted-upstream-key",
         PROXY_CLIENT_KEYS=",".join(KEYS),
-        PROXY_SHUTDOWN_SECONDS="4",
+        PROXY_SHUTDOWN_SECONDS="5",
     )
 
 
