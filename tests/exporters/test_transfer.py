@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from azure.eventhub import EventData, EventDataBatch
+from azure.eventhub import EventDataBatch
 from azure.eventhub._pyamqp.aio._connection_async import Connection
 from azure.eventhub._pyamqp.aio._sender_async import PendingDelivery, SenderLink
 from azure.eventhub._pyamqp.aio._session_async import Session
@@ -13,7 +13,7 @@ from azure.eventhub._pyamqp.constants import ConnectionState, SessionState, Sess
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporters.batch import add
+from exporters.batch import Add, add, add_by_client
 from exporters.transfer import BatchLink
 
 HEAD = b'{"type":"completion","schema_version":1,"id":"c0ffee"'
@@ -67,19 +67,9 @@ def a_line(size: int) -> bytes:
     return HEAD + b"x" * size + b"}"
 
 
-def by_the_client(lines: list[bytes]) -> EventDataBatch:
+def filled(put: Add, lines: list[bytes]) -> EventDataBatch:
     batch = EventDataBatch()
-    for line in lines:
-        event = EventData(line)
-        event.content_type = "application/json"
-        event.properties = {"type": "completion", "schema_version": 1}
-        batch.add(event)
-    return batch
-
-
-def by_us(lines: list[bytes]) -> EventDataBatch:
-    batch = EventDataBatch()
-    assert all(add(batch, line) for line in lines)
+    assert all(put(batch, line) for line in lines)
     return batch
 
 
@@ -93,7 +83,7 @@ def test_transfers_equal_the_clients(sizes: list[int], frame: int, at: int) -> N
     """Byte for byte and frame by frame, each in one write; so do the link's and the session's counters."""
     lines = [a_line(size) for size in sizes]
     ours, theirs = Link(BatchLink, frame, at), Link(SenderLink, frame, at)
-    delivered, expected = ours.send(by_us(lines)), theirs.send(by_the_client(lines))
+    delivered, expected = ours.send(filled(add, lines)), theirs.send(filled(add_by_client, lines))
     assert ours.wire.writes == theirs.wire.writes
     assert all(len(write) <= frame for write in ours.wire.writes)
     assert ours.state() == theirs.state()
@@ -111,7 +101,7 @@ def test_a_delivery_that_may_not_be_sent_stays_pending(closed: str) -> None:
     else:
         line.session.state = SessionState.END_RCVD
     before = (line.session.next_outgoing_id, line.link.delivery_count)
-    delivery = line.send(by_us([a_line(100)]))
+    delivery = line.send(filled(add, [a_line(100)]))
     assert (delivery.sent, delivery.transfer_state) == (False, SessionTransferState.BUSY)
     assert line.wire.writes == []
     assert (line.session.next_outgoing_id, line.link.delivery_count) == before
@@ -120,6 +110,6 @@ def test_a_delivery_that_may_not_be_sent_stays_pending(closed: str) -> None:
 def test_other_batches_are_left_to_the_client() -> None:
     """Such as a batch that the client itself has filled."""
     ours, theirs = Link(BatchLink, 65536), Link(SenderLink, 65536)
-    ours.send(by_the_client([a_line(70_000)]))
-    theirs.send(by_the_client([a_line(70_000)]))
+    ours.send(filled(add_by_client, [a_line(70_000)]))
+    theirs.send(filled(add_by_client, [a_line(70_000)]))
     assert ours.wire.writes == theirs.wire.writes != []

@@ -52,10 +52,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def kept(clock: Clock) -> Iterator[Kept]:
-    """A handler on a test logger, on asyncio's and on that of Azure's exporter."""
+    """A handler on a test logger and on asyncio's."""
     handler = Kept(Discreet(clock))
-    names = ("some.logger", "asyncio", "azure.monitor.opentelemetry.exporter.export._base")
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in ("some.logger", "asyncio")]
     for logger in loggers:
         logger.addHandler(handler)
     yield handler
@@ -146,13 +145,6 @@ def test_repeated_messages_are_limited(kept: Kept, clock: Clock) -> None:
     clock.now = PERIOD_S + 1
     log.error("it fails again: %d", 100)
     assert kept.lines[-1]["message"] == "it fails again: 100 (90 more like this in the last minutes)"
-
-
-def test_exporter_errors_contain_no_envelope(kept: Kept) -> None:
-    """Azure's exporter logs whole envelopes that ingestion rejects: only their type is logged."""
-    exporter = logging.getLogger("azure.monitor.opentelemetry.exporter.export._base")
-    exporter.error("Data drop %s: %s %s.", 400, "no good", {"baseData": "the prompt"})
-    assert kept.lines[0]["message"] == "Data drop 400: no good dict."
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context
 from opentelemetry.metrics import NoOpHistogram
 from opentelemetry.sdk.metrics import (
     AlwaysOffExemplarFilter,
@@ -106,33 +105,6 @@ def test_a_recording_equals_the_sdks(
     ours.read()
     theirs.read()
     assert ours.found == theirs.found
-
-
-def test_only_the_first_value_goes_through_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Later values go directly to the aggregation."""
-    kept = Kept([], 1, TraceBasedExemplarFilter())
-    recording = Recording(kept.histogram, ATTRIBUTES[1])
-    recording.record(1)
-    monkeypatch.setattr(type(kept.histogram), "record", None)
-    recording.record(2)
-    kept.read()
-    assert kept.found[0][0]["data"]["data_points"][0]["sum"] == "3"
-
-
-def test_no_exemplar_comes_from_the_current_span() -> None:
-    """Not even of the first value, which goes through the SDK."""
-    kept = Kept([], 1, TraceBasedExemplarFilter())
-    recording = Recording(kept.histogram, ATTRIBUTES[1])
-    token = attach(SAMPLED)
-    try:
-        recording.record(1)
-        recording.record(2)
-        kept.histogram.record(3, ATTRIBUTES[0])
-    finally:
-        detach(token)
-    kept.read()
-    traces = [[e["trace_id"] for e in p["exemplars"]] for p in kept.found[0][0]["data"]["data_points"]]
-    assert traces == [[], ["1"]]
 
 
 def test_another_implementations_histogram_gets_every_value() -> None:

@@ -216,11 +216,9 @@ def rates_sent(ingestion: Ingestion, url: str) -> dict[str, list[float | None]]:
     return rates
 
 
-def test_five_traces_per_second_are_sent_by_default(
-    sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader
-) -> None:
+def test_five_traces_per_second_are_sent_by_default(sampling: Callable[..., tuple[Ingestion, str]]) -> None:
     """By default at most five traces per second that start here are sent, each whole and with one rate on the request,
-    the dependency and every event. All records are delivered."""
+    the dependency and every event."""
     ingestion, url = sampling()
     began = time.monotonic()
     traces = stream_calls(url, 60)
@@ -236,23 +234,16 @@ def test_five_traces_per_second_are_sent_by_default(
     for request in (one for one in ingestion.envelopes("RequestData") if one.trace_id in traces):
         by_second[int(request.at.timestamp())] = by_second.get(int(request.at.timestamp()), 0) + 1
     assert max(by_second.values()) <= 10  # two of the sampler's seconds may share one of the clock's
-    for trace_id in traces:
-        record = hub.record(trace_id)
-        assert PROMPT_MARK in json.dumps(record["prompt"])
-        assert ANSWER_MARK in record["content"]
 
 
-def test_a_fixed_share_is_sent(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
-    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate. All records are
-    delivered."""
+def test_a_fixed_share_is_sent(sampling: Callable[..., tuple[Ingestion, str]]) -> None:
+    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate."""
     ingestion, url = sampling(PROXY_TRACE_RATIO="0.25")
-    traces = stream_calls(url, 120)
+    stream_calls(url, 120)
     rates = rates_sent(ingestion, url)
     assert 4 <= len(rates) <= 62  # fails in one run of 10**9
     assert {rate for envelopes in rates.values() for rate in envelopes} == {25.0}
     assert {len(envelopes) for envelopes in rates.values()} == {6}
-    for trace_id in traces:
-        assert ANSWER_MARK in hub.record(trace_id)["content"]
 
 
 @pytest.mark.parametrize(("ratio", "flag"), [("0", None), ("0.1", None), ("1", "00"), ("0", "01")])
