@@ -1,1 +1,1 @@
-"""The records in use: from the hub into a table of Parquet files, and questions to that table."""
+"""Analytics of the records: a consumer writes them from the hub to a table of Parquet files, and queries read that."""

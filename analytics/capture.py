@@ -1,10 +1,10 @@
-"""The files of Event Hubs Capture into the table.
+"""Imports the files of Event Hubs Capture into the table.
 
     python -m analytics.capture --table DIR FILE.avro …
 
-For what is older than the hub keeps, or where Capture is on anyway. A record that the table has already, from another
-file or from the consumer, is not written again; so it may be killed, and run again over the same files. FILE may be a
-URL that fsspec knows. Spark reads such files by itself (analytics/spark/job.py --capture).
+For events past the hub's retention, or where Capture is on anyway. A record that the table already holds, from another
+file or from the consumer, is skipped, so an import can be killed and repeated over the same files. FILE may be a URL
+that fsspec supports. Spark reads such files itself (analytics/spark/job.py --capture).
 """
 
 import argparse
@@ -33,7 +33,7 @@ _MOMENT: Final = "%m/%d/%Y %I:%M:%S %p"
 
 @dataclass(frozen=True, slots=True)
 class CapturedEvent:
-    """An event as Capture keeps it."""
+    """An event in a Capture file."""
 
     body: bytes
     sequence_number: int
@@ -43,7 +43,7 @@ class CapturedEvent:
 
 
 def events(file: BinaryIO) -> Iterator[CapturedEvent]:
-    """The events of one file. Raises ValueError for one that is none of Capture's."""
+    """The events of one file. Raises ValueError if it is not a Capture file."""
     import fastavro
 
     for row in fastavro.reader(file):
@@ -52,19 +52,19 @@ def events(file: BinaryIO) -> Iterator[CapturedEvent]:
             enqueued = datetime.strptime(fields["EnqueuedTimeUtc"], _MOMENT).replace(tzinfo=UTC)
             yield CapturedEvent(fields["Body"] or b"", fields["SequenceNumber"], fields["Offset"], enqueued)
         except KeyError as missing:
-            raise ValueError(f"no file of Capture: an entry without {missing}") from missing
+            raise ValueError(f"not a Capture file: an entry has no {missing}") from missing
 
 
-async def take(table: LocalFolder, source: str) -> tuple[int, int, int]:
-    """Write a file's records that the table does not have. Returns the numbers of new, repeated and bad ones."""
-    # a file is a stream of its own: its partition is told by its path alone, which operators may choose
+async def import_file(table: LocalFolder, source: str) -> tuple[int, int, int]:
+    """Write a file's records that the table does not hold. Returns the numbers of new, repeated and set-aside ones."""
+    # each file is a stream of its own: only its path names the partition, and operators choose the path's format
     stream = hashlib.blake2b(source.encode(), digest_size=4).hexdigest()
     writer, lock = Writer(table, stream, checkpointed=False), directory_lock(table.path / "_consumer/lock")
     written = repeats = aside = 0
     with fsspec.open(source, "rb") as file:
-        for some in batched(events(file), _EVENTS, strict=False):
+        for chunk in batched(events(file), _EVENTS, strict=False):
             intake = Intake("c")
-            intake.add(some)
+            intake.add(chunk)
             batch = intake.take()
             if batch is None:
                 continue
@@ -75,14 +75,16 @@ async def take(table: LocalFolder, source: str) -> tuple[int, int, int]:
 
 
 def main() -> None:
-    """Take all files, and exit with 1 at one that cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m analytics.capture", description="Capture's files into the table.")
+    """Import all files; exit with 1 at one that cannot be read."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analytics.capture", description="Imports Capture's files into the table."
+    )
     parser.add_argument("--table", type=Path, required=True, help="directory")
     parser.add_argument("files", nargs="+", metavar="FILE")
     options = parser.parse_args()
     for source in options.files:
         try:
-            written, repeats, aside = asyncio.run(take(LocalFolder(options.table), source))
+            written, repeats, aside = asyncio.run(import_file(LocalFolder(options.table), source))
         except (OSError, ValueError) as fault:
             sys.exit(f"{source}: {fault}")
         print(f"{source}: {written:,} records, {repeats:,} repeats dropped, {aside:,} set aside")

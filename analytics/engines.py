@@ -1,10 +1,10 @@
-"""Writes the table's columns into what other engines read: `python -m analytics.engines`.
+"""Generates the schemas and queries of other engines from the table's columns: `python -m analytics.engines`.
 
-    spark/rows.sql              from an event's JSON to a row, in Spark SQL
-    adx/schema.kql              the tables of Azure Data Explorer and Fabric, their ingestion and views
-    stream_analytics/query.sql  the same rows by Stream Analytics
+    spark/rows.sql              Spark SQL: from an event's JSON to a row
+    adx/schema.kql              Azure Data Explorer and Fabric: tables, ingestion and views
+    stream_analytics/query.sql  Stream Analytics: the same rows
 
-Each is made of its .template with the columns put in, so that a new column is in all of them.
+Each is its .template with the columns filled in, so that a new column appears in all of them.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _STATED: Final = [column for column in COLUMNS if column.name != "more"]
 
 
 def texts() -> dict[Path, str]:
-    """Every file that is made, with its text."""
+    """Every generated file, with its text."""
     return {
         HERE / "spark/rows.sql": _filled("spark/rows.sql", {"schema": _spark_schema(), "columns": _each(_spark)}),
         HERE / "adx/schema.kql": _filled("adx/schema.kql", {"schema": kql_schema(), "columns": _each(_kql)}),
@@ -49,7 +49,7 @@ def _each(expression: Callable[[Column], str]) -> str:
 
 
 def _spark_schema() -> str:
-    """The record as from_json takes it: what lies deeper than the columns stays JSON text."""
+    """The record's schema for from_json: values nested deeper than the columns stay JSON text."""
     tree: dict[str, object] = {}
     for column in _STATED:
         for path in column.paths:
@@ -64,8 +64,8 @@ def _spark_type(kind: Kind) -> str:
     return {Kind.MOMENT: "STRING", Kind.JSON: "VARIANT"}.get(kind, kind.spark)
 
 
-def _struct(tree: dict[str, object], between: str) -> str:
-    return between.join(
+def _struct(tree: dict[str, object], separator: str) -> str:
+    return separator.join(
         f"{name} STRUCT<{_fields(below)}>" if isinstance(below, dict) else f"{name} {below}"
         for name, below in tree.items()
     )
@@ -129,7 +129,7 @@ def _field(path: Field) -> str:
 
 
 def main() -> None:
-    """Write the files anew."""
+    """Write the files."""
     for file, text in texts().items():
         file.write_text(text)
 

@@ -1,4 +1,4 @@
-"""Where a table lies: a local directory, or a folder in Blob Storage by its URL. Files appear whole or not at all."""
+"""Where a table is stored: a local directory, or a folder in Blob Storage. Files appear whole or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -12,27 +12,27 @@ _REMOTE: Final = "://"
 
 
 class Folder(Protocol):
-    """Names are relative paths with slashes. Every call blocks."""
+    """A table's files. Names are relative paths with slashes. Every method blocks."""
 
     url: str
-    """How DuckDB names it: files are at url/name."""
+    """The prefix for DuckDB: files are at url/name."""
     filesystem: fsspec.AbstractFileSystem | None
-    """What DuckDB needs to open those; None for local files."""
+    """The filesystem that DuckDB opens them with; None for local files."""
 
     def files(self, under: str, suffix: str) -> dict[str, int]:
-        """The files whose names begin and end so, with their sizes in bytes; none where nothing is yet.
+        """The files whose names start with `under` and end with `suffix`, with their sizes in bytes; may be empty.
 
-        Raises FileNotFoundError where one is gone before it is looked at: what it was merged into may not be listed.
+        Raises FileNotFoundError if a file vanishes meanwhile: the one it was merged into may not be listed.
         """
 
     def write(self, name: str, data: memoryview) -> None:
-        """Write a file, in place of one of that name if there is one; durable when this returns."""
+        """Write a file durably, replacing any of that name."""
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file to be read. Raises FileNotFoundError."""
+        """Open a file for reading. Raises FileNotFoundError."""
 
     def delete(self, name: str) -> None:
-        """Delete a file, if it is there."""
+        """Delete a file if it exists."""
 
 
 def folder(place: str) -> Folder:
@@ -41,7 +41,7 @@ def folder(place: str) -> Folder:
 
 
 class LocalFolder:
-    """A directory; it is made by the first write."""
+    """A directory, created by the first write."""
 
     filesystem = None
 
@@ -78,9 +78,9 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A folder of a filesystem that fsspec knows; a PUT is atomic and durable there.
+    """A folder in a filesystem that fsspec supports, in which a PUT is atomic and durable.
 
-    AZURE_STORAGE_CONNECTION_STRING opens Azure's, or else whatever azure-identity finds.
+    Azure storage authenticates with AZURE_STORAGE_CONNECTION_STRING, or else with what azure-identity finds.
     """
 
     def __init__(self, url: str) -> None:
@@ -121,7 +121,7 @@ def _walk(directory: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _sync(directory: Path) -> None:
-    """Make the names in a directory durable, as fsync of a file does not."""
+    """Make a directory's entries durable, which fsync of a file does not."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,9 @@
-"""Makes prices.csv of the list prices that the package genai-prices knows: `python -m analytics.list_prices`.
+"""Generates prices.csv from the list prices in the package genai-prices: `python -m analytics.list_prices`.
 
-Azure's where it has them, or else OpenAI's, which Azure's global deployments follow. Of a price that depends on the
-length of the prompt the base is taken; service tiers and batches are not told apart. Models whose tokens of sound cost
-more than those of text are left out: the table does not tell these tokens apart, and unpriced is better than wrong.
+Azure's prices where the package has them, otherwise OpenAI's, which Azure's global deployments follow. If a price
+depends on the length of the prompt, the base price is used; service tiers and batches are not distinguished. Models
+whose audio tokens cost more than text tokens are left out: the price table has one price for both, and no price is
+better than a wrong one.
 """
 
 import csv
@@ -14,7 +15,7 @@ from typing import Any, Final
 from analytics.prices import LISTED
 
 _PROVIDERS: Final = ("openai", "azure")
-"""Later ones replace earlier ones."""
+"""A later provider overrides an earlier one."""
 _AUDIO: Final = ("input_audio_mtok", "output_audio_mtok", "cache_audio_read_mtok")
 _COLUMNS: Final = ("model", "region", "valid_from", "input", "cached", "output")
 
@@ -28,22 +29,22 @@ def rows() -> list[tuple[str, ...]]:
     for name in _PROVIDERS:
         for model in known[name].models:
             dated = list(_dated(model.prices))
-            for called in {model.id, *_names(model.match)}:
-                lines: list[tuple[str, ...]] = [(called, "", day, *price) for day, price in dated]
-                if lines and "audio" not in called:  # of some of these the price of sound is not known
-                    prices[called] = lines
-    return [line for called in sorted(prices) for line in prices[called]]
+            for alias in {model.id, *_names(model.match)}:
+                lines: list[tuple[str, ...]] = [(alias, "", day, *price) for day, price in dated]
+                if lines and "audio" not in alias:  # for some of these the price of audio is unknown
+                    prices[alias] = lines
+    return [line for alias in sorted(prices) for line in prices[alias]]
 
 
 def _names(match: Any) -> Iterator[str]:
-    """The names that a rule takes for a model, as far as it lists them."""
+    """The model names that a match rule lists explicitly."""
     for rule in getattr(match, "or_", [match]):
         if (name := getattr(rule, "equals", None)) is not None:
             yield name
 
 
 def _dated(prices: Any) -> Iterator[tuple[str, tuple[str, str, str]]]:
-    """Each price that holds from a day on; one for some hours of the day only is left out."""
+    """Each price with the day from which it is valid; skips prices for certain hours of the day."""
     for entry in prices if isinstance(prices, list) else [None]:
         price = prices if entry is None else entry.prices
         since = entry and entry.constraint
@@ -64,7 +65,7 @@ def _base(price: Any) -> Decimal | None:
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the file."""
     with LISTED.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)

@@ -1,10 +1,10 @@
 """The price table: what a million tokens of a model cost in US dollars, by date, and by region where it differs.
 
-    python -m analytics.prices [--prices FILE] > prices.csv      the whole of it, for another engine's table Prices
+    python -m analytics.prices [--prices FILE] > prices.csv      all of it, for another engine's table Prices
 
-prices.csv is generated (`analytics.list_prices`) from public list prices, which are those of a global deployment. A CSV
-of one's own with the same columns adds to it: regional and data-zone prices, negotiated ones, names of models that are
-not known. From its date on a row of one's own holds instead of what is listed.
+prices.csv is generated (`analytics.list_prices`) from public list prices, which apply to global deployments. Your own
+CSV with the same columns extends it: regional, data-zone or negotiated prices, and models that are not listed. From its
+date on, one of your prices replaces the listed one.
 """
 
 import argparse
@@ -37,7 +37,7 @@ SCHEMA: Final = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens of a model, from a day on (UTC). Region '' is everywhere."""
+    """US dollars per million tokens of a model, from a day on (UTC). Region '' means every region."""
 
     model: str
     region: str
@@ -53,7 +53,7 @@ def read(file: Path) -> list[Price]:
     with file.open(newline="") as lines:
         rows = csv.DictReader(lines)
         if missing := {"model", "input"} - set(rows.fieldnames or ()):
-            raise ValueError(f"{file}: without a column {', '.join(sorted(missing))}")
+            raise ValueError(f"{file}: missing column {', '.join(sorted(missing))}")
         for row in rows:
             try:
                 paid = float(row["input"])
@@ -74,9 +74,9 @@ def read(file: Path) -> list[Price]:
 
 
 def table(own: Path | None = None) -> pa.Table:
-    """The table `Prices`, in which for every model, and every region that it names for it, one row holds at any time.
+    """The table `Prices`: for each model, and each of its regions, exactly one row is valid at any time.
 
-    So a lookup finds exactly one row for each group of calls, and none is counted twice or left out.
+    So a lookup finds one row for each group of calls, and no call is counted twice or left out.
     """
     listed, mine = read(LISTED), read(own) if own else []
     timelines: dict[tuple[str, str], list[Price]] = {}
@@ -85,7 +85,7 @@ def table(own: Path | None = None) -> pa.Table:
     for key in sorted({(price.model, price.region) for price in mine}, key=lambda key: (key[0], key[1])):
         of_mine = [price for price in mine if (price.model, price.region) == key]
         began = min(price.valid_from for price in of_mine)
-        # until the first of one's own the general price holds, which for a model comes before its regions
+        # before the first own price the general one applies; sorting puts a model's general prices before its regions
         before = timelines.get(key) or [replace(price, region=key[1]) for price in timelines.get((key[0], ""), [])]
         timelines[key] = [price for price in before if price.valid_from < began] + of_mine
     rows = [row for timeline in timelines.values() for row in _covering(timeline)]
@@ -93,7 +93,7 @@ def table(own: Path | None = None) -> pa.Table:
 
 
 def _covering(timeline: Iterable[Price]) -> list[dict[str, object]]:
-    """Each price until the next, the first since ever."""
+    """Each price valid until the next one, the first from `ALWAYS`."""
     dated = sorted(timeline, key=lambda price: price.valid_from)
     starts = [ALWAYS, *(price.valid_from for price in dated[1:])]
     ends = [*starts[1:], NEVER]
@@ -106,7 +106,7 @@ def _covering(timeline: Iterable[Price]) -> list[dict[str, object]]:
 def main() -> None:
     """Print the table as CSV."""
     parser = argparse.ArgumentParser(prog="python -m analytics.prices", description="The price table as CSV.")
-    parser.add_argument("--prices", type=Path, help="CSV of one's own prices")
+    parser.add_argument("--prices", type=Path, help="CSV of your own prices")
     writer = csv.DictWriter(sys.stdout, SCHEMA.names)
     writer.writeheader()
     for row in table(parser.parse_args().prices).to_pylist():

@@ -1,4 +1,4 @@
-"""Writes the list of columns into README.md: `python -m analytics.readme`."""
+"""Updates the list of columns in README.md: `python -m analytics.readme`."""
 
 from pathlib import Path
 from typing import Final
@@ -11,7 +11,7 @@ _END: Final = "<!-- end of columns -->\n"
 
 
 def filled(text: str) -> str:
-    """The text with the list of columns as it is now."""
+    """The text with the current list of columns."""
     before, _, rest = text.partition(_BEGIN)
     after = rest.partition(_END)[2]
     lines = ["| column | type | meaning |", "| --- | --- | --- |"]

@@ -1,6 +1,6 @@
-"""Records to rows: the bodies of events, read and laid out by column.
+"""From records to rows: parses the bodies of events and arranges them by column.
 
-By column rather than by row, a list comprehension each: 60 columns of a record cost about 10 µs.
+By column rather than by row, with one list comprehension each: the 60 columns of a record take about 10 µs.
 """
 
 import hashlib
@@ -24,61 +24,62 @@ FIXED: Final = {
     "usage": (dict, type(None)),
     "latency_ms": (int, type(None)),
 }
-"""The fields that every record has had since the first, and what they may be; `prompt` may be anything."""
+"""The fields that records of every version have, and their types; `prompt` may have any."""
 
-_NOTHING: Final[Record] = {}
+_EMPTY: Final[Record] = {}
 _OBJECTS: Final = ("caller", "error")
 _TAKEN: Final = frozenset(path[0] for column in COLUMNS for path in column.paths) | {"usage"}
 _CALLER: Final = frozenset(path[1] for column in COLUMNS for path in column.paths if path[0] == "caller")
 
 
 class NotARecord(ValueError):
-    """An event that is no record; the message says why."""
+    """The event is not a record; the message says why."""
 
 
 def parse(body: bytes) -> Record:
     """The record in an event's body, of any schema version. Raises NotARecord.
 
-    A record without an id, which none of ours is, gets one from its bytes, so that repeats are still known.
+    A record without an id, which the proxy never writes, gets a hash of its bytes, so that repeats are recognised.
     """
     try:
         record = orjson.loads(body)
     except orjson.JSONDecodeError:
         record = _leniently(body)
     if not isinstance(record, dict):
-        raise NotARecord("no JSON object")
+        raise NotARecord("not a JSON object")
     for name, types in FIXED.items():
         if name not in record:
-            raise NotARecord(f"without {name}")
+            raise NotARecord(f"missing {name}")
         if not isinstance(record[name], types):
-            raise NotARecord(f"{name} is no {types[0].__name__}")
-    if any(not isinstance(record.get(name, _NOTHING), (dict, type(None))) for name in _OBJECTS):
-        raise NotARecord("caller or error is no object")
+            raise NotARecord(f"{name} is not a {types[0].__name__}")
+    if any(not isinstance(record.get(name, _EMPTY), (dict, type(None))) for name in _OBJECTS):
+        raise NotARecord("caller or error is not an object")
     if not isinstance(record.setdefault("id", ""), str):
-        raise NotARecord("id is no str")
+        raise NotARecord("id is not a str")
     if not record["id"]:
         record["id"] = hashlib.blake2b(body, digest_size=16).hexdigest()
     return record
 
 
 def table_of(records: Sequence[Record]) -> pa.Table:
-    """The rows of records, in their order. Raises NotARecord when one of them has a value of a wrong type."""
+    """The rows of records, in order. Raises NotARecord if a value has the wrong type."""
     try:
-        there: set[str] = set().union(*records)
+        present: set[str] = set().union(*records)
         arrays = [
-            _array(column, records) if _told(column, there) else _untold(column, len(records)) for column in COLUMNS
+            _array(column, records) if _is_present(column, present) else _absent(column, len(records))
+            for column in COLUMNS
         ]
     except (pa.ArrowException, TypeError, ValueError, AttributeError, OverflowError) as fault:
         raise NotARecord(str(fault)) from fault
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
-def _told(column: Column, there: set[str]) -> bool:
-    return column.name == "more" or any(path[0] in there for path in column.paths)
+def _is_present(column: Column, present: set[str]) -> bool:
+    return column.name == "more" or any(path[0] in present for path in column.paths)
 
 
-def _untold(column: Column, count: int) -> pa.Array:
-    """A column that no record speaks of: most of them in most batches."""
+def _absent(column: Column, count: int) -> pa.Array:
+    """A column that no record has a value for: true of most columns in most batches."""
     match column.kind:
         case Kind.MOMENT | Kind.COUNT:
             return pa.nulls(count, column.kind.arrow)
@@ -99,7 +100,7 @@ def _array(column: Column, records: Sequence[Record]) -> pa.Array:
             ]
     match column.kind:
         case Kind.MOMENT:
-            # all of them are UTC, told by a Z or not
+            # all of them are UTC, with or without a Z
             texts = pa.array([text and text.removesuffix("Z") for text in values], pa.string())
             return texts.cast(pa.timestamp("us")).cast(column.kind.arrow)
         case Kind.JSON:
@@ -118,16 +119,16 @@ def _values(path: Path, records: Sequence[Record]) -> list[Any]:
         case (name,):
             return [record.get(name) for record in records]
         case (outer, name):
-            return [(record.get(outer) or _NOTHING).get(name) for record in records]
+            return [(record.get(outer) or _EMPTY).get(name) for record in records]
         case (outer, inner, name):
-            return [((record.get(outer) or _NOTHING).get(inner) or _NOTHING).get(name) for record in records]
+            return [((record.get(outer) or _EMPTY).get(inner) or _EMPTY).get(name) for record in records]
     raise AssertionError(path)
 
 
 def _more(record: Record) -> Record | None:
-    """The fields that no column takes."""
+    """The fields that have no column."""
     unknown = record.keys() - _TAKEN
-    caller = (record.get("caller") or _NOTHING).keys() - _CALLER
+    caller = (record.get("caller") or _EMPTY).keys() - _CALLER
     if not unknown and not caller:
         return None
     more = {name: record[name] for name in sorted(unknown)}
@@ -137,11 +138,11 @@ def _more(record: Record) -> Record | None:
 
 
 def _leniently(body: bytes) -> Any:
-    """What orjson does not read: deeper than 1,024 levels, or a lone surrogate as an escape, which no text can hold."""
+    """Parse what orjson rejects: more than 1,024 levels, or an escaped lone surrogate, which UTF-8 cannot encode."""
     try:
         return _encodable(json.loads(body))
     except (ValueError, RecursionError) as fault:
-        raise NotARecord(f"no JSON: {fault}") from fault
+        raise NotARecord(f"not JSON: {fault}") from fault
 
 
 def _encodable(value: Any) -> Any:
@@ -156,7 +157,7 @@ def _encodable(value: Any) -> Any:
 
 
 def bad(record: Record) -> str | None:
-    """Why a record cannot be a row, None if it can."""
+    """Why a record cannot become a row, None if it can."""
     try:
         table_of([record])
     except NotARecord as fault:

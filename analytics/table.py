@@ -1,14 +1,14 @@
-"""The table: Parquet files by day and hour, whose names say which events of the hub they hold.
+"""The table: Parquet files by day and hour, named after the events of the hub that they hold.
 
     DIR/day=2024-11-13/hour=06/3f2a91c0-2-000000000001200-000000000001263.parquet
                                hub and group, partition, first and last sequence number
 
 Invariants:
-- A record lies in the hour in which its call began (its end, where the beginning is unknown): all records of one id,
-  repeats and an interrupted one beside a finished one, lie in the same hour, and are found there.
-- Of one partition's files in one hour, the ranges of sequence numbers are apart or within each other. One within
-  another is what was merged into it and does not count: `current` leaves it out.
-- What begins with `_` beside the days is the consumers' own, and no data.
+- A record is in the hour in which its call began (or ended, if its start is unknown). So all records of one id, whether
+  repeats or an interrupted and a finished one, are in the same hour.
+- The ranges of sequence numbers of a partition's files in an hour are disjoint or nested. A file nested in another was
+  merged into it and does not count: `current` leaves it out.
+- Names next to the days that start with `_` belong to the consumers and are not data.
 """
 
 import re
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 _NAME: Final = re.compile(r"(day=[\d-]+/hour=\d\d)/([0-9a-f]+)-(\w+)-(\d+)-(\d+)\.parquet")
 _ATTEMPTS: Final = 5
 NAME: Final = "Calls"
-"""What queries call it."""
+"""The table's name in queries."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Part:
-    """One file of the table, told by its name."""
+    """One file of the table, as its name describes it."""
 
     hour: str
     """day=…/hour=…"""
     stream: str
-    """Tells the hub and consumer group."""
+    """Identifies the hub and consumer group."""
     partition: str
     first: int
     last: int
@@ -51,7 +51,7 @@ class Part:
 
     @classmethod
     def of(cls, name: str) -> "Part | None":
-        """The part of that name, None if it is no part's."""
+        """The part with this file name, None if it is not a part's name."""
         found = _NAME.fullmatch(name)
         return cls(found[1], found[2], found[3], int(found[4]), int(found[5])) if found else None
 
@@ -60,13 +60,13 @@ class Part:
 
 
 def parts(folder: Folder, hour: str = "day=") -> dict[Part, int]:
-    """All parts of a table, or of one of its hours, with their sizes in bytes: merged ones as well."""
+    """All parts of a table, or of one hour, with their sizes in bytes; includes those merged into others."""
     found = ((Part.of(name), size) for name, size in folder.files(hour, ".parquet").items())
     return {part: size for part, size in found if part is not None}
 
 
 def current(found: Iterable[Part]) -> list[Part]:
-    """The parts that count: without those that another covers."""
+    """The parts that count: those that no other part covers."""
     counting: list[Part] = []
     for part in sorted(found, key=lambda part: (part.hour, part.stream, part.partition, part.first, -part.last)):
         last = counting[-1] if counting else None
@@ -77,12 +77,12 @@ def current(found: Iterable[Part]) -> list[Part]:
 
 
 def by_hour(rows: pa.Table) -> dict[str, pa.Table]:
-    """Rows by the hour to whose folder they belong, each in their order."""
+    """Rows by the hour they belong to, in order."""
     began = pc.coalesce(rows["started_at"], rows["timestamp"])
     hours = pc.floor_temporal(began, unit="hour").combine_chunks()
     runs = pc.run_end_encode(hours)
     values = runs.values.to_pylist()
-    if len(set(values)) == len(values):  # as calls mostly come: hour after hour, so nothing needs to be copied
+    if len(set(values)) == len(values):  # the common case: rows arrive hour by hour, so slices suffice
         ends = runs.run_ends.to_pylist()
         return {
             _named(hour): rows.slice(start, end - start)
@@ -97,7 +97,7 @@ def _named(hour: pa.Scalar | datetime) -> str:
 
 
 def encoded(rows: pa.Table) -> memoryview:
-    """Rows as a Parquet file."""
+    """The bytes of a Parquet file with these rows."""
     sink = pa.BufferOutputStream()
     with writer(sink) as file:
         file.write_table(rows)
@@ -105,7 +105,7 @@ def encoded(rows: pa.Table) -> memoryview:
 
 
 def writer(sink: pa.NativeFile) -> pq.ParquetWriter:
-    # ids are all different: a dictionary of them would be built for nothing
+    # unique values gain nothing from a dictionary
     repeating = [field.name for field in SCHEMA if field.name not in _UNIQUE]
     return pq.ParquetWriter(sink, SCHEMA, compression="zstd", use_dictionary=repeating)
 
@@ -114,15 +114,17 @@ _UNIQUE: Final = {"id", "trace_id", "span_id", "response_id", "apim_request_id",
 
 
 def connect(folder: Folder) -> "DuckDBPyConnection":
-    """A connection to DuckDB in which the table as it is now is the view `Calls`.
+    """A DuckDB connection whose view `Calls` is the table's current content.
 
-    Its moments are TIMESTAMP in UTC, without a zone, as KQL takes them. The list of files is taken once: `use` and
-    `query` take it anew.
+    Its times are TIMESTAMP in UTC, without a zone, as KQL expects. The list of files is read once; `use` and `query`
+    read it again.
     """
-    import duckdb  # whoever writes the table does without
+    import duckdb  # not needed to write the table
 
     connection = duckdb.connect()
-    connection.execute("SET GLOBAL TimeZone = 'UTC'")  # of cursors too; or a cast would follow the machine's zone
+    connection.execute(
+        "SET GLOBAL TimeZone = 'UTC'"
+    )  # GLOBAL covers cursors too; otherwise casts use the machine's zone
     connection.execute("SET GLOBAL parquet_metadata_cache = true")
     if folder.filesystem is not None:
         connection.register_filesystem(folder.filesystem)
@@ -133,20 +135,20 @@ def connect(folder: Folder) -> "DuckDBPyConnection":
 def query(
     connection: "DuckDBPyConnection", folder: Folder, sql: str, parameters: Mapping[str, object] | None = None
 ) -> pa.Table:
-    """The answer to a query over the files that are there now.
+    """Run a query over the current files.
 
-    A file that a consumer has merged into another since is looked for there: the list is taken anew.
+    If a consumer merges a file into another meanwhile, the list of files is read again.
     """
 
-    def ask() -> pa.Table:
+    def run() -> pa.Table:
         _view(connection, folder)
         return _whole_numbers(connection.sql(sql, params=dict(parameters or {})).to_arrow_table())
 
-    return while_files_move(ask)
+    return while_files_move(run)
 
 
 def _whole_numbers(answer: pa.Table) -> pa.Table:
-    """DuckDB's sums of whole numbers are of 128 bits, which Arrow has as decimals only."""
+    """Convert DuckDB's 128-bit sums of integers, which Arrow represents as decimals, to int64."""
     for index, field in enumerate(answer.schema):
         if pa.types.is_decimal(field.type) and field.type.scale == 0:
             answer = answer.set_column(index, field.name, answer[index].cast(pa.int64()))
@@ -154,12 +156,12 @@ def _whole_numbers(answer: pa.Table) -> pa.Table:
 
 
 def use(connection: "DuckDBPyConnection", folder: Folder) -> None:
-    """Make the view `Calls` anew, over the files that are there now."""
+    """Recreate the view `Calls` over the current files."""
     while_files_move(lambda: _view(connection, folder))
 
 
 def while_files_move[T](work: Callable[[], T]) -> T:
-    """The result of work that lists files and reads them: done again if one was merged into another in between."""
+    """The result of `work`, which lists files and reads them; retries if one was merged into another in between."""
     import duckdb
 
     for _ in range(_ATTEMPTS - 1):
@@ -168,14 +170,14 @@ def while_files_move[T](work: Callable[[], T]) -> T:
         except (duckdb.IOException, duckdb.HTTPException, FileNotFoundError):
             pass
         except duckdb.Error as fault:
-            if type(fault) is not duckdb.Error:  # but that is what it makes of an exception of fsspec's
+            if type(fault) is not duckdb.Error:  # the base class wraps an exception of fsspec
                 raise
     return work()
 
 
 def _view(connection: "DuckDBPyConnection", folder: Folder) -> None:
     files = [f"{folder.url}/{part.name}" for part in current(parts(folder))]
-    # the empty one gives every column, also one that no file has yet
+    # the empty table provides every column, including those no file has yet
     sources = ["SELECT * FROM _columns"]
     if files:
         quoted = ", ".join("'" + file.replace("'", "''") + "'" for file in files)

@@ -112,7 +112,11 @@ def create_app(
     relay = Relay(
         families=families,
         door=door,
-        reader=InboundReader(settings.ask_for_usage, Sticky.parse(settings.sticky)),
+        reader=InboundReader(
+            ask_for_usage=settings.ask_for_usage,
+            sticky=Sticky.parse(settings.sticky),
+            model_routes=any(backend.deployments is not None for backend in settings.backends),
+        ),
         attempts=Attempts(
             Backends([_backend(backend, credentials) for backend in settings.backends]),
             lifecycle.pool,

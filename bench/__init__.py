@@ -1,1 +1,1 @@
-"""The benchmark: what the proxy costs and delays, beside nginx and beside what one would pick instead."""
+"""The benchmark: the proxy's CPU cost and added latency, compared with nginx and with LiteLLM."""

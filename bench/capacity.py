@@ -1,10 +1,10 @@
-"""The capacity: what so many calls a second need, by arithmetic from the measured figures and the published quotas.
+"""Capacity: what a rate of calls needs, computed from the measured figures and the published quotas.
 
-Quotas, as Microsoft's documentation gave them in 2026:
-  - Event Hubs Standard: a throughput unit takes 1 MB or 1,000 events a second; a namespace has at most 40 of them.
-  - Functions, Flex Consumption: 2,048 MB and one core an instance, at most 1,000 instances; by default 250 of them
-    (512,000 MB) in a region and subscription.
-  - API Management: 2,048 connections at once to one back-end host: per unit in the classic tiers, per gateway in v2.
+Quotas, from Microsoft's documentation in 2026:
+  - Event Hubs Standard: a throughput unit takes 1 MB or 1,000 events per second; a namespace has at most 40 of them.
+  - Functions, Flex Consumption: 2,048 MB and one core per instance, at most 1,000 instances; by default 250 of
+    them (512,000 MB) per region and subscription.
+  - API Management: 2,048 concurrent connections to one backend host: per unit in the classic tiers, per gateway in v2.
 """
 
 import math
@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.figures import Figures
-from bench.must import CALL, CHUNK, PROXY
+from bench.requirements import CALL, CHUNK, PROXY
 from bench.workloads import JSON_1K, STREAMS_1000
 
 RATES: Final = (10, 100, 10_000)
 TOKENS: Final = 300
-TOKENS_A_SECOND: Final = 20
+TOKENS_PER_SECOND: Final = 20
 RECORD_KB: Final = 3
 CORE_SHARE: Final = 0.6
 CALLS_PER_INSTANCE: Final = 100
@@ -28,7 +28,7 @@ _BACKEND_CONNECTIONS: Final = 2_048
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a rate of streamed calls needs, each of `TOKENS` at `TOKENS_A_SECOND`."""
+    """What a rate of streamed calls needs, each of TOKENS tokens at TOKENS_PER_SECOND."""
 
     rate: int
     open_streams: int
@@ -39,16 +39,16 @@ class Capacity:
     gateway_units: int
 
 
-def cost_of_a_call_ms(figures: Figures) -> float:
-    """CPU of one such call: that of a request, and that of its chunks at 1,000 streams."""
+def call_cost_ms(figures: Figures) -> float:
+    """CPU of one such call in ms: that of a request, and of its chunks at 1,000 streams."""
     request = figures.of(JSON_1K.name, PROXY, CALL).median
     return (request + TOKENS * figures.of(STREAMS_1000.name, PROXY, CHUNK).median) / 1000
 
 
 def capacity(figures: Figures, rate: int) -> Capacity:
-    """By Little's law, as many streams are open as begin while one lasts."""
-    open_streams = rate * TOKENS // TOKENS_A_SECOND
-    cores = rate * cost_of_a_call_ms(figures) / 1000
+    """Compute the needs of a rate of calls per second; by Little's law, open streams = rate x duration."""
+    open_streams = rate * TOKENS // TOKENS_PER_SECOND
+    cores = rate * call_cost_ms(figures) / 1000
     units = math.ceil(max(rate / _UNIT_EVENTS, rate * RECORD_KB / _UNIT_KB))
     return Capacity(
         rate,

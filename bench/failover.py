@@ -1,9 +1,9 @@
-"""How much of the proxy's own time it takes to fail over to another backend: `python -m bench.failover`.
+"""How much of the proxy's own time a failover to another backend takes: `python -m bench.failover`.
 
-Two servers stand in for Azure OpenAI: one is always busy (429, to be tried again at once, so that every call finds it
-warm), the other answers. Calls to the proxy take turns between a deployment that only the second has and one that the
-busy one is asked for first. What the second kind takes longer, less what the busy server takes by itself, is the
-proxy's: the answer read and dropped, another backend chosen, another request made.
+Two servers replace Azure OpenAI: one is always busy (429 with retry-after-ms 0, so that every call tries it), the other
+responds. Calls alternate between a deployment that only the second server has and one for which the proxy tries the
+busy server first. The extra time of the second kind, minus that of the busy server itself, is the proxy's: to read and
+drop the response, choose another backend and send another request.
 """
 
 import argparse
@@ -25,20 +25,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BODY = json.dumps({"messages": [{"role": "user", "content": "Why trace a call? " * 50}]})
 HEADERS = {"api-key": "key", "content-type": "application/json"}
-ANSWER = {"choices": [{"index": 0, "message": {"content": "Well."}, "finish_reason": "stop"}], "model": "m"}
+CONTENT = {"choices": [{"index": 0, "message": {"content": "Well."}, "finish_reason": "stop"}], "model": "m"}
 
 
-def _answer(status: str, body: bytes, *headers: str) -> bytes:
+def _response(status: str, body: bytes, *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", "content-type: application/json", f"content-length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-BUSY = _answer("429 Busy", b'{"error":{"code":"429","message":"Rate limit is exceeded."}}', "retry-after-ms: 0")
-FREE = _answer("200 OK", json.dumps({**ANSWER, "usage": {"prompt_tokens": 9, "total_tokens": 11}}).encode())
+BUSY = _response("429 Busy", b'{"error":{"code":"429","message":"Rate limit is exceeded."}}', "retry-after-ms: 0")
+FREE = _response("200 OK", json.dumps({**CONTENT, "usage": {"prompt_tokens": 9, "total_tokens": 11}}).encode())
 
 
-def _serve(listening: socket.socket, answer: bytes) -> None:
-    """Give this answer to every request: next to nothing is done, so that next to nothing is measured of it."""
+def _serve(listening: socket.socket, response: bytes) -> None:
+    """Send this response to every request, with as little work as possible."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -46,7 +46,7 @@ def _serve(listening: socket.socket, answer: bytes) -> None:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
                 await reader.readexactly(length)
-                writer.write(answer)
+                writer.write(response)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -57,9 +57,9 @@ def _serve(listening: socket.socket, answer: bytes) -> None:
 
 
 @contextmanager
-def _server(answer: bytes) -> Iterator[str]:
+def _server(response: bytes) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        process = get_context("fork").Process(target=_serve, args=(listening, answer), daemon=True)
+        process = get_context("fork").Process(target=_serve, args=(listening, response), daemon=True)
         process.start()
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -70,7 +70,7 @@ def _server(answer: bytes) -> Iterator[str]:
 
 @contextmanager
 def _proxy(busy: str, free: str, spool: str) -> Iterator[str]:
-    """A proxy whose records go nowhere."""
+    """A proxy whose records have no hub to go to."""
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     backends = [
@@ -103,19 +103,19 @@ def _proxy(busy: str, free: str, spool: str) -> Iterator[str]:
 
 
 def _milliseconds(connection: HTTPConnection, deployment: str, status: int) -> float:
-    """How long one call takes on a connection that is kept."""
+    """The duration of one call on a keep-alive connection."""
     start = time.perf_counter()
     connection.request("POST", f"/openai/deployments/{deployment}/chat/completions?api-version=1", BODY, HEADERS)
-    answer = connection.getresponse()
-    answer.read()
+    response = connection.getresponse()
+    response.read()
     taken = time.perf_counter() - start
-    if answer.status != status:
-        raise SystemExit(f"an answer of {answer.status} where {status} was expected")
+    if response.status != status:
+        raise SystemExit(f"the status is {response.status} instead of {status}")
     return taken * 1000
 
 
 def measure(calls: int) -> dict[str, float]:
-    """Medians of so many calls of each kind, in milliseconds, and what they come to."""
+    """Medians of `calls` calls of each kind, and the proxy's own time, in milliseconds."""
     with (
         tempfile.TemporaryDirectory() as spool,
         _server(BUSY) as busy,
@@ -133,7 +133,7 @@ def measure(calls: int) -> dict[str, float]:
                     taken[kind].append(milliseconds)
         medians = {kind: statistics.median(times) for kind, times in taken.items()}
         own = medians["failing over"] - medians["one backend"] - medians["the busy backend itself"]
-        return medians | {"the proxy's own time for it": own}
+        return medians | {"the proxy's own time": own}
 
 
 if __name__ == "__main__":

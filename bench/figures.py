@@ -1,4 +1,4 @@
-"""The figures: what the runs of all rounds come to, as medians with their spread, and beside one another."""
+"""The figures: medians over all rounds with their spread, alone and relative to another subject."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ type Measured = Callable[[Measurement], float]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The median of the rounds, and the least and the most."""
+    """The median, minimum and maximum over the rounds."""
 
     median: float
     low: float
@@ -23,13 +23,13 @@ class Figure:
         return cls(statistics.median(values), min(values), max(values))
 
     def text(self, digits: int = 0) -> str:
-        """Like `12.3 (11.9 to 12.8)`; the spread is left out where there was one round."""
+        """Like `12.3 (11.9 to 12.8)`; without the spread if all rounds are equal."""
         alone = f"{self.median:,.{digits}f}"
         return alone if self.low == self.high else f"{alone} ({self.low:,.{digits}f} to {self.high:,.{digits}f})"
 
 
 class Figures:
-    """All measurements of a run of the benchmark, in the order in which they were made."""
+    """All measurements of a run of the benchmark, in order."""
 
     def __init__(self, rounds: Iterable[Sequence[Measurement]]) -> None:
         self._rounds = [{(m.workload, m.subject): m for m in each} for each in rounds]
@@ -38,17 +38,17 @@ class Figures:
         return any((workload, subject) in each for each in self._rounds)
 
     def of(self, workload: str, subject: str, measured: Measured) -> Figure:
-        """A figure of one subject. Raises KeyError if it never ran."""
+        """A figure of one subject. Raises KeyError if the workload never ran."""
         return self._over_rounds((workload, subject), lambda each: measured(each[workload, subject]))
 
     def ratio(self, workload: str, subject: str, base: str, measured: Measured) -> Figure:
-        """How many times the base's, round by round, so that what slows a round down slows both."""
+        """Ratio to the base, taken within each round, so that a slow round affects both."""
         return self._over_rounds(
             (workload, subject), lambda each: measured(each[workload, subject]) / measured(each[workload, base])
         )
 
     def added(self, workload: str, subject: str, base: str, measured: Measured) -> Figure:
-        """How much more than the base, round by round."""
+        """Difference to the base, taken within each round."""
         return self._over_rounds(
             (workload, subject), lambda each: measured(each[workload, subject]) - measured(each[workload, base])
         )
@@ -59,7 +59,7 @@ class Figures:
         return sum(run.calls for run in runs), sum(run.records for run in runs)
 
     def stolen(self) -> Figure:
-        """Share of the processors' time that other machines had, in per cent."""
+        """Share of the processors' time stolen by other virtual machines, in percent."""
         return Figure.of([100 * run.stolen for each in self._rounds for run in each.values()])
 
     def as_json(self) -> list[list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""Growth: what a chunk costs in longer streams, a call over more connections, a stream in memory, and more workers."""
+"""Growth: cost per chunk by stream length and per call by connections and workers; memory per open stream."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bench.process import processors
 from bench.stage import Measurement, Stage
-from bench.subjects import Around, Subject, proxy
+from bench.subjects import Setup, Subject, proxy
 from bench.workloads import STREAMS_1000, Workload
 
 _LENGTHS: Final = (100, 1_000, 5_000, 20_000)
@@ -18,7 +18,7 @@ _MEMORY: Final = "stream_memory_kb"
 
 @dataclass(frozen=True, slots=True)
 class Growth:
-    """CPU in µs, memory in KB; by what grows."""
+    """CPU in µs and memory in KB; the keys are lengths, connections or workers."""
 
     chunk_by_length: dict[int, float]
     call_by_connections: dict[int, float]
@@ -27,24 +27,24 @@ class Growth:
     call_by_workers: dict[int, float]
 
 
-def measured(stage: Stage, seconds: float, say: Callable[[Measurement], None]) -> Growth:
-    """Every figure once; memory first, on a proxy that has held nothing yet."""
+def measured(stage: Stage, seconds: float, report: Callable[[Measurement], None]) -> Growth:
+    """Measure each figure once; memory first, on a fresh proxy."""
 
     def run(workload: Workload) -> Measurement:
         found = stage.run(subject, workload, seconds)
-        say(found)
+        report(found)
         return found
 
-    with _running(stage.around, "growth") as subject:
-        run(_streams(100))  # what is loaded or opened at the first call is no stream's
+    with _running(stage.setup, "growth") as subject:
+        run(_streams(100))  # so that lazy imports and new connections do not count as memory of streams
         full = run(STREAMS_1000)
         by_connections = {count: run(_calls(count)).cpu_call for count in _CONNECTIONS}
         by_length = {length: run(_streams(length)).cpu_chunk for length in _LENGTHS}
     rate, cost = {}, {}
     for workers in (1, 2):
-        # on all processors, which the load, the upstream and the hub have a part of too
-        around = replace(stage.around, cpus=[*processors()[1], *processors()[0]])
-        with _running(around, f"workers-{workers}", "--workers", str(workers)) as subject:
+        # on all processors, shared with the load, the upstream and the hub
+        setup = replace(stage.setup, cpus=[*processors()[1], *processors()[0]])
+        with _running(setup, f"workers-{workers}", "--workers", str(workers)) as subject:
             run(_calls(64))
             found = run(_calls(64))
             rate[workers], cost[workers] = found.calls / found.seconds, found.cpu_call
@@ -53,14 +53,14 @@ def measured(stage: Stage, seconds: float, say: Callable[[Measurement], None]) -
 
 
 def from_json(found: dict[str, Any]) -> Growth:
-    """What `dataclasses.asdict` and JSON made of it: keys that are numbers have become text."""
+    """Reverse `dataclasses.asdict` and JSON, which turns numeric keys into strings."""
     numbered = {name: {int(key): cost for key, cost in found[name].items()} for name in found if name != _MEMORY}
     return Growth(**numbered, stream_memory_kb=found[_MEMORY])
 
 
 @contextlib.contextmanager
-def _running(around: Around, name: str, *arguments: str) -> Iterator[Subject]:
-    subject = proxy(around, name, *arguments)
+def _running(setup: Setup, name: str, *arguments: str) -> Iterator[Subject]:
+    subject = proxy(setup, name, *arguments)
     try:
         yield subject
     finally:
@@ -68,7 +68,7 @@ def _running(around: Around, name: str, *arguments: str) -> Iterator[Subject]:
 
 
 def _streams(length: int) -> Workload:
-    """One stream after another; as many chunks a second, whatever their length."""
+    """One stream after another, at the same rate of chunks whatever their length."""
     share = 0.0 if length == max(_LENGTHS) else 1.0
     return Workload(f"length-{length}", f"streams of {length:,} chunks", f"stream-{length}-{_PAUSE_US}", 1, share=share)
 

@@ -1,4 +1,4 @@
-"""The hub, as the benchmark sees it: how many records arrived, and whether the new ones are right."""
+"""Hub: counts the records that arrived, and checks the new ones."""
 
 import json
 import urllib.request
@@ -11,7 +11,7 @@ _PARTITIONS: Final = 4
 
 
 class WrongRecords(Exception):
-    """Records are missing, more than there were calls, or do not say what happened."""
+    """Records are missing, surplus or wrong."""
 
 
 class Hub:
@@ -25,7 +25,7 @@ class Hub:
         return int(self._get("/stats")["events_total"])
 
     def check_new(self, workload: Workload, calls: int) -> None:
-        """Read what came since the last time: one record a call, each with what was answered. Raises WrongRecords."""
+        """Check the records since the last check: one per call, with the expected content. Raises WrongRecords."""
         ids = set()
         for record in self._new():
             ids.add(record["id"])
@@ -42,26 +42,26 @@ class Hub:
                 yield json.loads(event["body"])
 
     def _get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self._url + path, timeout=120) as answer:
-            found: dict[str, Any] = json.load(answer)
+        with urllib.request.urlopen(self._url + path, timeout=120) as response:
+            found: dict[str, Any] = json.load(response)
             return found
 
 
 def _fault(record: dict[str, Any], workload: Workload) -> str | None:
-    """What is wrong with a record, if anything."""
+    """Describe what is wrong with a record, if anything."""
     if record["status"] != "completed" or record["http_status"] != 200:
         return "not completed"
     if record["deployment"] != workload.deployment or record["region"] != "Sweden Central":
-        return "of another call"
+        return "another deployment or region"
     if len(record["prompt"][1]["content"]) != workload.prompt_bytes:
         return "another prompt"
     if not workload.stream:
         right = record["usage"]["total_tokens"] == 300 and set(record["content"]) == {"x"}
-        return None if right else "another answer"
+        return None if right else "another response"
     # the first chunk has filter results and the last one the finish reason; each of the others has a token
     tokens = record["content"].split("@")[1:]
     if len(tokens) != workload.chunks - 2 or any(len(token) != 16 for token in tokens) or tokens != sorted(tokens):
         return "another text"
     if record["usage"]["total_tokens"] != workload.chunks + 198 or record["finish_reasons"] != ["stop"]:
-        return "another end"
+        return "another usage or finish reason"
     return None

@@ -1,9 +1,9 @@
-"""The plot: what a request and a chunk cost, and how old tokens are on arrival, each beside the others."""
+"""The plot: CPU per request and per chunk, and age of tokens on arrival, for each subject."""
 
 from pathlib import Path
 
 from bench.figures import Figure, Figures, Measured
-from bench.must import CALL, CHUNK, DIRECT, LITELLM, NGINX, PROXY, TRACED
+from bench.requirements import CALL, CHUNK, DIRECT, LITELLM, NGINX, PROXY, TRACED
 from bench.stage import Measurement
 from bench.workloads import JSON_1K, JSON_20K, STREAMS_50, STREAMS_500, STREAMS_1000, STREAMS_FAST, Workload
 
@@ -11,7 +11,7 @@ _COLOURS = {DIRECT: "#bbbbbb", NGINX: "#6a9f58", PROXY: "#3b6ea8", TRACED: "#8fb
 
 
 def draw(figures: Figures, path: Path) -> None:
-    """Write it as a PNG."""
+    """Write the plot as a PNG."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -19,8 +19,8 @@ def draw(figures: Figures, path: Path) -> None:
 
     figure, (calls, chunks, ages) = pyplot.subplots(1, 3, figsize=(14, 4.5), layout="constrained")
     panels = (
-        (calls, "CPU a request, µs", (JSON_1K, JSON_20K), CALL),
-        (chunks, "CPU a chunk, µs", (STREAMS_50, STREAMS_FAST, STREAMS_1000), CHUNK),
+        (calls, "CPU per request, µs", (JSON_1K, JSON_20K), CALL),
+        (chunks, "CPU per chunk, µs", (STREAMS_50, STREAMS_FAST, STREAMS_1000), CHUNK),
         (ages, "age of a token on arrival, p99, ms", (STREAMS_50, STREAMS_500, STREAMS_1000), _age_ms),
     )
     for axes, title, workloads, measured in panels:

@@ -1,4 +1,4 @@
-"""A process of the benchmark with all its children: on which processors it runs, what it costs and what it holds."""
+"""A process of the benchmark with all its children: its processors, CPU time and memory."""
 
 import contextlib
 import os
@@ -20,14 +20,14 @@ _STOP_S: Final = 15.0
 
 
 class NotStarted(Exception):
-    """A process ended, or did not answer in time; the message has the end of its log."""
+    """A process ended or was not ready in time; the message has the end of its log."""
 
 
 def processors() -> tuple[list[int], list[int]]:
-    """Those of what is measured, and those of all else; with one processor, both are that one."""
+    """Return the processors of the subject and those of everything else; with one processor both are the same."""
     if sys.platform != "linux":
         raise Missing(
-            f"The benchmark needs Linux: it reads /proc and places processes on processors; this is {sys.platform}."
+            f"The benchmark needs Linux: it reads /proc and pins processes to processors; this is {sys.platform}."
         )
     every = sorted(os.sched_getaffinity(0))
     return every[-1:], every[:-1] or every
@@ -35,15 +35,14 @@ def processors() -> tuple[list[int], list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What became of the processors' time so far, in ticks, by proc(5): all of it, and what was stolen: given to other
-    machines while something here was ready to run."""
+    """The processors' time so far, in ticks (proc(5)): in total, and stolen by other machines while work waited."""
 
     total: int
     stolen: int
 
     @classmethod
     def now(cls) -> Self:
-        """Of all processors that this process may run on."""
+        """Read the clock of all processors that this process may run on."""
         ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
         rows = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
         ticks = [[int(tick) for tick in row[1:9]] for row in rows if row[0] in ours]
@@ -55,7 +54,7 @@ class Clock:
 
 
 class Process:
-    """Started at once; ended by `stop`. Beside its first line, nothing that it prints is read: log to stderr."""
+    """Starts when created, until `stop`. Only the first line of its stdout is read: log to stderr."""
 
     def __init__(
         self,
@@ -64,7 +63,7 @@ class Process:
         cpus: Sequence[int],
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`log` takes what it writes to stderr; `environ` is added to a bare environment. Raises NotStarted."""
+        """`log` takes its stderr; `environ` is added to a minimal environment. Raises NotStarted."""
         self._command = " ".join(map(str, command))
         self._log = log
         bare = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
@@ -79,7 +78,7 @@ class Process:
                     text=True,
                     preexec_fn=lambda: os.sched_setaffinity(0, cpus),
                 )
-            except OSError as fault:  # it is there, but perhaps the interpreter that its first line names is not
+            except OSError as fault:  # e.g. the interpreter that its first line names is missing
                 raise NotStarted(f"{self._command} could not be run: {fault.strerror}.") from None
 
     @property
@@ -87,14 +86,14 @@ class Process:
         return self._process.pid
 
     def first_line(self) -> str:
-        """What it prints when it is ready. Raises NotStarted."""
+        """Wait for the line that it prints when ready. Raises NotStarted."""
         line = cast(IO[str], self._process.stdout).readline()
         if not line:
             raise self._not_started("ended")
         return line
 
     def wait_ready(self, url: str) -> None:
-        """Wait until a GET is answered with 200. Raises NotStarted."""
+        """Wait until a GET returns 200. Raises NotStarted."""
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -102,14 +101,14 @@ class Process:
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
                 return
             time.sleep(0.05)
-        raise self._not_started("did not answer")
+        raise self._not_started("did not respond")
 
     def cpu_us(self) -> float:
-        """Time on a processor so far, all threads, those that ended too, and all children that live."""
+        """CPU time so far in µs: all threads, even ended ones, and all running children."""
         return sum(_clock_ns(pid) for pid in self._tree()) / 1e3
 
     def memory_mb(self) -> float:
-        """Resident, children included."""
+        """Resident memory, children included."""
         pages = 0
         for pid in self._tree():
             with contextlib.suppress(OSError):
@@ -146,7 +145,7 @@ def free_port() -> int:
 
 
 def _clock_ns(pid: int) -> int:
-    """Another process's CPU clock, exact to the nanosecond where /proc counts ticks (clock_getcpuclockid(3))."""
+    """Another process's CPU clock in nanoseconds; /proc has only ticks (clock_getcpuclockid(3))."""
     try:
         return time.clock_gettime_ns((~pid << 3) | 2)
     except OSError:  # it has just ended

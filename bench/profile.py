@@ -2,8 +2,8 @@
 
     python -m bench.profile [--seconds 5] [--native] [--traced] [WORKLOAD ...]
 
-Writes bench/results/profile-WORKLOAD.svg, and prints the functions in which most time is spent, what they call
-included. py-spy looks from outside, 200 times a second, at the threads that are on a processor.
+Writes bench/results/profile-WORKLOAD.svg, and prints the functions that take most time, callees included. py-spy
+samples the running threads from outside, 200 times per second.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> int:
     RESULTS.mkdir(exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(prefix="profile-") as directory, stage(Path(directory)) as running:
-            subject = proxy(running.around, "proxy", traced=options.traced)
+            subject = proxy(running.setup, "proxy", traced=options.traced)
             try:
                 for workload in WORKLOADS:
                     if workload.name in (options.workloads or [JSON_1K.name, STREAMS_50.name]):
@@ -54,13 +54,13 @@ def _profile(running: Stage, subject: Subject, workload: Workload, options: argp
     if program is None:
         raise Missing("Profiling needs py-spy: pip install -r requirements-bench.txt")
     assert subject.process
-    running.run(subject, workload, 1.0)  # what is imported and opened at the first call is no part of a call
+    running.run(subject, workload, 1.0)  # lazy imports and new connections are not part of a call
     graph = RESULTS / f"profile-{workload.name}.svg"
     command = [program, "record", "--rate", "200", "--function", "--output", str(graph), "--subprocesses"]
     command += [*(["--native"] if options.native else []), "--pid", str(subject.process.pid)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as spy:
         run = running.run(subject, workload, options.seconds)
-        spy.send_signal(signal.SIGINT)  # it then writes what it has
+        spy.send_signal(signal.SIGINT)  # py-spy then writes the graph
         _, complaints = spy.communicate(timeout=60)
     if not graph.exists():
         raise Missing(f"py-spy made no graph: {complaints}")
@@ -81,8 +81,8 @@ def _dearest(graph: str) -> list[tuple[float, str]]:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.profile", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--native", action="store_true", help="frames of C too; slower")
-    parser.add_argument("--traced", action="store_true", help="every call's trace sampled")
+    parser.add_argument("--native", action="store_true", help="C frames too; slower")
+    parser.add_argument("--traced", action="store_true", help="sample the trace of every call")
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=", ".join(w.name for w in WORKLOADS))
     return parser.parse_args()
 

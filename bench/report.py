@@ -5,22 +5,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.capacity import CALLS_PER_INSTANCE, CORE_SHARE, RATES, capacity, cost_of_a_call_ms
+from bench.capacity import CALLS_PER_INSTANCE, CORE_SHARE, RATES, call_cost_ms, capacity
 from bench.figures import Figures
 from bench.growth import Growth, from_json
-from bench.must import CALL, CHUNK, DIRECT, LITELLM, NGINX, PROXY, TRACED, demands
+from bench.requirements import CALL, CHUNK, DIRECT, LITELLM, NGINX, PROXY, TRACED, Requirement, requirements
 from bench.workloads import STREAMS_50, STREAMS_500, STREAMS_1000, WORKLOADS, Workload
 
 _SUBJECTS = (DIRECT, NGINX, PROXY, TRACED, LITELLM)
 
 
 def tables(result: dict[str, Any]) -> dict[str, str]:
-    """What bench.json holds, in Markdown, each table by its name."""
+    """Return the contents of bench.json as Markdown tables, by name."""
     figures = Figures.from_json(result["rounds"])
     growth = from_json(result["growth"]) if result["growth"] else None
     found = {
         "machine": _machine(result, figures),
-        "demands": _demands(figures, growth),
+        "requirements": _requirements(figures, growth),
         "costs": _costs(figures),
         "delays": _delays(figures),
     }
@@ -31,19 +31,19 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
 
 
 def write(page: Path, found: dict[str, str]) -> None:
-    """Put each table between its two marks in a page. Raises ValueError if it has none."""
+    """Replace each table between its markers in a page. Raises ValueError if they are missing."""
     text = page.read_text()
     for name, markdown in found.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
         between = re.compile(re.escape(begin) + ".*" + re.escape(end), re.S)
-        if not between.search(text):
-            raise ValueError(f"{page} has no place for {name}")
-        text = between.sub(f"{begin}\n{markdown}\n{end}", text)
+        if not (place := between.search(text)):
+            raise ValueError(f"{page} has no markers for {name}")
+        text = f"{text[: place.start()]}{begin}\n{markdown}\n{end}{text[place.end() :]}"
     page.write_text(text)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown, its columns aligned for those who read it as text."""
+    """A Markdown table with aligned columns, readable as plain text."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -61,22 +61,30 @@ def _machine(result: dict[str, Any], figures: Figures) -> str:
     )
 
 
-def _demands(figures: Figures, growth: Growth | None) -> str:
+def _requirements(figures: Figures, growth: Growth | None) -> str:
     rows = [
         (
-            demand.what,
-            f"{demand.found.text(demand.digits)} {demand.unit}",
-            demand.bound(demand.must),
-            demand.bound(demand.aim),
-            "**no**" if not demand.holds else "aim met" if demand.met else "yes" if demand.must else "aim missed",
+            requirement.what,
+            f"{requirement.found.text(requirement.digits)} {requirement.unit}",
+            requirement.bound(requirement.limit),
+            requirement.bound(requirement.target),
+            _verdict(requirement),
         )
-        for demand in demands(figures, growth)
+        for requirement in requirements(figures, growth)
     ]
-    return table(("figure", "found: median (least to most)", "must be", "aim", "holds"), rows)
+    return table(("figure", "measured: median (min to max)", "limit", "target", "met"), rows)
+
+
+def _verdict(requirement: Requirement) -> str:
+    if not requirement.met:
+        return "**no**"
+    if requirement.on_target:
+        return "on target"
+    return "yes" if requirement.limit else "off target"
 
 
 def _costs(figures: Figures) -> str:
-    """CPU by workload and subject: a request, or a chunk of a stream, with the ratio to nginx."""
+    """CPU by workload and subject, per request or per chunk of a stream, with the ratio to nginx."""
 
     def cell(workload: Workload, subject: str) -> str:
         if not figures.has(workload.name, subject):
@@ -89,14 +97,14 @@ def _costs(figures: Figures) -> str:
 
     subjects = [name for name in _SUBJECTS[1:] if any(figures.has(w.name, name) for w in WORKLOADS)]
     rows = [
-        [workload.what, "a chunk" if workload.stream else "a request", *(cell(workload, name) for name in subjects)]
+        [workload.what, "per chunk" if workload.stream else "per request", *(cell(workload, name) for name in subjects)]
         for workload in WORKLOADS
     ]
     return table(["workload", "µs of CPU", *subjects], rows)
 
 
 def _delays(figures: Figures) -> str:
-    """First byte and age of chunks, memory, and deliveries, by subject."""
+    """First byte, age of chunks, memory and delivered records, by subject."""
 
     def row(subject: str) -> list[str]:
         first = " / ".join(_ms(figures, STREAMS_50, subject, f"first_byte_{share}") for share in ("p50", "p99"))
@@ -124,23 +132,20 @@ def _capacity(figures: Figures) -> str:
         for needed in (capacity(figures, rate) for rate in RATES)
     ]
     instances = f"instances at {CORE_SHARE:.0%} of a core", f"instances at {CALLS_PER_INSTANCE} open calls"
-    head = ("calls a second", "open streams", "cores", *instances, "throughput units", "x 2,048 gateway connections")
-    cost = f"One such call takes {cost_of_a_call_ms(figures):.1f} ms of CPU."
+    head = ("calls per second", "open streams", "cores", *instances, "throughput units", "x 2,048 gateway connections")
+    cost = f"One such call takes {call_cost_ms(figures):.1f} ms of CPU."
     return f"{table(head, rows)}\n\n{cost}"
 
 
 def _growth(growth: Growth) -> str:
     rows = [
-        *((f"µs a chunk, one stream of {length:,}", f"{cost:.1f}") for length, cost in growth.chunk_by_length.items()),
-        *(
-            (f"µs a request, {count:,} connections", f"{cost:.0f}")
-            for count, cost in growth.call_by_connections.items()
-        ),
-        *((f"µs a request, --workers {n}", f"{cost:.0f}") for n, cost in growth.call_by_workers.items()),
-        *((f"requests a second, --workers {n}", f"{rate:,.0f}") for n, rate in growth.rate_by_workers.items()),
-        ("KB a stream, 1,000 open", f"{growth.stream_memory_kb:.0f}"),
+        *((f"µs per chunk, one stream of {n:,}", f"{cost:.1f}") for n, cost in growth.chunk_by_length.items()),
+        *((f"µs per request, {n:,} connections", f"{cost:.0f}") for n, cost in growth.call_by_connections.items()),
+        *((f"µs per request, --workers {n}", f"{cost:.0f}") for n, cost in growth.call_by_workers.items()),
+        *((f"requests per second, --workers {n}", f"{rate:,.0f}") for n, rate in growth.rate_by_workers.items()),
+        ("KB per stream, 1,000 open", f"{growth.stream_memory_kb:.0f}"),
     ]
-    return table(("what grows", "found"), rows)
+    return table(("figure", "measured"), rows)
 
 
 def _ms(figures: Figures, workload: Workload, subject: str, name: str) -> str:

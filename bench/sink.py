@@ -1,8 +1,8 @@
-"""The sink: takes telemetry as Application Insights' ingestion does, and OTLP, and counts what came.
+"""The sink: accepts telemetry like the ingestion of Application Insights, and OTLP, and counts it.
 
     python -m bench.sink
 
-The first line on stdout is its port. GET / gives the envelopes of each kind so far, and the OTLP requests.
+The first line on stdout is its port. GET / returns the number of envelopes of each kind and of OTLP requests.
 """
 
 import asyncio
@@ -25,25 +25,25 @@ class Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._received = bytearray()
-        self._whole = 0
+        self._size = 0
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        if not self._whole:
+        if not self._size:
             head = self._received.find(b"\r\n\r\n")
             if head < 0:
                 return
             length = _LENGTH.search(self._received, 0, head)
-            self._whole = head + 4 + (int(length[1]) if length else 0)
-        if len(self._received) >= self._whole:
-            answer = _answer(bytes(self._received))
+            self._size = head + 4 + (int(length[1]) if length else 0)
+        if len(self._received) >= self._size:
+            response = _respond(bytes(self._received))
             self._received.clear()
-            self._whole = 0
+            self._size = 0
             head_lines = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-            self._transport.write(head_lines % len(answer) + answer)
+            self._transport.write(head_lines % len(response) + response)
 
 
-def _answer(request: bytes) -> bytes:
+def _respond(request: bytes) -> bytes:
     if request.startswith(b"GET "):
         return json.dumps(counts).encode()
     if b"/v2.1/track" not in request[:200]:
@@ -55,7 +55,7 @@ def _answer(request: bytes) -> bytes:
 
 
 async def serve() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

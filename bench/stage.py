@@ -1,4 +1,4 @@
-"""The stage: mock upstream, hub, sink and load on their processors, and the subjects on theirs."""
+"""The stage: mock upstream, hub, sink and load on their processors, and the subject on its own."""
 
 import contextlib
 import json
@@ -13,18 +13,18 @@ from typing import Any, Final
 
 from bench.hub import Hub
 from bench.process import Clock, Process, processors
-from bench.subjects import Around, Subject, broker_command, sink_command
+from bench.subjects import Setup, Subject, broker_command, sink_command
 from bench.tools import compiled
 from bench.workloads import Workload
 
 _DELIVERED_S: Final = 60.0
-_LOOK_S: Final = 0.05
+_POLL_S: Final = 0.05
 QUIET: Final = 0.02
 TRIES: Final = 3
 
 
 class BadRun(Exception):
-    """Calls failed, bytes were changed, or something was not delivered."""
+    """Calls failed, bytes were changed, or records or spans were not delivered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,19 @@ class Measurement:
     chunks: int
     seconds: float
     cpu: float
-    """Of the subject, from the first call until everything was delivered."""
+    """CPU time of the subject, from the first call until everything was delivered."""
     first_byte_p50: int
     first_byte_p99: int
     age_p50: int
     age_p99: int
     memory_before_mb: float
     memory_mb: float
-    """At most, while the load ran."""
+    """Maximum while the load ran."""
     records: int
     spans: int
-    """Requests that Application Insights was told of."""
+    """Request envelopes that Application Insights received."""
     stolen: float = 0.0
-    """Share of all processors' time that other machines had meanwhile, from 0 to 1."""
+    """Share of all processors' time stolen by other virtual machines meanwhile, from 0 to 1."""
 
     @property
     def cpu_call(self) -> float:
@@ -61,20 +61,20 @@ class Measurement:
 
 
 class Stage:
-    """Everything that runs. `run` measures."""
+    """All processes around the subjects; `run` measures a subject."""
 
-    def __init__(self, around: Around, upstream: Process, hub: Hub, others: list[int]) -> None:
-        self.around = around
+    def __init__(self, setup: Setup, upstream: Process, hub: Hub, others: list[int]) -> None:
+        self.setup = setup
         self.upstream = upstream
         self._hub = hub
         self._others = others
         self._load = compiled("load")
 
     def run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
-        """One run, calls beginning for `seconds` times the workload's share. Raises BadRun, WrongRecords.
+        """Start calls for `seconds` times the workload's share, and measure. Raises BadRun, WrongRecords.
 
-        On a virtual machine one from which more than `QUIET` of the time was stolen says as much about the neighbours:
-        it is made again, and of `TRIES` that counts from which least was stolen, whatever came out.
+        On a virtual machine a run with more than QUIET of the time stolen says as much about the neighbours. It is
+        repeated, up to TRIES runs, and the one with the least time stolen counts, whatever its result.
         """
         tries: list[Measurement] = []
         while len(tries) < TRIES and all(run.stolen > QUIET for run in tries):
@@ -82,7 +82,7 @@ class Stage:
         return min(tries, key=lambda run: run.stolen)
 
     def _run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
-        request = self.around.directory / "request"
+        request = self.setup.directory / "request"
         workload.write_request(request, subject.traced)
         command = [self._load, subject.port, workload.connections, seconds * workload.share, workload.spread, request]
         process = subject.process
@@ -90,8 +90,8 @@ class Stage:
         upstream = self._upstream_calls()
         memory = process.memory_mb() if process else 0.0
         cpu, clock = process.cpu_us() if process else 0.0, Clock.now()
-        with _highest(process.memory_mb if process else lambda: 0.0) as highest:
-            seen = self._loaded([str(part) for part in command] + ([] if subject.same_bytes else ["any"]))
+        with _maximum(process.memory_mb if process else lambda: 0.0) as maximum:
+            seen = self._run_load([str(part) for part in command] + ([] if subject.same_bytes else ["any"]))
         calls = int(seen["calls"])
         if subject.records:
             self._wait_delivered(lambda: self._hub.count() - records, calls, "records")
@@ -117,14 +117,14 @@ class Stage:
             seen["age_us"]["p50"],
             seen["age_us"]["p99"],
             memory,
-            highest[0],
+            maximum[0],
             self._hub.count() - records,
             self._spans() - spans,
             stolen,
         )
 
-    def _loaded(self, command: list[str]) -> Any:
-        """What the load generator saw. Raises BadRun if it is not all right."""
+    def _run_load(self, command: list[str]) -> Any:
+        """Run the load generator and return its results. Raises BadRun if it reports errors."""
         cpus = ",".join(map(str, self._others))
         done = subprocess.run(["taskset", "-c", cpus, *command], capture_output=True, text=True, check=False)
         if done.returncode:
@@ -136,18 +136,18 @@ class Stage:
         while (delivered := count()) < calls:
             if time.monotonic() > deadline:
                 raise BadRun(f"{delivered} {what} of {calls} calls were delivered")
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def _spans(self) -> int:
-        return int(_get(self.around.sink).get("RequestData", 0))
+        return int(_get(self.setup.sink).get("RequestData", 0))
 
     def _upstream_calls(self) -> int:
-        return int(_get(self.around.upstream, "/count"))
+        return int(_get(self.setup.upstream, "/count"))
 
 
 @contextlib.contextmanager
 def stage(directory: Path) -> Iterator[Stage]:
-    """Start what stands around the subjects, and end it at the end of the block."""
+    """Start everything around the subjects; stop it at the end of the block."""
     subjects, others = processors()
     with contextlib.ExitStack() as started:
 
@@ -160,28 +160,28 @@ def stage(directory: Path) -> Iterator[Stage]:
         upstream_port = int(upstream.first_line())
         sink_port = int(start("sink", [*sink_command()]).first_line())
         hub = json.loads(start("hub", [*broker_command(directory / "hub")]).first_line())
-        around = Around(directory, subjects, upstream_port, sink_port, hub["connection_string"])
-        yield Stage(around, upstream, Hub(hub["control_port"]), others)
+        setup = Setup(directory, subjects, upstream_port, sink_port, hub["connection_string"])
+        yield Stage(setup, upstream, Hub(hub["control_port"]), others)
 
 
 @contextlib.contextmanager
-def _highest(look: Callable[[], float]) -> Iterator[list[float]]:
-    """The highest value seen during the block, as the only one of a list."""
-    highest, ended = [look()], threading.Event()
+def _maximum(look: Callable[[], float]) -> Iterator[list[float]]:
+    """Sample a value during the block; the list holds the maximum."""
+    maximum, ended = [look()], threading.Event()
 
     def watch() -> None:
-        while not ended.wait(_LOOK_S):
-            highest[0] = max(highest[0], look())
+        while not ended.wait(_POLL_S):
+            maximum[0] = max(maximum[0], look())
 
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        yield highest
+        yield maximum
     finally:
         ended.set()
         watcher.join()
 
 
 def _get(port: int, path: str = "/") -> Any:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as response:
+        return json.load(response)

@@ -1,4 +1,4 @@
-"""The subjects: what stands between the load and the mock upstream, each started as its documentation says."""
+"""The subjects between the load and the mock upstream, each started as its documentation recommends."""
 
 import json
 import os
@@ -45,13 +45,13 @@ http {{
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A way to the upstream; `process` is None for the direct one."""
+    """A route to the upstream; `process` is None for the direct one."""
 
     name: str
     port: int
     process: Process | None = None
     traced: bool = False
-    """Its calls come with a sampled traceparent."""
+    """Its calls carry a sampled traceparent."""
     records: bool = False
     """It delivers a record of each call to the hub."""
     same_bytes: bool = True
@@ -62,8 +62,8 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
-    """What the subjects are joined to; `cpus` are those they run on."""
+class Setup:
+    """What the subjects connect to, and the processors they run on."""
 
     directory: Path
     cpus: list[int]
@@ -72,53 +72,53 @@ class Around:
     hub: str
 
 
-def nginx(around: Around) -> Subject:
-    """Debian's nginx, one worker, without buffering: what a proxy costs at least. Raises Missing."""
-    program, port, directory = found("nginx", "nginx: apt install nginx-light"), free_port(), around.directory
+def nginx(setup: Setup) -> Subject:
+    """Debian's nginx, one worker, without buffering: the minimal cost of a proxy. Raises Missing."""
+    program, port, directory = found("nginx", "nginx: apt install nginx-light"), free_port(), setup.directory
     conf = directory / "nginx.conf"
     user = "user root;" if os.geteuid() == 0 else ""
-    conf.write_text(_NGINX.format(directory=directory, user=user, upstream=around.upstream, port=port))
-    process = Process([program, "-e", "stderr", "-c", conf], directory / "nginx.err", around.cpus)
+    conf.write_text(_NGINX.format(directory=directory, user=user, upstream=setup.upstream, port=port))
+    process = Process([program, "-e", "stderr", "-c", conf], directory / "nginx.err", setup.cpus)
     process.wait_ready(f"http://127.0.0.1:{port}/count")
     return Subject("nginx", port, process)
 
 
-def proxy(around: Around, name: str, *arguments: str, traced: bool = False) -> Subject:
+def proxy(setup: Setup, name: str, *arguments: str, traced: bool = False) -> Subject:
     """This proxy with everything on: records to the hub, Application Insights to the sink."""
     port = free_port()
     environ = {
-        "AZURE_OPENAI_BASE_URL": f"http://127.0.0.1:{around.upstream}",
+        "AZURE_OPENAI_BASE_URL": f"http://127.0.0.1:{setup.upstream}",
         "AZURE_OPENAI_KEY": "upstream-key",
-        "AZURE_EVENTHUB_CONN_STR": around.hub,
+        "AZURE_EVENTHUB_CONN_STR": setup.hub,
         "APPLICATIONINSIGHTS_CONNECTION_STRING": f"InstrumentationKey={_INSTRUMENTATION_KEY};"
-        f"IngestionEndpoint=http://127.0.0.1:{around.sink}/",
+        f"IngestionEndpoint=http://127.0.0.1:{setup.sink}/",
         "PROXY_CLIENT_KEYS": KEY,
-        "PROXY_SPOOL_DIR": str(around.directory / f"spool-{name}"),
+        "PROXY_SPOOL_DIR": str(setup.directory / f"spool-{name}"),
     }
     command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", f"--port={port}"]
-    log = around.directory / f"{name}.log"
-    process = Process([*command, "--no-access-log", *arguments], log, around.cpus, environ)
+    log = setup.directory / f"{name}.log"
+    process = Process([*command, "--no-access-log", *arguments], log, setup.cpus, environ)
     process.wait_ready(f"http://127.0.0.1:{port}/health/live")
     return Subject(name, port, process, traced, records=True)
 
 
-def litellm(around: Around) -> Subject:
-    """LiteLLM's proxy with its OpenTelemetry callback. Raises Missing without its environment."""
+def litellm(setup: Setup) -> Subject:
+    """LiteLLM's proxy with its OpenTelemetry callback. Raises Missing if it is not installed."""
     program = CACHE / LITELLM / "bin" / LITELLM
     if not program.exists():
-        raise Missing("The benchmark needs LiteLLM for its peers: make bench BENCH_PEERS=1")
-    port, config = free_port(), around.directory / "litellm.json"
-    upstream = {"api_base": f"http://127.0.0.1:{around.upstream}", "api_key": "upstream-key"}
+        raise Missing("The benchmark needs LiteLLM for --peers: make bench BENCH_PEERS=1")
+    port, config = free_port(), setup.directory / "litellm.json"
+    upstream = {"api_base": f"http://127.0.0.1:{setup.upstream}", "api_key": "upstream-key"}
     deployments = sorted({workload.deployment for workload in WORKLOADS})
     models = [
         {"model_name": name, "litellm_params": {"model": f"azure/{name}", "api_version": API_VERSION, **upstream}}
         for name in deployments
     ]
     settings = {"litellm_settings": {"callbacks": ["otel"]}, "general_settings": {"master_key": KEY}}
-    config.write_text(json.dumps({"model_list": models, **settings}))  # JSON is YAML
+    config.write_text(json.dumps({"model_list": models, **settings}))  # JSON is valid YAML
     environ = {
         "OTEL_EXPORTER": "otlp_http",
-        "OTEL_ENDPOINT": f"http://127.0.0.1:{around.sink}/v1/traces",
+        "OTEL_ENDPOINT": f"http://127.0.0.1:{setup.sink}/v1/traces",
         "LITELLM_LOG": "ERROR",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     }
@@ -133,7 +133,7 @@ def litellm(around: Around) -> Subject:
         "--telemetry",
         "False",
     ]
-    process = Process(command, around.directory / "litellm.log", around.cpus, environ)
+    process = Process(command, setup.directory / "litellm.log", setup.cpus, environ)
     process.wait_ready(f"http://127.0.0.1:{port}/health/liveliness")
     return Subject(LITELLM, port, process, same_bytes=False)
 
@@ -144,5 +144,5 @@ def broker_command(directory: Path) -> list[str]:
 
 
 def sink_command() -> list[str]:
-    """The stand-in for what telemetry is sent to."""
+    """The stand-in for telemetry backends."""
     return [sys.executable, "-m", "bench.sink"]

@@ -1,4 +1,4 @@
-"""The tools in C, compiled when they are first needed: the mock upstream and the load generator."""
+"""The C programs, compiled on first use: the mock upstream and the load generator."""
 
 import shutil
 import subprocess
@@ -11,11 +11,11 @@ _SOURCES: Final = Path(__file__).parent / "c"
 
 
 class Missing(Exception):
-    """Something that the benchmark needs is not on this machine; the message says what to install."""
+    """A tool that the benchmark needs is missing; the message says what to install."""
 
 
 def compiled(name: str) -> Path:
-    """The program made of `c/NAME.c`. Raises Missing without a compiler."""
+    """Return the program compiled from `c/NAME.c`. Raises Missing without a compiler."""
     program = CACHE / name
     newest = max(path.stat().st_mtime for path in _SOURCES.iterdir())
     if not program.exists() or program.stat().st_mtime < newest:
@@ -27,7 +27,7 @@ def compiled(name: str) -> Path:
 
 
 def found(program: str, what: str) -> str:
-    """Where a program is. Raises Missing with `what` to install."""
+    """Return the path of a program. Raises Missing, naming `what` to install."""
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin")
     if path is None:
         raise Missing(f"The benchmark needs {what}.")

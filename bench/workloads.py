@@ -1,4 +1,4 @@
-"""The workloads: what is asked, by how many connections, and for how long."""
+"""The workloads: request and response sizes, connections and duration."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ KEY: Final = "sk-bench-client-key"
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`deployment` tells the mock upstream what to answer: json-BYTES, or stream-CHUNKS-PAUSE in microseconds."""
+    """`deployment` tells the mock upstream what to send: json-BYTES, or stream-CHUNKS-PAUSE in microseconds."""
 
     name: str
     what: str
@@ -19,9 +19,9 @@ class Workload:
     connections: int
     prompt_bytes: int = 1000
     share: float = 1.0
-    """Of the seconds of a run, how long calls begin; 0: each connection makes one call."""
+    """Share of a run during which calls start; 0: each connection makes one call."""
     spread: float = 0.0
-    """Seconds over which the connections' first calls are spread."""
+    """Seconds over which the first calls of the connections are spread."""
 
     @property
     def stream(self) -> bool:
@@ -29,11 +29,11 @@ class Workload:
 
     @property
     def chunks(self) -> int:
-        """Of one stream."""
+        """Number of chunks in one stream."""
         return int(self.deployment.split("-")[1])
 
     def write_request(self, path: Path, traced: bool) -> None:
-        """The whole HTTP request; `traced` gives it a sampled traceparent, of another trace in each call."""
+        """Write the whole HTTP request; `traced` adds a sampled traceparent with a new trace per call."""
         body = json.dumps(self._body(), separators=(",", ":")).encode()
         head = [
             f"POST /openai/deployments/{self.deployment}/chat/completions?api-version={API_VERSION} HTTP/1.1",
@@ -51,24 +51,24 @@ class Workload:
     def _body(self) -> dict[str, object]:
         words = ("Say it again, and say it slowly. " * (self.prompt_bytes // 33 + 1))[: self.prompt_bytes]
         messages = [{"role": "system", "content": "You are helpful."}, {"role": "user", "content": words}]
-        # the model's name for those proxies that look for it in the body
+        # for proxies that read the model from the body
         return {"model": self.deployment, "messages": messages, **({"stream": True} if self.stream else {})}
 
 
-JSON_1K: Final = Workload("json-1k", "JSON, 1 KB asked and answered, 32 connections", "json-1024", 32)
-JSON_20K: Final = Workload("json-20k", "JSON, 20 KB asked and answered, 32 connections", "json-20480", 32, 20_000)
+JSON_1K: Final = Workload("json-1k", "JSON, request and response of 1 KB, 32 connections", "json-1024", 32)
+JSON_20K: Final = Workload("json-20k", "JSON, request and response of 20 KB, 32 connections", "json-20480", 32, 20_000)
 PROMPT_200K: Final = Workload(
-    "prompt-200k", "a prompt of 200 KB, 1 KB answered, 8 connections", "json-1024", 8, 200_000
+    "prompt-200k", "prompt of 200 KB, response of 1 KB, 8 connections", "json-1024", 8, 200_000
 )
 STREAMS_50: Final = Workload(
     "streams-50", "50 streams x 100 chunks, 10 ms apart", "stream-100-10000", 50, share=1.5, spread=1
 )
-STREAMS_FAST: Final = Workload("streams-fast", "50 streams x 100 chunks without delay", "stream-100-0", 50, share=0.5)
+STREAMS_FAST: Final = Workload("streams-fast", "50 streams x 100 chunks without pauses", "stream-100-0", 50, share=0.5)
 STREAMS_500: Final = Workload(
-    "streams-500", "500 streams x 20 chunks a second", "stream-80-50000", 500, share=0, spread=1.5
+    "streams-500", "500 streams x 20 chunks per second", "stream-80-50000", 500, share=0, spread=1.5
 )
 STREAMS_1000: Final = Workload(
-    "streams-1000", "1,000 streams x 20 chunks a second", "stream-80-50000", 1000, share=0, spread=1.5
+    "streams-1000", "1,000 streams x 20 chunks per second", "stream-80-50000", 1000, share=0, spread=1.5
 )
 STREAM_LONG: Final = Workload(
     "stream-long", "one stream of 20,000 chunks, 0.25 ms apart", "stream-20000-250", 1, share=0

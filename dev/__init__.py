@@ -1,1 +1,1 @@
-"""Stand-ins on a laptop for what runs in Azure."""
+"""Local stand-ins for the services in Azure."""

@@ -1,6 +1,6 @@
-"""Runs a module as `python -m` does, and ends with its stdin: `python -m dev.tied MODULE [OPTION …]`.
+"""Runs a module as `python -m` does, until stdin ends: `python -m dev.tied MODULE [OPTION …]`.
 
-Who starts a process so, and holds the other end of its stdin, is not outlived by it, however it comes to its own end.
+The process cannot outlive a parent that holds the other end of its stdin, even one that is killed.
 """
 
 import os
@@ -11,7 +11,7 @@ import threading
 
 
 def tie() -> None:
-    """From now on SIGTERM ends this process when its stdin ends."""
+    """Send this process SIGTERM when its stdin ends."""
     threading.Thread(target=_end_with_stdin, daemon=True).start()
 
 
@@ -22,7 +22,7 @@ def _end_with_stdin() -> None:
 
 
 def main() -> None:
-    """Run the module that the first argument names, with the others as its own."""
+    """Run the module that the first argument names, and pass it the others."""
     tie()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

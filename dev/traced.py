@@ -1,8 +1,8 @@
-"""The proxy as `dev.up` runs it: with one more span processor, which writes every finished span to a file.
+"""The proxy as `dev.up` runs it: with an extra span processor that writes every finished span to a file.
 
-`uvicorn dev.traced:create_app --factory`. This is the one file of dev/ that imports the proxy, and it does so only when
-the server calls for the application. DEV_SPANS_FILE names the file: a JSON object a line, without what was written
-or answered. The process ends with its stdin, the other end of which `dev.up` holds: so it cannot outlive it.
+`uvicorn dev.traced:create_app --factory`. This is the only file of dev/ that imports the proxy, and only when
+the server creates the application. DEV_SPANS_FILE names the file: one JSON object per line, without message content.
+The process ends when its stdin does. `dev.up` holds the other end, so the process cannot outlive it.
 """
 
 import json
@@ -18,14 +18,14 @@ from dev.tied import tie
 
 
 class SpanFile(SpanExporter):
-    """Appends spans to a file, leaving out the attributes named in `content`."""
+    """Appends spans to a file, without the attributes named in `content`."""
 
     def __init__(self, path: Path, content: frozenset[str]) -> None:
         self._path = path
         self._content = content
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write a line a span."""
+        """Write one line per span."""
         with self._path.open("a", encoding="utf-8") as file:
             for span in spans:
                 shown = json.loads(span.to_json())
@@ -35,7 +35,7 @@ class SpanFile(SpanExporter):
 
 
 def create_app() -> FastAPI:
-    """The proxy, set up by the environment."""
+    """Create the proxy, configured by the environment."""
     from app.main import create_app as create_proxy
     from otel.attributes import CONTENT
 

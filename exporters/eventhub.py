@@ -8,6 +8,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from exporters.journal import Journal
 from exporters.record import Record
 from exporters.spool import Spool
+from otel import attributes as a
 
 
 class EventHubSpanExporter(SpanExporter):
@@ -32,6 +33,9 @@ class EventHubSpanExporter(SpanExporter):
             record = Record.from_span(span)
             if record.id is None:
                 continue  # the SDK's own processors hand over every span, the server's too
+            if (span.attributes or {}).get(a.STATUS) == a.REFUSED:
+                self._journal.end(record.id)
+                continue
             if not self._spool.append(record.to_json()):
                 result = SpanExportResult.FAILURE
             self._journal.end(record.id)

@@ -1,13 +1,13 @@
-// Who may do what: nobody is let in otherwise.
+// Role assignments: all access goes through these.
 targetScope = 'subscription'
 
-@description('The proxy.')
+@description('The proxy\'s identity.')
 param principalId string
 
-@description('Who is to read the records; empty: nobody is added.')
+@description('User or group that may read the records. Empty: none.')
 param recordsReaderId string
 
-@description('{ name, resourceGroup } each.')
+@description('Each is { name, resourceGroup }.')
 param openAiAccounts array
 param hubNamespace string
 param hubGroup string

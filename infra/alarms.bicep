@@ -1,10 +1,10 @@
-// Four alarms, made of the metrics that the proxy sends of every call, sampled or not. docs/operations.md says what
-// each means and what to do.
+// Four alarms on the proxy's metrics, which count every call, sampled or not. docs/operations.md explains each and says
+// what to do.
 param insightsName string
 param location string
 param tags object
 
-@description('Empty: no notice is sent, the alarms show in the portal.')
+@description('Address for notifications. Empty: alarms appear in the portal only.')
 param email string
 
 var alarms = [
@@ -18,7 +18,7 @@ var alarms = [
   }
   {
     name: 'backlog-age'
-    title: 'Records wait for Event Hubs for more than 300 seconds'
+    title: 'Records have waited for Event Hubs for more than 300 seconds'
     query: loadTextContent('alarms/backlog-age.kql')
     threshold: 300
     severity: 2

@@ -1,5 +1,5 @@
-// The API that clients call, on an API Management service, new or not: operations, policy, diagnostics, and a product
-// with a first subscription.
+// The API that clients call, on a new or existing API Management service: operations, policy, diagnostics, and a
+// product with a first subscription.
 param gatewayName string
 param insightsName string
 param insightsGroup string
@@ -11,14 +11,14 @@ param tokensPerMinute int
 param callerTenant string
 param callerAudience string
 
-@description('Azure\'s own description of the inference API. The service reads it once, at deployment.')
+@description('Azure\'s OpenAPI document of the inference API. The service reads it once, at deployment.')
 param specification string = 'https://raw.githubusercontent.com/Azure/azure-rest-api-specs/main/specification/cognitiveservices/data-plane/AzureOpenAI/inference/stable/2024-10-21/inference.json'
 
 var askForToken = !empty(callerTenant) && !empty(callerAudience)
 var withToken = replace(loadTextContent('apim/api.xml'), '<!-- option: token -->', askForToken ? loadTextContent('apim/token.xml') : '')
 var policyText = replace(withToken, '<!-- option: token-limit -->', tokensPerMinute > 0 ? loadTextContent('apim/token-limit.xml') : '')
 
-// What the description does not know, such as /openai/v1/responses, is passed on as well.
+// Also pass on paths that the document lacks, such as /openai/v1/responses.
 var methods = ['GET', 'POST', 'DELETE']
 
 var noBody = { body: { bytes: 0 } }
@@ -47,7 +47,7 @@ resource functionKey 'Microsoft.ApiManagement/service/namedValues@2024-05-01' = 
   properties: {
     displayName: 'openai-proxy-function-key'
     secret: true
-    // read from the host at deployment, so that it stands in no file, parameter or output
+    // read from the host at deployment, so that no file, parameter or output contains it
     value: listKeys('${app.id}/host/default', '2024-04-01').functionKeys[functionKeyName]
   }
 }
@@ -75,7 +75,7 @@ resource api 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
     format: 'openapi+json-link'
     value: specification
     subscriptionRequired: true
-    // where Azure OpenAI's own clients put their key
+    // where Azure OpenAI's clients send their key
     subscriptionKeyParameterNames: { header: 'api-key', query: 'subscription-key' }
   }
 }
@@ -111,13 +111,13 @@ resource diagnostics 'Microsoft.ApiManagement/service/apis/diagnostics@2024-05-0
   name: 'applicationinsights'
   properties: {
     loggerId: logger.id
-    // traceparent, as everyone else here speaks; the gateway continues a client's trace or begins one
+    // traceparent, like the other components; the gateway continues a client's trace or starts one
     httpCorrelationProtocol: 'W3C'
-    // this decides for the whole trace: the proxy keeps to the sampled flag that it is sent
+    // decides for the whole trace: the proxy honours the sampled flag
     sampling: { samplingType: 'fixed', percentage: samplingPercentage }
     verbosity: 'information'
     logClientIp: false
-    // a body that is logged is held back first, which ends streaming, and holds prompts
+    // logging a body buffers it, which breaks streaming, and would expose prompts
     frontend: { request: noSecrets, response: noBody }
     backend: { request: noSecrets, response: noBody }
   }

@@ -1,4 +1,4 @@
-// The app's health, asked from outside: on Flex Consumption the platform asks for no health path.
+// Availability test of the app's readiness: Flex Consumption has no health check path.
 param insightsName string
 param location string
 param tags object
@@ -12,7 +12,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 resource ready 'Microsoft.Insights/webtests@2022-06-15' = {
   name: '${insightsName}-ready'
   location: location
-  // by this tag Application Insights finds the tests that are its own
+  // Application Insights finds its tests by this tag
   tags: union(tags, { 'hidden-link:${insights.id}': 'Resource' })
   kind: 'standard'
   properties: {
@@ -34,7 +34,7 @@ resource alarm 'Microsoft.Insights/metricAlerts@2018-03-01' = {
   location: 'global'
   tags: tags
   properties: {
-    description: 'The proxy is not ready, seen from two places'
+    description: 'The proxy is not ready, as seen from two locations'
     severity: 1
     enabled: true
     scopes: [ready.id, insights.id]

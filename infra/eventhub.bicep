@@ -1,7 +1,7 @@
-// The hub that takes the records, with a consumer group for each system that reads them.
+// The hub for the records, with a consumer group for each system that reads them.
 param namespaceName string
 
-@description('Whether to make the namespace, or use the one that exists.')
+@description('Whether to create the namespace or use an existing one.')
 param create bool
 param location string
 param tags object
@@ -14,7 +14,7 @@ resource made 'Microsoft.EventHub/namespaces@2024-01-01' = if (create) {
   name: namespaceName
   location: location
   tags: tags
-  // Basic has one consumer group, no auto-inflate, and events of 256 KB at most
+  // Basic has one consumer group, no auto-inflate, and a limit of 256 KB per event
   sku: { name: 'Standard', tier: 'Standard', capacity: 1 }
   properties: {
     isAutoInflateEnabled: true
@@ -33,7 +33,7 @@ resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
   name: hubName
   properties: {
     partitionCount: partitions
-    // what a consumer may lag behind; 7 days is the most that Standard keeps
+    // bounds a consumer's lag; 7 days is the maximum of Standard
     retentionDescription: { cleanupPolicy: 'Delete', retentionTimeInHours: 168 }
   }
   dependsOn: [made]

@@ -1,4 +1,4 @@
-// The proxy as a Function App on Flex Consumption, with the storage account of its host.
+// The proxy as a Function App on Flex Consumption, with its host's storage account.
 param name string
 param planName string
 param storageName string
@@ -7,7 +7,7 @@ param tags object
 param insightsName string
 param insightsGroup string
 
-@description('{ name, endpoint, priority?, deployments? } each; without keys: its identity lets the proxy in.')
+@description('Each is { name, endpoint, priority?, deployments? }. No keys: the proxy uses its identity.')
 param accounts array
 param hubNamespace string
 param hubName string
@@ -20,7 +20,7 @@ param alwaysReadyInstances int
 param instanceMemoryMb int
 param subnetId string
 
-// Storage Blob Data Owner: the host keeps its keys and locks there, and finds the package of the app
+// Storage Blob Data Owner: the host keeps its keys and locks there, and loads the app's package
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 
 var backends = [for account in accounts: {
@@ -79,7 +79,7 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
     httpsOnly: true
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: { minTlsVersion: '1.2' }
-    // No healthCheckPath: on this plan the platform checks its instances by itself and takes no path.
+    // No healthCheckPath: on this plan the platform checks instances itself and accepts no path.
     functionAppConfig: {
       deployment: {
         storage: {
@@ -88,13 +88,13 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
           authentication: { type: 'SystemAssignedIdentity' }
         }
       }
-      // This takes the place of FUNCTIONS_WORKER_RUNTIME, which the plan refuses as a setting and hands to the worker.
+      // Replaces the setting FUNCTIONS_WORKER_RUNTIME, which the plan rejects and sets for the worker itself.
       runtime: { name: 'python', version: '3.13' }
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMb
         maximumInstanceCount: maximumInstances
         alwaysReady: alwaysReadyInstances == 0 ? [] : [{ name: 'http', instanceCount: alwaysReadyInstances }]
-        // a Python app would otherwise get an instance for every call
+        // the default for Python is one call per instance
         triggers: { http: { perInstanceConcurrency: callsPerInstance } }
       }
     }
@@ -117,7 +117,7 @@ resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
   properties: union(settings, {
     AzureWebJobsStorage__accountName: storage.name
     AzureWebJobsStorage__credential: 'managedidentity'
-    // the worker leaves spans to the app, and the host does not repeat its logs
+    // the worker leaves spans to the app, and the host does not duplicate its logs
     PYTHON_ENABLE_OPENTELEMETRY: 'true'
     APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD'

@@ -1,4 +1,4 @@
-// A new API Management service. Basic, Standard and Premium take half an hour and more to make; the v2 tiers minutes.
+// A new API Management service. Creating Basic, Standard or Premium takes over half an hour; the v2 tiers take minutes.
 param name string
 param location string
 param tags object

@@ -1,113 +1,113 @@
-// From an empty subscription to a traced, recorded call: everything the proxy needs, each part new or one that exists.
-// No part holds another's key: each is let in by its managed identity, and what can refuse keys refuses them.
+// Everything the proxy needs, from an empty subscription to a traced, recorded call. Most parts can be new or existing.
+// No part holds another's key: managed identities authenticate, and every service that can disable keys does.
 targetScope = 'subscription'
 
 @minLength(1)
 @maxLength(40)
-@description('Name of the azd environment: it names the resource group, and every resource has it as a tag.')
+@description('Name of the azd environment. Names the resource group and tags every resource.')
 param environmentName string
 
 @minLength(1)
-@description('Region of everything new but the Azure OpenAI accounts.')
+@description('Region of all new resources except the Azure OpenAI accounts.')
 @metadata({ azd: { type: 'location' } })
 param location string
 
 // ---- Azure OpenAI
 
-@description('Accounts to make, one a region: { location, priority?, deployments? }. Lower priority goes first, equals share; deployments are names this account serves, all of them by default.')
+@description('Accounts to create, one per region: { location, priority?, deployments? }. A lower priority goes first, equal ones share the load; deployments are the names this account serves, by default all.')
 param openAiAccounts array = []
 
-@description('Accounts that exist: { name, resourceGroup, endpoint, priority?, deployments? }.')
+@description('Existing accounts: { name, resourceGroup, endpoint, priority?, deployments? }.')
 param existingOpenAiAccounts array = []
 
-@description('What is deployed in each new account: { name, model, version, sku, capacity }, capacity in thousands of tokens a minute.')
+@description('Deployments of each new account: { name, model, version, sku, capacity }, capacity in thousands of tokens per minute.')
 param openAiDeployments array = []
 
 // ---- Records
 
-@description('An Event Hubs namespace that exists, in place of a new one. The hub in it is made if it is missing.')
+@description('An existing Event Hubs namespace to use instead of a new one. Its hub is created if missing.')
 param existingEventHubsNamespace string = ''
 param existingEventHubsResourceGroup string = ''
 param eventHubName string = 'openai-records'
 
-@description('Cannot be changed later, and bounds how many consumers of one group can read at once.')
+@description('Cannot be changed later; limits how many consumers of a group can read at the same time.')
 param eventHubPartitions int = 4
 
 @description('One for each system that reads the records.')
 param consumerGroups array = ['analytics', 'chargeback']
 
-@description('Auto-inflate goes up to this many throughput units: 1 MB or 1,000 records a second each. It never goes down by itself.')
+@description('Maximum of auto-inflate, in throughput units of 1 MB or 1,000 records per second each. It never scales down by itself.')
 param maximumThroughputUnits int = 4
 
-@description('A storage account that exists, in place of a new one, for records too large for the hub and for what a stopping instance could not send.')
+@description('An existing storage account to use instead of a new one, for records too large for the hub and those that a stopping instance could not send.')
 param existingRecordsStorage string = ''
 param existingRecordsResourceGroup string = ''
 
-@description('Object id of a user or group that may read the records, in the hub and in the container. Empty: nobody is added.')
+@description('Object id of a user or group that may read the records in the hub and the container. Empty: none.')
 param recordsReaderId string = ''
 
 // ---- Monitoring
 
-@description('An Application Insights resource that exists, in place of a new one.')
+@description('An existing Application Insights resource to use instead of a new one.')
 param existingInsightsName string = ''
 param existingInsightsResourceGroup string = ''
 
-@description('Where alarms are sent, by email. Empty: alarms are seen in the portal only.')
+@description('Email address for alarms. Empty: alarms appear in the portal only.')
 param alarmEmail string = ''
 
-@description('Ask /health/ready of the app every 5 minutes from three places, and raise an alarm if it is not well. It keeps an instance awake, which costs.')
+@description('Request /health/ready of the app every 5 minutes from three locations, and raise an alarm if it is not ready. It keeps an instance awake, which costs.')
 param availabilityTest bool = false
 
 // ---- API Management
 
-@description('An API Management service that exists and has a system-assigned identity, in place of a new one.')
+@description('An existing API Management service with a system-assigned identity, to use instead of a new one.')
 param existingApiManagementName string = ''
 param existingApiManagementResourceGroup string = ''
 
-@description('Of a new service. Consumption is not among them: it does not support long-lived streams.')
+@description('Tier of a new service. Consumption is excluded: it does not support long-lived streams.')
 @allowed(['Developer', 'Basic', 'Standard', 'Premium', 'BasicV2', 'StandardV2', 'PremiumV2'])
 param apiManagementSku string = 'BasicV2'
 param publisherEmail string = 'nobody@example.com'
 param publisherName string = 'Azure OpenAI'
 
-@description('Share of the traces to keep, in per cent. API Management decides for the whole trace, the proxy\'s spans included.')
+@description('Percentage of traces to keep. API Management decides for the whole trace, including the proxy\'s spans.')
 @minValue(0)
 @maxValue(100)
 param samplingPercentage int = 100
 
-@description('Tokens that one subscription may use in a minute. 0: no limit.')
+@description('Tokens per minute for each subscription. 0: no limit.')
 @minValue(0)
 param tokensPerMinute int = 0
 
-@description('Beside the subscription key, ask callers for a token of this Entra ID tenant, for this audience. Empty: no token is asked for.')
+@description('Require callers to send a token of this Entra ID tenant for this audience, in addition to the subscription key. Empty: no token is required.')
 param callerTenant string = ''
 param callerAudience string = ''
 
-@description('The host key of the Function App that API Management presents. Another than default makes rotation seamless: docs/operations.md.')
+@description('The Function App host key that API Management sends. One other than default makes rotation seamless: docs/operations.md.')
 param functionKeyName string = 'default'
 
 // ---- Function App
 
 @minValue(1)
 @maxValue(1000)
-@description('Calls one instance serves at once; most of them wait for Azure OpenAI.')
+@description('Concurrent calls per instance; most of them wait for Azure OpenAI.')
 param callsPerInstance int = 100
 param maximumInstances int = 40
 
-@description('Instances that never go away: no cold start, but a cost when idle.')
+@description('Instances that always run: no cold start, but a cost when idle.')
 @minValue(0)
 param alwaysReadyInstances int = 0
 
 @allowed([512, 2048, 4096])
 param instanceMemoryMb int = 2048
 
-@description('Subnet delegated to Microsoft.App/environments through which the app reaches private endpoints. Empty: none.')
+@description('Subnet, delegated to Microsoft.App/environments, through which the app reaches private endpoints. Empty: none.')
 param subnetId string = ''
 
-@description('Settings of the proxy that have no parameter of their own here: docs/operations.md has the list.')
+@description('Settings of the proxy without a parameter here; docs/operations.md lists them.')
 param settings object = {}
 
-@description('Regular expressions that are replaced in recorded text.')
+@description('Regular expressions whose matches are redacted in recorded text.')
 param redact array = []
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))
@@ -276,7 +276,7 @@ module availability 'availability.bicep' = if (availabilityTest) {
   }
 }
 
-@description('What a client is given as azure_endpoint.')
+@description('The azure_endpoint for clients.')
 output API_ENDPOINT string = api.outputs.endpoint
 output API_MANAGEMENT_NAME string = gatewayName
 output API_MANAGEMENT_RESOURCE_GROUP string = gatewayGroup

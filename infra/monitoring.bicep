@@ -1,4 +1,4 @@
-// Application Insights on a workspace of its own, and the workbook that shows what the proxy sends there.
+// Application Insights with its own workspace, and the workbook of the proxy's telemetry.
 param name string
 param workspaceName string
 param location string
@@ -23,7 +23,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   properties: {
     Application_Type: 'web'
     WorkspaceResourceId: workspace.id
-    // its connection string then lets nobody in: who sends needs the role Monitoring Metrics Publisher
+    // the connection string alone then grants nothing: a sender needs the role Monitoring Metrics Publisher
     DisableLocalAuth: true
   }
 }

@@ -3,7 +3,7 @@ param name string
 param location string
 param tags object
 
-@description('{ name, model, version, sku, capacity } each.')
+@description('Each is { name, model, version, sku, capacity }.')
 param deployments array
 
 resource account 'Microsoft.CognitiveServices/accounts@2024-10-01' = {
@@ -13,15 +13,15 @@ resource account 'Microsoft.CognitiveServices/accounts@2024-10-01' = {
   kind: 'OpenAI'
   sku: { name: 'S0' }
   properties: {
-    // Entra ID is refused on the regional endpoint that all accounts share
+    // Entra ID does not work on the regional endpoint that all accounts share
     customSubDomainName: name
-    // a key would pass by the proxy, and by the records
+    // a key would bypass the proxy and the records
     disableLocalAuth: true
     publicNetworkAccess: 'Enabled'
   }
 }
 
-// one after the other: an account takes one change at a time
+// sequentially: an account accepts one change at a time
 @batchSize(1)
 resource models 'Microsoft.CognitiveServices/accounts/deployments@2024-10-01' = [for deployment in deployments: {
   parent: account
@@ -29,7 +29,7 @@ resource models 'Microsoft.CognitiveServices/accounts/deployments@2024-10-01' = 
   sku: { name: deployment.sku, capacity: deployment.capacity }
   properties: {
     model: { format: 'OpenAI', name: deployment.model, version: deployment.version }
-    // usage and prices are recorded by model: it shall not change by itself
+    // usage and prices are per model version, which must not change by itself
     versionUpgradeOption: 'OnceCurrentVersionExpired'
   }
 }]

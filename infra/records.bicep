@@ -1,8 +1,8 @@
-// The container for records too large for the hub, and for what a stopping instance could not send. It holds prompts:
-// so it is not in the account of the Functions host, whose readers are others.
+// The container for records too large for the hub and those that a stopping instance could not send. It holds prompts,
+// so it is not in the Functions host's storage account, which other people may read.
 param storageName string
 
-@description('Whether to make the account, or use the one that exists.')
+@description('Whether to create the account or use an existing one.')
 param create bool
 param location string
 param tags object

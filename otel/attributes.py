@@ -58,6 +58,7 @@ ERROR_TYPE: Final = "error.type"
 # The call
 CALL_ID: Final = "proxy.call.id"
 STATUS: Final = "proxy.status"
+REFUSED: Final = "refused"  # a status: the call has no record
 DEPLOYMENT: Final = "proxy.deployment"
 API_VERSION: Final = "proxy.api_version"
 REGION: Final = "proxy.region"

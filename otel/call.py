@@ -17,6 +17,8 @@ class Status(StrEnum):
     UPSTREAM_ERROR = "upstream_error"
     UPSTREAM_CUT = "upstream_cut"
     INTERRUPTED = "interrupted"
+    REFUSED = "refused"
+    """By the proxy, while the body was arriving. Like every refusal it has no record."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,11 @@ class Answer:
     system_fingerprint: str | None = None
     truncated: bool = False
     """Whether part of it was too large or too malformed to be read."""
+    recognized: bool = True
+    """Whether it is a response of this operation, by its headers and its bytes; otherwise nothing may be inferred from it,
+    such as usage."""
+    pending: bool = False
+    """Whether the response continues in the background: its usage comes with a later fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +92,9 @@ class Request:
     """JSON: instructions to the model that are separate from the prompt."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""
+    previous_response_id: str | None = None
+    conversation_id: str | None = None
+    """What the request continues."""
 
 
 @dataclass(slots=True)

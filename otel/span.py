@@ -44,7 +44,7 @@ class CallSpan:
         """
         self.call = call
         self.withhold = self._withheld = withhold
-        self._named = call.model
+        self._named, self._asked = call.model, call.request
         name = f"{call.operation} {call.model}" if call.model else call.operation
         start = _Start(_known_at_start(call, withhold))
         context = set_value(_KNOWN, start)
@@ -80,7 +80,7 @@ class CallSpan:
             span.update_name(f"{call.operation} {call.model}")
         facts = _facts(call)
         if call.capture_content and not self.withhold:
-            if self._withheld:
+            if self._withheld or call.request is not self._asked:  # a form was read while it passed
                 facts |= _request_content(call)
             facts |= _response_content(call)
         self._writer.put(span, facts)
@@ -164,7 +164,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.REQUEST_STOP_SEQUENCES: None,  # content
         a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor derives the dependency's type from it
         a.API_TYPE: call.api_type,
-        a.REQUEST_MODEL: call.model,  # of a form, which passes unread, these three are known only from the response
+        a.REQUEST_MODEL: call.model,  # of a form, which is read while it passes, these three are known only now
         a.REQUEST_STREAM: request.stream,
         a.DEPLOYMENT: call.deployment,
         a.RESPONSE_ID: answer.id,

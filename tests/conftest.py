@@ -26,6 +26,13 @@ settings.register_profile("repeated", unhurried, derandomize=True, database=None
 settings.load_profile("repeated")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Keep binary values out of test ids: a compressed one may hold the time, and workers would collect other tests."""
+    if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable()):
+        return argname
+    return None
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"

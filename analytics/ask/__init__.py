@@ -1,1 +1,1 @@
-"""Questions to the table: `python -m analytics.ask --list`."""
+"""Prepared queries over the table: `python -m analytics.ask --list`."""

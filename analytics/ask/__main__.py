@@ -1,10 +1,10 @@
-"""Asks the table a question.
+"""Runs a prepared query over the table.
 
     python -m analytics.ask --list
     python -m analytics.ask NAME --table DIR|URL [--json] [--since 2024-11-13] [--until …] [--prices FILE]
 
-Draws the answer as a table, or prints a JSON object a row. With --app-insights, the resource id of an Application
-Insights, each trace id leads to its trace in the portal.
+Prints the result as a table, or as one JSON object per row. With --app-insights, the resource id of Application
+Insights, each trace id links to its trace in the portal.
 """
 
 import argparse
@@ -30,20 +30,24 @@ _PORTAL: Final = "https://portal.azure.com/#view/Microsoft_OperationsManagementS
 
 
 def main() -> None:
-    """Answer, and exit with 1 when that is not possible."""
-    parser = argparse.ArgumentParser(prog="python -m analytics.ask", description="Asks the table of records.")
-    parser.add_argument(
-        "name", nargs="?", choices=[*questions()], metavar="NAME", help="one of those that --list names"
+    """Print the result; exit with 1 on an error."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analytics.ask", description="Runs a prepared query over the table."
     )
-    parser.add_argument("--list", action="store_true", help="name the questions")
-    parser.add_argument("--table", help="directory, or URL that fsspec knows")
-    parser.add_argument("--json", action="store_true", help="a JSON object a row")
-    parser.add_argument("--since", type=_moment, default=DEFAULTS["since"], help="UTC; calls that ended then or later")
-    parser.add_argument("--until", type=_moment, default=DEFAULTS["until"], help="UTC; calls that ended before")
-    parser.add_argument("--prices", type=Path, help="CSV of one's own prices")
+    parser.add_argument("name", nargs="?", choices=[*questions()], metavar="NAME", help="a question, see --list")
+    parser.add_argument("--list", action="store_true", help="list the questions")
+    parser.add_argument("--table", help="directory, or URL that fsspec supports")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per row")
+    parser.add_argument(
+        "--since", type=_moment, default=DEFAULTS["since"], help="UTC; calls that ended at this time or later"
+    )
+    parser.add_argument(
+        "--until", type=_moment, default=DEFAULTS["until"], help="UTC; calls that ended before this time"
+    )
+    parser.add_argument("--prices", type=Path, help="CSV of your own prices")
     parser.add_argument("--app-insights", metavar="ID", help="resource id, for links to traces")
     options = parser.parse_args()
-    # in a pipe nothing is folded or cut off
+    # output to a pipe is neither wrapped nor truncated
     console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False)
     if options.list:
         listing = Table("name", "question", box=None, header_style="bold")
@@ -52,17 +56,17 @@ def main() -> None:
         _print(console, listing)
         return
     if options.name is None or options.table is None:
-        parser.error("NAME and --table are needed, or --list")
+        parser.error("NAME and --table are required, or --list")
     try:
         bounds = {"since": options.since, "until": options.until}
         rows = answer(Question(options.name), options.table, bounds, options.prices)
     except (OSError, ValueError) as fault:
         sys.exit(f"{type(fault).__name__}: {fault}")
     if options.json:
-        for row in linked(rows.to_pylist(), options.app_insights):
+        for row in with_trace_links(rows.to_pylist(), options.app_insights):
             print(orjson.dumps(row, option=orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z).decode())
     else:
-        _print(console, drawn(rows, options.app_insights))
+        _print(console, as_table(rows, options.app_insights))
 
 
 def answer(
@@ -71,15 +75,15 @@ def answer(
     bounds: Mapping[str, datetime] = DEFAULTS,
     own_prices: Path | None = None,
 ) -> pa.Table:
-    """The rows that answer a question over the table at a place. Raises OSError, and ValueError for bad prices."""
+    """The rows that answer a question, from the table at a path or URL. Raises OSError; ValueError for bad prices."""
     table = folder(place)
     with connect(table) as connection:
         connection.register(prices.TABLE, prices.table(own_prices))
         return query(connection, table, question.sql, bounds)
 
 
-def linked(rows: Iterable[dict[str, Any]], app_insights: str | None) -> list[dict[str, Any]]:
-    """The rows with a link to the trace, where they have one and the resource is known."""
+def with_trace_links(rows: Iterable[dict[str, Any]], app_insights: str | None) -> list[dict[str, Any]]:
+    """The rows, with a `trace_url` if they have a trace id and the resource is known."""
     if not app_insights:
         return list(rows)
     return [
@@ -88,27 +92,27 @@ def linked(rows: Iterable[dict[str, Any]], app_insights: str | None) -> list[dic
 
 
 def trace_url(app_insights: str, trace_id: str) -> str:
-    """Where the portal shows all that Application Insights has of a trace."""
+    """The portal's address of everything Application Insights has of a trace."""
     kql = f'union requests, dependencies, traces | where operation_Id == "{trace_id}" | order by timestamp asc'
     place = f"resourceId/{quote(app_insights, '')}/source/LogsBlade.AnalyticsShareLinkToQuery"
     return f"{_PORTAL}/{place}/query/{quote(kql, '')}"
 
 
-def drawn(rows: pa.Table, app_insights: str | None = None) -> Table:
+def as_table(rows: pa.Table, app_insights: str | None = None) -> Table:
     """The rows as a table for the terminal."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for field in rows.schema:
         number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
         table.add_column(field.name, justify="right" if number else "left", overflow="fold")
     for row in rows.to_pylist():
-        cells = [Text(_shown(value)) for value in row.values()]
+        cells = [Text(_cell(value)) for value in row.values()]
         if app_insights and row.get("trace_id"):
             cells[[*row].index("trace_id")].stylize(f"link {trace_url(app_insights, row['trace_id'])}")
         table.add_row(*cells)
     return table
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     match value:
         case None:
             return ""

@@ -1,7 +1,7 @@
-"""The questions: each a file in analytics/queries, written in KQL, with its translation for DuckDB beside it.
+"""The questions: each is a KQL file in analytics/queries, with its translation for DuckDB next to it.
 
-Azure Data Explorer and Fabric take NAME.kql as it is; DuckDB runs NAME.sql, which `analytics.ask.translate` makes of
-it. The parameters `since` and `until` bound the end of the calls, in UTC.
+Azure Data Explorer and Fabric run NAME.kql unchanged; DuckDB runs NAME.sql, which `analytics.ask.translate` generates.
+The parameters `since` and `until` bound the calls' end, in UTC.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ DEFAULTS: Final[Mapping[str, datetime]] = {"since": datetime(2000, 1, 1), "until
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question, by the name of its file."""
+    """One question, named after its file."""
 
     name: str
 
@@ -31,10 +31,10 @@ class Question:
 
     @property
     def words(self) -> str:
-        """The question itself, the first line of the file."""
+        """The question in plain language, from the first line of the file."""
         return self.kql.partition("\n")[0].removeprefix("// ")
 
 
 def questions() -> dict[str, Question]:
-    """All there are, by name."""
+    """All questions, by name."""
     return {path.stem: Question(path.stem) for path in sorted(QUERIES.glob("*.kql"))}

@@ -1,7 +1,7 @@
-"""Makes the .sql beside each .kql, by the package duckdb-kql: `python -m analytics.ask.translate`.
+"""Translates each .kql to .sql with the package duckdb-kql: `python -m analytics.ask.translate`.
 
-The translations are kept, so asking needs neither that package nor its half a second, and what a new version of it
-makes of a query is seen before it is used.
+The translations are committed, so a query needs neither that package nor the half second it takes, and a new version's
+translation shows up in review before it is used.
 """
 
 from typing import Final
@@ -15,19 +15,19 @@ _TABLES: Final = {NAME: SCHEMA.names, prices.TABLE: prices.SCHEMA.names}
 
 
 def sql(kql: str) -> str:
-    """The query in DuckDB's SQL, with parameters by their own names. Raises what duckdb-kql raises."""
+    """The query in DuckDB's SQL, with its parameters by name. Raises duckdb-kql's errors."""
     import duckdb_kql
 
     translated = duckdb_kql.to_sql(kql, schema=_TABLES)
     text = str(translated)
     for number, name in enumerate(DEFAULTS):
         text = text.replace(f"$kqlp{number}", f"${name}")
-    assert len(translated.parameters) == len(DEFAULTS), "every question has since and until, and no other parameter"
+    assert len(translated.parameters) == len(DEFAULTS), "every question has the parameters since and until only"
     return text + "\n"
 
 
 def main() -> None:
-    """Write the files anew."""
+    """Write the .sql files."""
     for question in questions().values():
         (QUERIES / f"{question.name}.sql").write_text(sql(question.kql))
 

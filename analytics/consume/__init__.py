@@ -1,1 +1,1 @@
-"""From the hub into the table: `python -m analytics.consume --table DIR`."""
+"""The consumer: from the hub to the table, `python -m analytics.consume --table DIR`."""

@@ -1,10 +1,10 @@
-"""Reads the hub into a table of Parquet files, until Ctrl-C or, with --once, to where the hub ends now.
+"""Writes the hub's records to a table of Parquet files, until Ctrl-C or, with --once, up to the hub's current end.
 
     python -m analytics.consume --table DIR|URL [--group G] [--once]
 
-The hub is the one that AZURE_EVENTHUB_CONN_STR, or AZURE_EVENTHUB_NAMESPACE and AZURE_EVENTHUB_NAME, name. A table may
-lie in a directory or at a URL such as abfss://container@account.dfs.core.windows.net/records. Any number may run at the
-same time and share the partitions; each may be killed at any moment. Exits with 1 when it could not go on.
+AZURE_EVENTHUB_CONN_STR, or AZURE_EVENTHUB_NAMESPACE and AZURE_EVENTHUB_NAME, name the hub. The table is a directory or
+a URL such as abfss://container@account.dfs.core.windows.net/records. Any number of consumers may run at the same time
+and share the partitions; each may be killed at any moment. Exits with 1 when it cannot continue.
 """
 
 import argparse
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
     from azure.storage.blob.aio import BlobClient, ContainerClient
 
 _OWN: Final = "_consumer"
-_LOOK_S: Final = 5.0
+_REFRESH_S: Final = 5.0
 
 
 def main() -> None:
-    """Run until told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m analytics.consume", description="The hub's records into a table.")
-    parser.add_argument("--table", required=True, help="directory, or URL that fsspec knows, such as abfss://…")
+    """Run until stopped."""
+    parser = argparse.ArgumentParser(prog="python -m analytics.consume", description="Writes records to a table.")
+    parser.add_argument("--table", required=True, help="directory, or URL that fsspec supports, such as abfss://…")
     parser.add_argument("--group", default="$Default", help="consumer group (default: %(default)s)")
-    parser.add_argument("--once", action="store_true", help="end where the hub ends now")
-    parser.add_argument("--flush-seconds", type=float, default=2.0, help="how old a record may be before it is written")
+    parser.add_argument("--once", action="store_true", help="stop at the hub's current end")
+    parser.add_argument("--flush-seconds", type=float, default=2.0, help="longest time a record waits to be written")
     parser.add_argument(
         "--checkpoints",
         metavar="URL",
         default=os.environ.get("AZURE_CHECKPOINT_CONTAINER_URL"),
-        help="container for checkpoints, which a table at a URL needs; AZURE_STORAGE_CONNECTION_STRING or Entra ID"
-        " opens it (default: AZURE_CHECKPOINT_CONTAINER_URL, or a file under the table)",
+        help="container for checkpoints, required for a table at a URL; authenticates with"
+        " AZURE_STORAGE_CONNECTION_STRING or Entra ID (default: AZURE_CHECKPOINT_CONTAINER_URL, or the table)",
     )
     options = parser.parse_args()
     if not os.environ.get("AZURE_EVENTHUB_CONN_STR") and not os.environ.get("AZURE_EVENTHUB_NAMESPACE"):
         parser.error("AZURE_EVENTHUB_CONN_STR or AZURE_EVENTHUB_NAMESPACE must name the hub")
     if "://" in options.table and not options.checkpoints:
         parser.error("a table at a URL needs --checkpoints")
-    logging.getLogger("azure").setLevel(logging.CRITICAL)  # all it has to say is in its exceptions too
-    # what a batch leaves behind is freed by its counts; looking for cycles in it takes a third of the time
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # its exceptions say the same
+    # reference counts free a batch's objects; the cycle collector would take a third of the time
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
     console = Console(stderr=True)
@@ -76,25 +76,25 @@ async def _consume(options: argparse.Namespace, console: Console) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     table = folder(options.table)
     async with AsyncExitStack() as stack:
-        store, lock, container = await stack.enter_async_context(_kept(table, options.checkpoints))
+        store, lock, container = await stack.enter_async_context(_checkpoints_and_lock(table, options.checkpoints))
         client = await stack.enter_async_context(_client(options.group, store))
         consumer = Consumer(client, store, lock, table, flush_seconds=options.flush_seconds)
         if container is not None:
             await _claim(container.get_blob_client(f"table-of/{consumer.stream}"), table.url)
         async with shown(consumer.counts, console):
-            looking = asyncio.create_task(_look(consumer))
+            refreshing = asyncio.create_task(_refresh_lag(consumer))
             try:
                 await consumer.run(stop, options.once)
             finally:
-                looking.cancel()
+                refreshing.cancel()
 
 
-async def _look(consumer: Consumer) -> None:
-    """Keep the lag up to date; that it is not known for a while is no failure."""
+async def _refresh_lag(consumer: Consumer) -> None:
+    """Keep the lag up to date. Failing to read it for a while is not an error."""
     while True:
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_REFRESH_S)
         with suppress(EventHubError, AzureError, OSError):
-            await consumer.look()
+            await consumer.refresh()
 
 
 @asynccontextmanager
@@ -126,11 +126,11 @@ async def _client(group: str, store: CheckpointStore) -> AsyncIterator[EventHubC
 
 
 @asynccontextmanager
-async def _kept(
+async def _checkpoints_and_lock(
     table: Folder, container_url: str | None
 ) -> AsyncIterator[tuple[CheckpointStore, TableLock, "ContainerClient | None"]]:
-    """The checkpoints and the lock of the table: in a container of Blob Storage if that is named, or else under the
-    table."""
+    """The table's checkpoints and lock: in the Blob Storage container if one is named, otherwise in the table's
+    directory."""
     if not container_url:
         assert isinstance(table, LocalFolder)
         store = SqliteCheckpointStore(table.path / _OWN / "checkpoints.sqlite")
@@ -163,9 +163,9 @@ async def _kept(
 
 
 async def _claim(note: "BlobClient", table: str) -> None:
-    """Note the table that the checkpoints of a hub and group are of: they say what is in that one, and in no other.
+    """Record which table the checkpoints of a hub and group belong to: they are valid for that table only.
 
-    Raises OtherTable.
+    Raises OtherTable if they belong to another.
     """
     from azure.core.exceptions import ResourceExistsError
 
@@ -175,13 +175,13 @@ async def _claim(note: "BlobClient", table: str) -> None:
         noted = (await (await note.download_blob()).readall()).decode()
         if noted != table:
             raise OtherTable(
-                f"the checkpoints of this consumer group are those of the table at {noted}. Use another container or"
+                f"the checkpoints of this consumer group belong to the table at {noted}. Use another container or"
                 f" group; if the table has moved, delete the blob {note.blob_name}."
             ) from None
 
 
 class OtherTable(Exception):
-    """The checkpoints are those of another table."""
+    """The checkpoints belong to another table."""
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """Checkpoints and ownership of partitions in SQLite, for consumers that share a directory.
 
-What azure-eventhub's BlobCheckpointStore does in Blob Storage: an owner claims a partition by its etag, so of two that
-try at once one succeeds. Beyond that a killed owner is known at once, by a lock that its process held: what it owned
-is free without waiting for that to expire.
+Works as azure-eventhub's BlobCheckpointStore does in Blob Storage: an owner claims a partition by its etag, so if two
+try at the same time, one succeeds. In addition, each process holds a file lock, which reveals a killed owner
+immediately: its partitions are free without waiting for the ownership to expire.
 """
 
 import fcntl
@@ -31,7 +31,7 @@ _BUSY_S: Final = 30
 
 
 class SqliteCheckpointStore(CheckpointStore):
-    """One file, for any number of processes of one machine. Calls take milliseconds, so they are not awaited."""
+    """One file, for any number of processes on one machine. Calls take milliseconds, so they block the loop."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,26 +49,26 @@ class SqliteCheckpointStore(CheckpointStore):
     async def list_ownership(
         self, fully_qualified_namespace: str, eventhub_name: str, consumer_group: str, **kwargs: Any
     ) -> Iterable[dict[str, Any]]:
-        """Who owns which partition."""
+        """The owner of each partition, '' if its process is gone."""
         hub = (fully_qualified_namespace, eventhub_name, consumer_group)
         found = self._database.execute(
             "SELECT partition, owner, etag, modified, holder FROM ownership"
             " WHERE (namespace, hub, consumer_group) = (?, ?, ?)",
             hub,
         ).fetchall()
-        living = {holder for holder in {each[-1] for each in found} if self._lives(holder)}
+        alive = {holder for holder in {each[-1] for each in found} if self._is_alive(holder)}
         return [
             {
                 **_named(*hub, partition),
-                "owner_id": owner if holder in living else "",
+                "owner_id": owner if holder in alive else "",
                 "etag": etag,
                 "last_modified_time": modified,
             }
             for partition, owner, etag, modified, holder in found
         ]
 
-    def _lives(self, holder: str) -> bool:
-        """Whether the process still runs that made a claim; the file of one that does not is removed."""
+    def _is_alive(self, holder: str) -> bool:
+        """Whether the process that made a claim still runs; removes the lock file of one that does not."""
         path = self._holder.with_name(holder)
         try:
             file = os.open(path, os.O_RDWR)
@@ -87,7 +87,7 @@ class SqliteCheckpointStore(CheckpointStore):
     async def claim_ownership(
         self, ownership_list: Iterable[dict[str, Any]], **kwargs: Any
     ) -> Iterable[dict[str, Any]]:
-        """Claim partitions; those that somebody else has claimed since they were listed are left out."""
+        """Claim partitions. Returns those claimed: not those that another consumer claimed since they were listed."""
         return [claimed for claimed in map(self._claim, ownership_list) if claimed is not None]
 
     def _claim(self, wanted: dict[str, Any]) -> dict[str, Any] | None:
@@ -109,7 +109,7 @@ class SqliteCheckpointStore(CheckpointStore):
         return {**wanted, "etag": etag, "last_modified_time": now} if done.rowcount else None
 
     async def update_checkpoint(self, checkpoint: dict[str, Any], **kwargs: Any) -> None:
-        """Set a partition's checkpoint; durable when this returns."""
+        """Set a partition's checkpoint, durably."""
         self._database.execute(
             "INSERT OR REPLACE INTO checkpoint (namespace, hub, consumer_group, partition, offset, sequence_number)"
             " VALUES (?, ?, ?, ?, ?, ?)",

@@ -1,7 +1,7 @@
-"""Consumer: reads its share of a hub's partitions, and has what it read written into the table, partition by partition.
+"""Consumer: reads its share of a hub's partitions and writes their events to the table, partition by partition.
 
-Partitions are shared by azure-eventhub's balancing among the consumers of a group. Who owns one is no matter of
-correctness: two that believe to own the same one for a while write each event once (see `writer`).
+azure-eventhub balances the partitions among the consumers of a group. Correctness does not depend on ownership: two
+consumers that both believe they own a partition still write each event once (see `writer`).
 """
 
 import asyncio
@@ -25,28 +25,28 @@ log = logging.getLogger(__name__)
 
 BALANCE_S: Final = 4.0
 EXPIRE_S: Final = 16.0
-"""How long a dead consumer's partitions are its own: with the balancing of the others they move within 25 s."""
+"""How long a dead consumer keeps its partitions: with the balancing interval of the others, they move within 25 s."""
 _BATCH: Final = 1000
 _AHEAD: Final = 4000
-"""Events that are fetched ahead, of all partitions together: they may be large."""
+"""Events to prefetch, over all partitions: they may be large."""
 _TICK_S: Final = 0.1
 _SILENT_S: Final = 30.0
 _ROWS: Final = 20_000
 _BYTES: Final = 128 << 20
-"""All intakes together hold no more for long."""
+"""Above this, over all intakes, the largest is flushed."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """What has been written since the start, and how far each partition is."""
+    """Totals since the start, and the progress of each partition."""
 
     records: int = 0
     repeats: int = 0
     aside: int = 0
     ends: dict[str, int] = field(default_factory=dict)
-    """The last event of each partition, as the hub told it."""
+    """The last sequence number of each partition, as the hub reported it."""
     positions: dict[str, int] = field(default_factory=dict)
-    """The checkpoint of each partition, as far as this consumer knows it."""
+    """The last known checkpoint of each partition."""
 
     def lag(self, partition: str) -> int:
         return max(0, self.ends.get(partition, -1) - self.positions.get(partition, -1))
@@ -74,24 +74,24 @@ class Consumer:
         self._writer = writer(folder, self.stream)
         self._flush_seconds = flush_seconds
         self._intakes: dict[str, Intake] = {}
-        self._since: dict[str, float] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting_since: dict[str, float] = {}
+        self._flush_locks: dict[str, asyncio.Lock] = {}
         self._recovered: set[str] = set()
         self._open: dict[str, set[str]] = {}
-        """By partition, the hours that may have several files."""
-        self._complaints: set[str] = set()
-        self._heard = time.monotonic()
-        """When the last event came or was written."""
+        """By partition: the hours that may have several files."""
+        self._warned: set[str] = set()
+        self._active_at = time.monotonic()
+        """When an event was last received or written."""
         self._writing: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
 
     async def run(self, stop: asyncio.Event, once: bool = False) -> None:
-        """Read until told to stop, or with `once` until every partition is read to where it ended at the start.
+        """Read until `stop` is set, or with `once` until every partition is written up to its end at the start.
 
-        Raises what kept it from writing; nothing is lost by that, the next run begins at the checkpoints.
+        Raises the error that prevented a write; nothing is lost, since the next run starts at the checkpoints.
         """
         self._failure = asyncio.get_running_loop().create_future()
-        await self.look()
+        await self.refresh()
         if self._failure.done():
             await self._failure
         ends = dict(self.counts.ends)
@@ -121,19 +121,19 @@ class Consumer:
             receiving.cancel()
             await asyncio.gather(receiving, *self._writing, return_exceptions=True)
 
-    async def look(self) -> None:
-        """Ask the store for the checkpoints and the hub for the end of each partition, which must be past them."""
-        positions = await self._positions()  # first, or others could move one past the end that was told
+    async def refresh(self) -> None:
+        """Get the checkpoints from the store and the end of each partition from the hub, which must be past them."""
+        positions = await self._positions()  # first, or they could move past the ends read below
         partitions = await self._client.get_partition_ids()
         found = await asyncio.gather(*map(self._client.get_partition_properties, partitions))
-        # the last number of a partition from which everything has expired counts, too, as nothing to wait for
+        # a partition whose events have all expired still reports its last number: there is nothing to wait for
         self.counts.ends = {
             each["id"]: -1 if each["is_empty"] else each["last_enqueued_sequence_number"] for each in found
         }
         self.counts.positions |= positions
-        if any(map(self.counts.lag, self._intakes)) and time.monotonic() - self._heard > _SILENT_S:
-            # the client waits for ever for a link that the hub refuses
-            self._complain("events wait in the hub and none comes: is there a consumer group %s?", self._hub[2])
+        if any(map(self.counts.lag, self._intakes)) and time.monotonic() - self._active_at > _SILENT_S:
+            # the client waits forever for a link that the hub refuses
+            self._warn_once("the hub has events but delivers none: does the consumer group %s exist?", self._hub[2])
         for each in found:
             if positions.get(each["id"], -1) > each["last_enqueued_sequence_number"]:
                 self._fail(
@@ -148,7 +148,7 @@ class Consumer:
         return {each["partition_id"]: int(each["sequence_number"]) for each in found}
 
     async def _reached(self, ends: dict[str, int]) -> bool:
-        """Whether every partition is written up to there, by whomever."""
+        """Whether every partition is written up to there, by any consumer."""
         mine = self.counts.positions
         if any(mine.get(partition, -1) < end for partition, end in ends.items() if partition in self._intakes):
             return False
@@ -159,36 +159,35 @@ class Consumer:
 
     async def _on_begin(self, context: PartitionContext) -> None:
         self._intakes[context.partition_id] = Intake(context.partition_id)
-        self._recovered.discard(context.partition_id)  # who had it since may have been killed
+        self._recovered.discard(context.partition_id)  # an owner in between may have been killed
 
     async def _on_end(self, context: PartitionContext, reason: Any) -> None:
-        """What was not written is read again by whoever has the partition next."""
+        """The next owner of the partition reads again what was not written."""
         self._intakes.pop(context.partition_id, None)
 
     async def _on_error(self, context: PartitionContext | None, fault: Exception) -> None:
-        """A partition's link broke; the client takes it up again at its next balancing, unless that is no use."""
+        """A partition's link failed. The client reconnects at its next balancing; give up if that cannot succeed."""
         if isinstance(fault, AuthenticationError) or "amqp:not-found" in str(fault):
-            self._fail(fault)  # such as a consumer group that is not there
+            self._fail(fault)  # for example, the consumer group does not exist
         else:
-            self._complain("a partition cannot be read for now: %s", type(fault).__name__)
+            self._warn_once("cannot read a partition at the moment: %s", type(fault).__name__)
 
-    def _complain(self, what: str, about: str) -> None:
-        """Say it once."""
-        said = what % about
-        if said not in self._complaints:
-            self._complaints.add(said)
-            log.warning(said)
+    def _warn_once(self, format: str, value: str) -> None:
+        message = format % value
+        if message not in self._warned:
+            self._warned.add(message)
+            log.warning(message)
 
     async def _on_events(self, context: PartitionContext, events: list[EventData]) -> None:
-        self._heard = time.monotonic()
+        self._active_at = time.monotonic()
         intake = self._intakes.get(context.partition_id)
         if intake is None or not events:
             return
         if not intake.events:
-            self._since[intake.partition] = time.monotonic()
+            self._waiting_since[intake.partition] = time.monotonic()
         try:
             intake.add(events)
-        except Exception as fault:  # the client would only log it, and pass over the events
+        except Exception as fault:  # the client would only log it and skip the events
             self._fail(fault)
             raise
         if intake.events >= _ROWS:
@@ -197,16 +196,16 @@ class Consumer:
             await self._flush(max(self._intakes.values(), key=lambda each: each.bytes).partition)
 
     async def _flush_old(self, ends: dict[str, int]) -> None:
-        """Write what has waited long enough, or is all that is waited for."""
+        """Write intakes that are due, or that have reached the partition's end in `ends`."""
         due = time.monotonic() - self._flush_seconds
         for partition, intake in list(self._intakes.items()):
-            whole = partition in ends and intake.last >= ends[partition]
-            if intake.events and (whole or self._since[partition] <= due):
+            complete = partition in ends and intake.last >= ends[partition]
+            if intake.events and (complete or self._waiting_since[partition] <= due):
                 await self._flush(partition)
 
     async def _flush(self, partition: str) -> None:
-        """Write what an intake holds; it is written to the end even if the waiting for it is cancelled."""
-        async with self._turns.setdefault(partition, asyncio.Lock()):
+        """Write an intake's events; cancelling this call does not cancel the write."""
+        async with self._flush_locks.setdefault(partition, asyncio.Lock()):
             intake = self._intakes.get(partition)
             batch = intake.take() if intake else None
             if batch is None:
@@ -219,7 +218,7 @@ class Consumer:
     async def _write(self, batch: Batch) -> None:
         try:
             async with self._lock() as valid:
-                # after one that failed none may go, or the checkpoint would pass over it
+                # no batch may follow a failed one, or the checkpoint would skip it
                 if self._failure is not None and not self._failure.done():
                     await self._commit(batch, valid)
         except Exception as fault:
@@ -239,7 +238,7 @@ class Consumer:
             raise LockLost("the table's lock was lost before the checkpoint")
         if batch.last > position:
             await self._checkpoint(batch)
-        self._heard = time.monotonic()
+        self._active_at = time.monotonic()
         self.counts.records += written.records
         self.counts.repeats += written.repeats
         self.counts.aside += written.aside
@@ -260,10 +259,10 @@ class Consumer:
         )
 
     def _merge(self, partition: str, written: Written, valid: Valid) -> None:
-        """Merge the hours just written where small files add up, and those long before them for good."""
+        """Merge small files of the hours just written, and all files of hours that are over."""
         hours = self._open[partition]
         hours |= written.hours
-        newest = sorted(hours)[-2:]  # to the hour before, calls still come that took long
+        newest = sorted(hours)[-2:]  # long calls still arrive for the hour before
         for hour in sorted(hours):
             closed = hour not in newest and hour not in written.hours
             if valid():
@@ -278,4 +277,4 @@ class Consumer:
 
 
 class OtherHub(Exception):
-    """The checkpoints are those of another hub."""
+    """The checkpoints belong to another hub."""

@@ -1,4 +1,4 @@
-"""Intake: what one partition has given and no file holds yet."""
+"""Intake: events of one partition that are read but not yet written to a file."""
 
 import base64
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from azure.eventhub.amqp import AmqpMessageBodyType
 from analytics.rows import NotARecord, Record, bad, parse, table_of
 
 SEQUENCE: Final = "_sequence"
-"""A column beside the table's own: the event's sequence number in its partition."""
+"""An extra column: the event's sequence number in its partition."""
 
 
 class Event(Protocol):
-    """What is needed of an event: azure-eventhub's EventData, or one that a file holds."""
+    """An event: azure-eventhub's EventData, or one from a file."""
 
     @property
     def body(self) -> Any: ...
@@ -33,7 +33,7 @@ class Event(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """An event that is no record, as it is kept: with the reason and where it was."""
+    """An event that is not a record, with the reason and its place in the hub."""
 
     sequence_number: int
     offset: str
@@ -42,7 +42,7 @@ class SetAside:
     body: bytes
 
     def to_json(self) -> bytes:
-        """One line; a body that is no text is kept in base64."""
+        """One line of JSON; a body that is not UTF-8 is in base64."""
         try:
             text = {"body": self.body.decode()}
         except UnicodeDecodeError:
@@ -53,24 +53,24 @@ class SetAside:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Every event of a partition from `first` to `last`: the rows of its records, and what was set aside."""
+    """All events of a partition from `first` to `last`: rows for records, and what is set aside."""
 
     partition: str
     first: int
     last: int
     last_offset: str
     rows: pa.Table
-    """In the order of their `SEQUENCE`."""
+    """Ordered by `SEQUENCE`."""
     aside: Sequence[SetAside]
 
 
 class Intake:
-    """Collects what one partition gives, in its order."""
+    """Collects the events of one partition, in order."""
 
     def __init__(self, partition: str) -> None:
         self.partition = partition
         self.last = -1
-        """The last event taken in, whether or not it is still here."""
+        """Sequence number of the last event added, even if it has been taken since."""
         self._clear()
 
     def _clear(self) -> None:
@@ -82,7 +82,7 @@ class Intake:
         self._aside: list[SetAside] = []
 
     def add(self, events: Sequence[Event]) -> None:
-        """Take in events. One that comes again, as after a reconnection, is left out."""
+        """Add events. Skips those delivered again, as after a reconnect."""
         numbers: list[int] = []
         records: list[Record] = []
         for event in events:
@@ -113,7 +113,7 @@ class Intake:
     def _without_bad(
         self, events: Sequence[Event], records: list[Record], numbers: list[int]
     ) -> tuple[pa.Table, list[int]]:
-        """The rows of those records that can be rows; the others are set aside one by one."""
+        """The rows of the valid records; the others are set aside one by one."""
         good: list[Record] = []
         kept: list[int] = []
         by_number = {event.sequence_number: event for event in events}
@@ -127,7 +127,7 @@ class Intake:
         return table_of(good), kept
 
     def take(self) -> Batch | None:
-        """Hand out what is here, and be empty."""
+        """Return everything collected, and start empty again. None if there is nothing."""
         if not self.events:
             return None
         aside = sorted(self._aside, key=lambda event: event.sequence_number)
@@ -138,7 +138,7 @@ class Intake:
 
 
 def _body(event: Event) -> bytes:
-    """The bytes of an event; of one that holds another AMQP value than data, its text."""
+    """The event's bytes; for an AMQP value other than data, its text."""
     try:
         body: Any = event.body
     except ValueError:  # no body at all

@@ -1,7 +1,7 @@
-"""The table's lock: one consumer at a time writes into a table. A killed one's lock is free again.
+"""The table's lock: one consumer at a time writes to a table. The lock of a killed consumer becomes free.
 
-In a directory flock holds it, which ends with its process. In Blob Storage a lease does, which a killed process leaves
-until it runs out, and a frozen one loses without knowing: so `valid` is asked before every write.
+In a directory it is an flock, which ends with its process. In Blob Storage it is a lease: a killed process keeps it
+until it expires, and a frozen one loses it without noticing, so every write checks `valid` first.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ type TableLock = Callable[[], AbstractAsyncContextManager[Valid]]
 _LEASE_S: Final = 30
 _RENEW_S: Final = 8.0
 _SURE_S: Final = 20.0
-"""How long after the last renewal a write may still begin: a write that takes ten seconds more is within the lease."""
-_AGAIN_S: Final = 0.2
+"""How long after the last renewal a write may start: one of up to ten seconds then ends within the lease."""
+_RETRY_S: Final = 0.2
 
 
 class LockLost(Exception):
-    """The lock went to somebody else in the meantime."""
+    """The lock expired, and another consumer may hold it."""
 
 
 def directory_lock(path: Path) -> TableLock:
-    """A lock by a file, for the processes of one machine."""
+    """A file lock, for the processes of one machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = asyncio.Lock()  # so that of one process only one thread waits for the file
+    mine = asyncio.Lock()  # so only one thread of a process waits for the file
 
     @asynccontextmanager
     async def lock() -> AsyncIterator[Valid]:
@@ -51,7 +51,7 @@ def directory_lock(path: Path) -> TableLock:
 
 
 def blob_lock(blob: "BlobClient") -> TableLock:
-    """A lock by the lease of a blob, which is made if it is not there."""
+    """A lease on a blob, which is created if missing."""
     mine = asyncio.Lock()
 
     @asynccontextmanager
@@ -93,4 +93,4 @@ async def _acquired(blob: "BlobClient") -> "BlobLeaseClient":
         except HttpResponseError as refusal:
             if refusal.status_code != HTTPStatus.CONFLICT:
                 raise
-            await asyncio.sleep(_AGAIN_S)
+            await asyncio.sleep(_RETRY_S)

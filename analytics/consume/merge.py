@@ -1,7 +1,7 @@
-"""Merges the small files of an hour, sixteen of a kind into one: a table of many small batches stays quick to read.
+"""Merges the small files of an hour, sixteen of a size class into one, so that many small batches stay fast to read.
 
-Sizes are told apart by powers of sixteen, so a row is written again a few times at most. What is over the limit is left
-alone. Whoever calls holds the table's lock.
+Size classes are powers of sixteen, so a row is rewritten a few times at most. Files over the limit are left alone. The
+caller holds the table's lock.
 """
 
 import sys
@@ -11,15 +11,15 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analytics.consume.writer import whole
+from analytics.consume.writer import with_all_columns
 from analytics.folder import Folder
 from analytics.table import Part, current, parts, writer
 
 FAN: Final = 16
 _SMALL: Final = 64 << 10
-"""Bytes below which all files are of one kind: an empty one has some 20,000, for the names of 60 columns."""
+"""Bytes below which all files are of one class: an empty one has some 20,000, for the metadata of 60 columns."""
 _LIMIT: Final = 64 << 20
-"""Bytes beyond which a file is large enough."""
+"""Bytes above which a file is not merged."""
 _GROUP_ROWS: Final = 50_000
 _GROUP_BYTES: Final = 64 << 20
 
@@ -27,10 +27,9 @@ _GROUP_BYTES: Final = 64 << 20
 def merge(
     folder: Folder, hour: str, stream: str, partition: str, position: int = sys.maxsize, *, closed: bool = False
 ) -> int:
-    """Merge what there is to merge of one partition in one hour up to its checkpoint; in a closed hour all files that
-    are not large.
+    """Merge the files of one partition in one hour, up to its checkpoint; in a closed hour, all that are not large.
 
-    Returns the number of files that were merged into others.
+    Returns the number of files merged.
     """
     found = parts(folder, f"{hour}/{stream}-{partition}-")
     sizes = {part: size for part, size in found.items() if part.last <= position}
@@ -42,7 +41,7 @@ def merge(
 
 
 def _runs(sized: list[tuple[Part, int]], closed: bool) -> Iterator[list[Part]]:
-    """Neighbours that become one file. In an open hour the run of the newest: those no larger in kind than the last."""
+    """Adjacent files to merge into one. In an open hour: the newest files of the last one's size class or smaller."""
     if closed:
         run: list[Part] = []
         total = 0
@@ -56,42 +55,42 @@ def _runs(sized: list[tuple[Part, int]], closed: bool) -> Iterator[list[Part]]:
         if len(run) > 1:
             yield run
         return
-    kind = _kind(sized[-1][1]) if sized else 0
+    newest = _size_class(sized[-1][1]) if sized else 0
     run = []
     for part, size in reversed(sized):
-        if _kind(size) > kind or size > _LIMIT // FAN:
+        if _size_class(size) > newest or size > _LIMIT // FAN:
             break
         run.insert(0, part)
     if len(run) >= FAN:
         yield run
 
 
-def _kind(size: int) -> int:
-    kind = 0
+def _size_class(size: int) -> int:
+    found = 0
     while size > _SMALL:
         size //= FAN
-        kind += 1
-    return kind
+        found += 1
+    return found
 
 
 def _merge(folder: Folder, run: list[Part]) -> None:
-    """Write one file of several, then delete those. In between they are covered by it, and do not count."""
+    """Write one file from several, then delete those. Until then it covers them, so readers ignore them."""
     first = run[0]
     into = Part(first.hour, first.stream, first.partition, first.first, run[-1].last)
     sink = pa.BufferOutputStream()
     with writer(sink) as file:
-        waiting: list[pa.Table] = []
+        pending: list[pa.Table] = []
         for part in run:
             with folder.open(part.name) as source:
-                waiting.append(whole(pq.read_table(source)))
+                pending.append(with_all_columns(pq.read_table(source)))
             if (
-                sum(rows.num_rows for rows in waiting) > _GROUP_ROWS
-                or sum(rows.nbytes for rows in waiting) > _GROUP_BYTES
+                sum(rows.num_rows for rows in pending) > _GROUP_ROWS
+                or sum(rows.nbytes for rows in pending) > _GROUP_BYTES
             ):
-                file.write_table(pa.concat_tables(waiting))
-                waiting.clear()
-        if waiting:
-            file.write_table(pa.concat_tables(waiting))
+                file.write_table(pa.concat_tables(pending))
+                pending.clear()
+        if pending:
+            file.write_table(pa.concat_tables(pending))
     folder.write(into.name, memoryview(sink.getvalue()))
     for part in run:
         folder.delete(part.name)

@@ -1,4 +1,4 @@
-"""What the consumer shows while it runs: a bar a partition with its lag; without a terminal, a line now and then."""
+"""The consumer's progress: a bar with the lag of each partition; without a terminal, a line every ten seconds."""
 
 import asyncio
 import time
@@ -11,13 +11,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from analytics.consume.consumer import Counts
 
-_SHOW_S: Final = 0.2
-_TELL_S: Final = 10.0
+_REDRAW_S: Final = 0.2
+_PRINT_S: Final = 10.0
 
 
 @asynccontextmanager
 async def shown(counts: Counts, console: Console) -> AsyncIterator[None]:
-    """Show the counts as they change."""
+    """Show the counts as they change, and a summary at the end."""
     started = time.monotonic()
     showing = asyncio.create_task((_bars if console.is_terminal else _lines)(counts, console, started))
     try:
@@ -29,7 +29,7 @@ async def shown(counts: Counts, console: Console) -> AsyncIterator[None]:
 
 
 def summary(counts: Counts, seconds: float) -> str:
-    """One line of what was done."""
+    """Totals, rate and lag in one line."""
     lag = sum(map(counts.lag, counts.ends))
     rate = counts.records / seconds if seconds else 0
     return (
@@ -56,10 +56,10 @@ async def _bars(counts: Counts, console: Console, started: float) -> None:
             done, end = sum(counts.positions.values()), sum(counts.ends.values())
             lag = sum(map(counts.lag, counts.ends))
             progress.update(total, completed=done + len(bars), total=max(done, end) + len(bars), lag=lag)
-            await asyncio.sleep(_SHOW_S)
+            await asyncio.sleep(_REDRAW_S)
 
 
 async def _lines(counts: Counts, console: Console, started: float) -> None:
     while True:
-        await asyncio.sleep(_TELL_S)
+        await asyncio.sleep(_PRINT_S)
         console.print(summary(counts, time.monotonic() - started), highlight=False, soft_wrap=True)

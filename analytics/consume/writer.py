@@ -1,16 +1,17 @@
-"""Writes batches into the table so that each record is in it exactly once, whenever its writer is killed.
+"""Writes batches to the table so that each record is in it exactly once, even if a writer is killed at any moment.
 
-The checkpoint alone says what the table holds of a partition. A batch is written under the table's lock, thus:
+The checkpoint alone defines what the table holds of a partition. A batch is written under the table's lock:
 
-  1. Files of the partition past its checkpoint are what somebody left who was killed before step 5: they are deleted,
-     all of them before an owner's first batch, and those in its hours before each.
-     Events up to the checkpoint are dropped from the batch: somebody who owned the partition before has written them.
-  2. Of the rest, what the hour of a record holds already is a repeat. An interrupted record is one beside a finished.
-  3. The rows are written, a file an hour; a file is there whole or not at all.
-  4. Interrupted records that a finished one replaces are taken out of the files that hold them.
-  5. The checkpoint goes to the batch's end.
+  1. Delete the partition's files past its checkpoint, left by a writer killed before step 5: all of them before an
+     owner's first batch, those in the batch's hours before each later one.
+     Drop the batch's events up to the checkpoint: a previous owner of the partition has written them.
+  2. Drop repeats: records whose hour already holds their id. A finished record supersedes an interrupted one.
+  3. Write the rows, one file per hour. A file appears whole or not at all.
+  4. Remove interrupted records that a finished one replaces from the files that hold them.
+  5. Move the checkpoint to the batch's end.
 
-Killed before 5, all of it is done again by the next, from the same checkpoint; a row taken out by 4 is then simply new.
+If the writer is killed before 5, the next one repeats all of it from the same checkpoint; a row removed by 4 then
+counts as new.
 """
 
 import hashlib
@@ -32,18 +33,18 @@ ASIDE: Final = "_set_aside"
 _INTERRUPTED: Final = "interrupted"
 
 type Step = Callable[[str], None]
-"""Is told of each step when it is done: where a test kills."""
+"""Called after each step with its name; tests kill the process there."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of a batch."""
+    """The outcome of a batch."""
 
     records: int = 0
     repeats: int = 0
     aside: int = 0
     hours: frozenset[str] = frozenset()
-    """Those that have a new file."""
+    """The hours that have a new file."""
 
 
 class CheckpointLost(Exception):
@@ -51,53 +52,53 @@ class CheckpointLost(Exception):
 
 
 def stream_id(namespace: str, hub: str, group: str) -> str:
-    """Tells the files of one hub and consumer group from others' in the same table."""
+    """Identifies the files of one hub and consumer group in a table."""
     return hashlib.blake2b(f"{namespace}/{hub}/{group}".lower().encode(), digest_size=4).hexdigest()
 
 
 class Writer:
-    """Steps 1 to 4, for one hub and consumer group. Its calls block; whoever calls holds the lock and does step 5."""
+    """Steps 1 to 4, for one hub and consumer group. Its methods block; the caller holds the lock and does step 5."""
 
     def __init__(
         self, folder: Folder, stream: str, step: Step = lambda name: None, *, checkpointed: bool = True
     ) -> None:
-        """Of a stream that is not `checkpointed` all that was ever written counts: what is there is a repeat."""
+        """If the stream is not `checkpointed`, every file of it counts, and records in them are repeats."""
         self._folder = folder
         self._stream = stream
         self._step = step
         self._checkpointed = checkpointed
 
     def recover(self, partition: str, position: int, next_event: int, valid: Valid) -> set[str]:
-        """Delete what a killed writer left of a partition: files past the checkpoint, and those merged into others.
+        """Delete a partition's files that a killed writer left: those past the checkpoint, and those already merged.
 
-        `next_event` is the first that the hub still gives past the checkpoint. Returns the hours in which the partition
-        has several files. Raises CheckpointLost, and deletes nothing, where files past it were finished.
+        `next_event` is the first event past the checkpoint that the hub still has. Returns the hours in which the
+        partition has several files. Raises CheckpointLost, and deletes nothing, if files past it were completed.
         """
         mine = [part for part in parts(self._folder) if (part.stream, part.partition) == (self._stream, partition)]
         kept = [part for part in mine if part.last <= position]
         gap = next_event > position + 1
         for part in set(mine) - set(kept):
-            # a killed writer's begin where it was to go on; and only what comes again may go
+            # a killed writer's file starts at the next event; delete only what the hub will deliver again
             if part.first > next_event or (gap and part.first < next_event):
                 raise CheckpointLost(
                     f"the table holds events {part.first} to {part.last} of partition {partition}, past its checkpoint"
-                    f" ({position}): it is not this table's, or an old one. Put the right one back, or read with"
-                    " another --group, which drops what the table has."
+                    f" ({position}): it is out of date or belongs to another table. Restore the right one, or read with"
+                    " another --group, which skips records that the table already holds."
                 )
         counting = current(kept)
         for part in set(mine) - set(counting):
-            _held(valid)
+            _ensure_locked(valid)
             self._folder.delete(part.name)
         prefix = f"{ASIDE}/{self._stream}-{partition}-"
         for name in self._folder.files(prefix, ".jsonl"):
             if int(name.removesuffix(".jsonl").rpartition("-")[2]) > position:
-                _held(valid)
+                _ensure_locked(valid)
                 self._folder.delete(name)
         hours = [part.hour for part in counting]
         return {hour for hour in hours if hours.count(hour) > 1}
 
     def write(self, batch: Batch, position: int, valid: Valid) -> Written:
-        """Write what of a batch is past the checkpoint. Raises OSError and LockLost: then it is not."""
+        """Write the part of a batch that is past the checkpoint. Raises OSError and LockLost, both before step 5."""
         first = max(batch.first, position + 1)
         if first > batch.last:
             return Written()
@@ -106,13 +107,13 @@ class Writer:
             rows = rows.filter(pc.greater(rows[SEQUENCE], position))
         rows = rows.drop_columns([SEQUENCE])
         taken = rows.num_rows
-        rows = _once(rows)
+        rows = _without_repeats(rows)
         written, hours = 0, set()
-        beaten: dict[Part, set[str]] = {}
+        replaced: dict[Part, set[str]] = {}
         for hour, of_hour in by_hour(rows).items():
-            new = self._new(self._committed(hour, batch.partition, position, valid), of_hour, beaten)
+            new = self._new(self._committed(hour, batch.partition, position, valid), of_hour, replaced)
             if new.num_rows:
-                _held(valid)
+                _ensure_locked(valid)
                 part = Part(hour, self._stream, batch.partition, first, batch.last)
                 self._folder.write(part.name, encoded(new))
                 self._step("written")
@@ -120,19 +121,19 @@ class Writer:
                 written += new.num_rows
         aside = [event for event in batch.aside if event.sequence_number > position]
         self._put_aside(batch, first, aside, valid)
-        for part, ids in beaten.items():
-            _held(valid)
-            self._take_out(part, ids)
-            self._step("taken out")
+        for part, ids in replaced.items():
+            _ensure_locked(valid)
+            self._remove(part, ids)
+            self._step("removed")
         return Written(written, taken - written, len(aside), frozenset(hours))
 
     def _committed(self, hour: str, partition: str, position: int, valid: Valid) -> list[Part]:
-        """The files of an hour, without those past the checkpoint. Another owner may have left them since `recover`,
-        and if rows of them counted as held, the next owner would delete the only ones."""
+        """The files of an hour, without those past the checkpoint. Another owner may have left those since `recover`;
+        if their rows counted as repeats, the next owner would delete the only copy."""
         found = list(parts(self._folder, f"{hour}/"))
         for part in found:
             if self._is_past(part, partition, position):
-                _held(valid)
+                _ensure_locked(valid)
                 self._folder.delete(part.name)
         return current(part for part in found if not self._is_past(part, partition, position))
 
@@ -140,41 +141,41 @@ class Writer:
         mine = (part.stream, part.partition) == (self._stream, partition)
         return self._checkpointed and mine and part.last > position
 
-    def _new(self, held_there: list[Part], rows: pa.Table, beaten: dict[Part, set[str]]) -> pa.Table:
-        """The rows that an hour does not hold in its files; what they replace there is added to `beaten`."""
+    def _new(self, committed: list[Part], rows: pa.Table, replaced: dict[Part, set[str]]) -> pa.Table:
+        """The rows that the hour's files do not hold yet; adds the ids that they replace in a file to `replaced`."""
         ids = rows["id"].combine_chunks()
         finished = set(rows.filter(pc.not_equal(rows["status"], _INTERRUPTED))["id"].to_pylist())
         repeats: list[str] = []
-        for part in held_there:
+        for part in committed:
             with self._folder.open(part.name) as file:
                 held = pq.read_table(file, columns=["id", "status"])
             for row in held.filter(pc.is_in(held["id"], ids)).to_pylist():
                 if row["status"] == _INTERRUPTED and row["id"] in finished:
-                    beaten.setdefault(part, set()).add(row["id"])
+                    replaced.setdefault(part, set()).add(row["id"])
                 else:
                     repeats.append(row["id"])
         return rows.filter(pc.invert(pc.is_in(ids, pa.array(repeats, pa.string())))) if repeats else rows
 
-    def _take_out(self, part: Part, ids: set[str]) -> None:
+    def _remove(self, part: Part, ids: set[str]) -> None:
         with self._folder.open(part.name) as file:
             held = pq.read_table(file)
         kept = held.filter(pc.invert(pc.is_in(held["id"], pa.array(ids, pa.string()))))
-        self._folder.write(part.name, encoded(whole(kept)))
+        self._folder.write(part.name, encoded(with_all_columns(kept)))
 
     def _put_aside(self, batch: Batch, first: int, aside: Sequence[SetAside], valid: Valid) -> None:
         if aside:
-            _held(valid)
+            _ensure_locked(valid)
             name = f"{ASIDE}/{self._stream}-{batch.partition}-{first:015}-{batch.last:015}.jsonl"
             self._folder.write(name, memoryview(b"".join(event.to_json() for event in aside)))
 
 
-def whole(rows: pa.Table) -> pa.Table:
-    """Rows of an older file with all columns of today."""
+def with_all_columns(rows: pa.Table) -> pa.Table:
+    """The rows of an older file, with the columns added since."""
     return pa.concat_tables([SCHEMA.empty_table(), rows], promote_options="default").select(SCHEMA.names)
 
 
-def _once(rows: pa.Table) -> pa.Table:
-    """Each id once: its first finished row, or else its first."""
+def _without_repeats(rows: pa.Table) -> pa.Table:
+    """One row for each id: its first finished one, otherwise its first."""
     if pc.count_distinct(rows["id"]).as_py() == rows.num_rows:
         return rows
     chosen: dict[str, int] = {}
@@ -189,6 +190,6 @@ def _once(rows: pa.Table) -> pa.Table:
     return rows.take(pa.array(sorted(chosen.values()), pa.int64()))
 
 
-def _held(valid: Valid) -> None:
+def _ensure_locked(valid: Valid) -> None:
     if not valid():
         raise LockLost("the table's lock was lost: another consumer may be writing")

@@ -1,1 +1,1 @@
-"""A page to look at the calls: `python -m analytics.dashboard --table DIR`."""
+"""A web page of the calls: `python -m analytics.dashboard --table DIR`."""

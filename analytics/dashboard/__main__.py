@@ -1,9 +1,9 @@
-"""Serves a page to look at the calls, on this machine alone, until Ctrl-C.
+"""Serves a web page of the calls, to this machine only, until Ctrl-C.
 
     python -m analytics.dashboard --table DIR|URL [--port 7072] [--app-insights ID]
 
-It reads the table that `analytics.consume` writes, and shows within seconds what is new in it. Prints its address when
-it can be opened.
+It reads the table that `analytics.consume` writes and shows new calls within seconds. Prints its address once it
+listens.
 """
 
 import argparse
@@ -20,16 +20,18 @@ _HOST: Final = "127.0.0.1"
 
 
 def main() -> None:
-    """Serve; exit with 1 when the port cannot be had."""
-    parser = argparse.ArgumentParser(prog="python -m analytics.dashboard", description="A page to look at the calls.")
-    parser.add_argument("--table", required=True, help="directory, or URL that fsspec knows")
-    parser.add_argument("--port", type=int, default=7072, help="0: any free one (default: %(default)s)")
+    """Serve; exit with 1 if the port is not available."""
+    parser = argparse.ArgumentParser(
+        prog="python -m analytics.dashboard", description="Serves a web page of the calls."
+    )
+    parser.add_argument("--table", required=True, help="directory, or URL that fsspec supports")
+    parser.add_argument("--port", type=int, default=7072, help="0: any free port (default: %(default)s)")
     parser.add_argument("--app-insights", metavar="ID", help="resource id, for links to traces")
     options = parser.parse_args()
     try:
         listening = socket.create_server((_HOST, options.port))
     except (OSError, OverflowError) as fault:
-        sys.exit(f"Port {options.port} cannot be had ({fault}): choose another with --port.")
+        sys.exit(f"Port {options.port} is not available ({fault}): choose another with --port.")
     with listening:
         print(f"http://{_HOST}:{listening.getsockname()[1]}/", flush=True)
         application = create_app(folder(options.table), options.app_insights)

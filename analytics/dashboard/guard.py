@@ -1,8 +1,8 @@
-"""Guard: what stands before the page, so that nothing but the page itself reads it, and nothing in a record can act.
+"""Guard: middleware that lets only the page itself read its data, and keeps content of records from running as code.
 
-The server listens on loopback, which every web site in the same browser can reach too. A site that lets its own name
-point here (DNS rebinding) is told by the Host header, and one that asks across origins by Sec-Fetch-Site, which a
-browser sets and a page cannot.
+The server listens on loopback, which every web site in the same browser can reach too. The Host header reveals a site
+whose name resolves to this address (DNS rebinding); Sec-Fetch-Site, which a browser sets and a page cannot, reveals a
+cross-origin request.
 """
 
 from typing import Final
@@ -24,7 +24,7 @@ _POLICY: Final = "; ".join(
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
-        # no string becomes markup or code, neither by us nor by a library
+        # neither our code nor a library may turn a string into markup or code
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
@@ -41,7 +41,7 @@ _HEADERS: Final = {
 
 
 class Guard:
-    """Answers 421 to a Host that is not this machine, 403 to another site, 405 to all but reading; else passes on."""
+    """Responds 421 to a Host that is not this machine, 403 to another site, 405 to methods other than GET and HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -66,11 +66,11 @@ def _refusal(scope: Scope) -> PlainTextResponse | None:
     name, _, port = headers.get("host", "").rpartition(":")
     server = scope["server"]
     if name not in _NAMES or port != str(server[1]):
-        return PlainTextResponse("This page is served to this machine alone.\n", 421)
-    # a link from elsewhere may open the page, not its answers
+        return PlainTextResponse("This page is served to this machine only.\n", 421)
+    # a link on another site may open the page, but not its data
     opens = headers.get("sec-fetch-mode") == "navigate" and scope["path"] == "/"
     if headers.get("sec-fetch-site", "none") not in _OURS and not opens:
-        return PlainTextResponse("Another site may not read this.\n", 403)
+        return PlainTextResponse("Other sites may not read this.\n", 403)
     if scope["method"] not in ("GET", "HEAD"):
-        return PlainTextResponse("There is nothing to change here.\n", 405)
+        return PlainTextResponse("This page is read-only.\n", 405)
     return None

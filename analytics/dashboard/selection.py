@@ -1,4 +1,4 @@
-"""Selection: which calls a view is of, as the query string of its address says it."""
+"""Selection: the calls that a view covers, as its query string chooses them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ EARLIEST: Final = datetime(1, 1, 1)
 LATEST: Final = datetime(9999, 1, 1)
 CALLER_FIELDS: Final = ("subscription_id", "product", "user_id", "app_id")
 _GRAIN_S: Final = 10
-"""A time that ends now begins at a whole multiple of this: a view without new calls stays the same for a while."""
+"""A period that ends now starts at a multiple of this, so a view without new calls stays the same for a while."""
 
 
 class BadSelection(ValueError):
-    """What was asked for makes no sense; the message says why."""
+    """The query string is invalid; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Calls by their end (UTC), region, deployment and caller; None is all of them, '' those where it is unknown."""
+    """Calls by end (UTC), region, deployment and caller. None means all values, '' means unknown."""
 
     since: datetime = EARLIEST
     before: datetime = LATEST
@@ -31,24 +31,24 @@ class Selection:
     def of(cls, query: Mapping[str, str], now: datetime) -> "Selection":
         """The selection of a query string. Raises BadSelection.
 
-        `last` is a number of seconds, or else `since` and `before` are moments; `by` is the field of a `caller`.
+        `last` is a number of seconds; without it, `since` and `before` are times. `by` is the field of `caller`.
         """
         since, before = _moment(query, "since", EARLIEST), _moment(query, "before", LATEST)
         if "last" in query:
             since = _last(query["last"], now)
         field = query.get("by", CALLER_FIELDS[0])
         if field not in CALLER_FIELDS:
-            raise BadSelection(f"by is none of {', '.join(CALLER_FIELDS)}")
+            raise BadSelection(f"by must be one of {', '.join(CALLER_FIELDS)}")
         return cls(since, before, query.get("region"), query.get("deployment"), field, query.get("caller"))
 
     @property
     def time(self) -> dict[str, object]:
-        """The parameters of statements over `within`."""
+        """The parameters of statements over the macro `within`."""
         return {"since": self.since, "before": self.before}
 
     @property
     def parameters(self) -> dict[str, object]:
-        """The parameters of statements over `chosen`."""
+        """The parameters of statements over the macro `chosen`."""
         return self.time | {
             "region": self.region,
             "deployment": self.deployment,
@@ -58,12 +58,12 @@ class Selection:
 
 
 def moment(text: str) -> datetime:
-    """A moment in UTC without offset. Raises BadSelection."""
+    """A time in UTC, without an offset. Raises BadSelection."""
     try:
         found = datetime.fromisoformat(text)
         return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
     except (ValueError, OverflowError):
-        raise BadSelection("a moment is such as 2024-11-13T06:59:30") from None
+        raise BadSelection("a time must look like 2024-11-13T06:59:30") from None
 
 
 def _moment(query: Mapping[str, str], name: str, absent: datetime) -> datetime:
@@ -74,5 +74,5 @@ def _last(text: str, now: datetime) -> datetime:
     try:
         since = now - timedelta(seconds=int(text))
     except (ValueError, OverflowError):
-        raise BadSelection("last is a number of seconds") from None
+        raise BadSelection("last must be a number of seconds") from None
     return since - timedelta(seconds=since.second % _GRAIN_S, microseconds=since.microsecond)

@@ -1,8 +1,8 @@
-"""The page's server: its files, and three answers in JSON.
+"""The page's server: static files and three JSON endpoints.
 
-GET /api/view?last=86400&region=…      all that the page shows; with If-None-Match 304 while nothing is new
-GET /api/calls?…&last_at=…&last_id=…   the calls that come after one, a hundred at a time
-GET /api/call?id=…                     the whole record of one
+GET /api/view?last=86400&region=…      everything the page shows; supports If-None-Match
+GET /api/calls?…&last_at=…&last_id=…   the next hundred calls after one, newest first
+GET /api/call?id=…                     the whole record of one call
 """
 
 import secrets
@@ -23,8 +23,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from analytics.ask.__main__ import trace_url
+from analytics.dashboard.cache import CallCache
 from analytics.dashboard.guard import Guard
-from analytics.dashboard.held import Held
 from analytics.dashboard.selection import BadSelection, Selection, moment
 from analytics.dashboard.view import calls, view
 from analytics.folder import Folder
@@ -33,45 +33,45 @@ _ASSETS: Final = Path(__file__).with_name("assets")
 
 
 class Page:
-    """What the routes answer. The table is read in threads, so that the server stays quick to answer."""
+    """The endpoints. They read the table in threads, to keep the event loop free."""
 
-    def __init__(self, held: Held, app_insights: str | None) -> None:
-        self._held = held
+    def __init__(self, cache: CallCache, app_insights: str | None) -> None:
+        self._cache = cache
         self._app_insights = app_insights
         self._epoch = secrets.token_hex(4)
-        """Versions count from the start of the server: what a browser has of another start is not this one's."""
+        """Makes ETags of different server runs distinct: each run counts versions from 0."""
 
     async def view(self, request: Request) -> Response:
-        """A view of the calls that the query string chooses."""
-        return await _answered(request, self._view, request.headers.get("if-none-match", ""))
+        """A view of the selected calls."""
+        return await _respond(request, self._view, request.headers.get("if-none-match", ""))
 
     async def calls(self, request: Request) -> Response:
-        """More of its calls."""
-        return await _answered(request, self._calls)
+        """The next page of calls."""
+        return await _respond(request, self._calls)
 
     async def call(self, request: Request) -> Response:
-        """One record."""
-        return await _answered(request, self._call)
+        """One call's record."""
+        return await _respond(request, self._call)
 
     def _view(self, query: Mapping[str, str], known: str) -> Response:
         now = _now()
         selection = Selection.of(query, now)
-        with self._held.lock:
-            tag = f'"{self._epoch}-{self._held.refresh()}-{selection.since.isoformat()}"'
+        with self._cache.lock:
+            tag = f'"{self._epoch}-{self._cache.refresh()}-{selection.since.isoformat()}"'
             if known == tag:
                 return Response(status_code=304, headers={"etag": tag})
-            answer = _json(view(self._held, selection, now))
-        answer.headers["etag"] = tag
-        return answer
+            response = _json(view(self._cache, selection, now))
+        response.headers["etag"] = tag
+        return response
 
     def _calls(self, query: Mapping[str, str]) -> Response:
         selection = Selection.of(query, _now())
         if not query.get("last_at") or not query.get("last_id"):
-            raise BadSelection("last_at and last_id say after which call")
-        return _json({"calls": calls(self._held, selection, moment(query["last_at"]), query["last_id"])})
+            raise BadSelection("last_at and last_id are required")
+        return _json({"calls": calls(self._cache, selection, moment(query["last_at"]), query["last_id"])})
 
     def _call(self, query: Mapping[str, str]) -> Response:
-        record = self._held.record(query.get("id", ""))
+        record = self._cache.record(query.get("id", ""))
         if record is None:
             return _json({"error": "There is no such call in the table."}, 404)
         if self._app_insights and record["trace_id"]:
@@ -79,10 +79,10 @@ class Page:
         return _json(record)
 
 
-async def _answered(request: Request, answer: Callable[..., Response], *given: str) -> Response:
-    """The answer, or why there is none: what was asked makes no sense, or the table cannot be read."""
+async def _respond(request: Request, endpoint: Callable[..., Response], *given: str) -> Response:
+    """The endpoint's response; 400 for an invalid selection, 503 if the table cannot be read."""
     try:
-        return await run_in_threadpool(answer, request.query_params, *given)
+        return await run_in_threadpool(endpoint, request.query_params, *given)
     except BadSelection as fault:
         return _json({"error": str(fault)}, 400)
     except (duckdb.Error, OSError) as fault:
@@ -99,16 +99,16 @@ def _now() -> datetime:
 
 
 def create_app(folder: Folder, app_insights: str | None = None) -> Starlette:
-    """The page over the table in a folder; with the resource id of an Application Insights, linked to its traces."""
-    held = Held(folder)
-    page = Page(held, app_insights)
+    """The application for a table; with the resource id of Application Insights, records link to their traces."""
+    cache = CallCache(folder)
+    page = Page(cache, app_insights)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            held.close()
+            cache.close()
 
     return Starlette(
         routes=[

@@ -1,1 +1,1 @@
-"""The table by Spark, for hubs that one machine does not read fast enough."""
+"""The table written by Spark, for hubs that one machine cannot read fast enough."""

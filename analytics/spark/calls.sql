@@ -1,4 +1,4 @@
--- The view that queries use: an interrupted record counts only where no finished one has its id.
+-- The view for queries: an interrupted record counts only if no finished one has its id.
 CREATE OR REPLACE VIEW Calls AS
 SELECT r.*
 FROM records AS r

@@ -1,4 +1,4 @@
-// The user-defined function udf.text: a value as the table keeps it. Words are joined by commas, the rest is JSON.
+// The user-defined function udf.text: a value as the table stores it. Lists of strings are joined by commas; the rest is JSON.
 function text(value) {
   "use strict";
   if (value === null || value === undefined) {

@@ -3,9 +3,9 @@
 The relay passes chunks in after it has sent them; they fill in the call's Answer. Nothing here raises, sends or waits
 for the network.
 
-    AnswerReader (reader.py) ── decoding.py: content-encoding
-                             ├─ sse.py: events ── repeats.py: events that need no parsing
-                             └─ an operation's reader (app/operations)
+    AnswerReader (reader.py) ── events.py: a stream ── sse.py: its events ── repeats.py: those that need no parsing
+                             ├─ whole.py: one JSON text
+                             └─ failures.py: errors, and what is no answer
     at the end of the call:     estimate.py: usage that upstream did not report
                                 redact.py: PROXY_REDACT
 """

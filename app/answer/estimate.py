@@ -99,10 +99,12 @@ class Estimator:
         self._thread = ThreadPoolExecutor(1, "estimate")
 
     def applies(self, call: Call) -> bool:
-        """Whether upstream accepted the call, reported no usage, and its whole answer is known."""
+        """Whether upstream gave an answer of the operation, all of it known, and reported no usage."""
         answer = call.answer
         return (
             answer.usage is None
+            and answer.recognized
+            and not answer.pending
             and not answer.truncated
             and call.operation in _COUNTED
             and call.http_status is not None

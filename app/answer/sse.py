@@ -1,8 +1,12 @@
 """SseScanner: bytes of an event stream in, the data of complete events out. No I/O."""
 
+import re
 from typing import Final
 
 BOM: Final = b"\xef\xbb\xbf"
+_FIELD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
+"""The first line of a stream of events (WHATWG HTML §9.2.6), or a comment."""
+_LONGEST_FIELD: Final = len(b"\xef\xbb\xbfevent:")
 
 
 class EventTooLarge(ValueError):
@@ -78,3 +82,11 @@ def _data(block: bytes) -> bytes | None:
     fields = (line.partition(b":") for line in block.split(b"\n"))  # a field without a colon has an empty value
     lines = [value.removeprefix(b" ") for name, _, value in fields if name == b"data"]
     return b"\n".join(lines) if lines else None
+
+
+def is_event_stream(begun: bytes) -> bool | None:
+    """Whether a body that begins so is a stream of events; None as long as only more bytes can tell."""
+    line = begun.lstrip()
+    if _FIELD.match(line):
+        return True
+    return None if len(line) < _LONGEST_FIELD else False

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 
 from starlette.types import Scope
 
@@ -16,7 +16,8 @@ from app.headers import caller_fields, decoded
 from app.operations import Family, Operation, Plain, Target
 from app.operations.json_text import load
 
-_API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)")
+_API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
+"""Azure ignores the case of a query's names."""
 _PLAIN: Final = Plain()
 REMEMBERED_BYTES: Final = 256
 
@@ -37,6 +38,7 @@ class Admitted:
     caller: Mapping[str, str]
     content_length: int | None
     has_body: bool
+    content_encoding: str | None
     capture_content: bool
     client_request_id: str | None
 
@@ -79,8 +81,8 @@ class Door:
         if method == "TRACE":  # its response echoes the request, including our upstream credential
             raise MethodNotAllowed("TRACE is not allowed here.")
         operation = family.operation(target)
-        if operation.json_body and method != "POST":
-            if target.deployment is not None:
+        if method != "POST":
+            if operation.json_body and target.deployment is not None:
                 raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
             operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored completions
         query, version = self._versioned(scope["query_string"], target)
@@ -97,6 +99,7 @@ class Door:
             caller={**caller_fields(headers, self._fields), **vouched},
             # transfer-encoding overrides content-length, which must then not be forwarded (RFC 9112 §6.3)
             content_length=int(length) if length and length.isdigit() and not chunked else None,
+            content_encoding=decoded(encoding) if (encoding := named.get(b"content-encoding")) else None,
             has_body=length not in (None, b"0") or chunked,
             capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
             client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,
@@ -104,19 +107,25 @@ class Door:
 
     def _no_session(self, path: str, family: Family) -> ProxyError:
         """Why no WebSocket session begins. Clients that can do without one go over to HTTP at 426, and retry at 404."""
-        if path in family.sessions:
+        if family.begins_session(path):
             return NoWebSockets("WebSocket sessions are not served here: use HTTP.")
         return NotFound("There is no WebSocket session at this path.")
 
     def _versioned(self, query: bytes, target: Target) -> tuple[bytes, str | None]:
         """The query with the default api-version where the client gave none and the path takes one."""
-        found = _API_VERSION.search(query)
+        found = _API_VERSION.search(query) or (b"%" in query and _API_VERSION.search(_with_plain_names(query)))
         if found:
-            return query, unquote(found[1].decode("latin-1"))
+            return query, unquote_plus(found[1].decode("latin-1"))
         if self._api_version is None or not target.takes_api_version:
             return query, None
         added = b"api-version=" + self._api_version.encode()
         return (query + b"&" + added if query else added), self._api_version
+
+
+def _with_plain_names(query: bytes) -> bytes:
+    """A query whose names are no longer percent-encoded."""
+    pairs = (pair.partition(b"=") for pair in query.split(b"&"))
+    return b"&".join(unquote_to_bytes(name) + equals + value for name, equals, value in pairs)
 
 
 def json_object(body: bytes) -> Mapping[str, object]:

@@ -2,11 +2,18 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from app.door.body import RequestBody
 from app.door.door import Admitted, json_object
+from app.door.form import Form
 from app.headers import first
+from app.operations.decoding import FAULTS, decoder
+from app.operations.json_text import load_object
 from otel.call import Request
+
+MAX_HELD: Final = 32 * 1024 * 1024
+"""Limit on what is held of a form whose model comes behind its files; past it, any backend may get it."""
 
 type Body = bytes | AsyncIterator[bytes] | None
 
@@ -17,10 +24,14 @@ class Inbound:
 
     body: Body
     request: Request
+    text: bytes | None = None
+    """The JSON in it, decoded; None if it was not read."""
     asking: bytes | None = None
     """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
     sticky: str | None = None
     """Calls with the same value go to the same backend."""
+    form: Form | None = None
+    """Reads a form while its body is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +60,67 @@ class InboundReader:
     """Reads request bodies by the proxy's settings."""
 
     ask_for_usage: bool = True
+    model_routes: bool = False
+    """Whether a request's model decides which backends can serve it."""
     sticky: Sticky = field(default_factory=Sticky)
 
     async def read(self, admitted: Admitted, body: RequestBody) -> Inbound:
         """Raises BadBody, BodyTooLarge or ClientGone."""
         if admitted.operation.json_body:
-            whole = await body.whole()
-            parsed = json_object(whole)
-            return Inbound(
-                whole,
-                admitted.operation.read_request(parsed),
-                admitted.operation.request_usage(whole, parsed) if self.ask_for_usage else None,
-                self.sticky.value(admitted, parsed),
-            )
+            return self._json(admitted, await body.whole())
         sticky = self.sticky.value(admitted, {})
+        if admitted.operation.form and admitted.content_encoding is None:
+            form = Form.of(first(admitted.headers, b"content-type"))
+            if form is not None:
+                return await self._form(admitted, body, form)
         if admitted.has_body:
             return Inbound(body.pieces(), Request(), sticky=sticky)
         await body.whole()
         return Inbound(None, Request(), sticky=sticky)
+
+    async def _form(self, admitted: Admitted, body: RequestBody, form: Form) -> Inbound:
+        """A form, of which as much is held as it takes to find the model, where that chooses among backends."""
+        pieces = form.reading(body.pieces())
+        needs_model = self.model_routes and admitted.target.deployment is None
+        held: list[bytes] = []
+        size = 0
+        async for piece in pieces:
+            held.append(piece)
+            size += len(piece)
+            if not needs_model or "model" in form.fields or form.ended or size > MAX_HELD:
+                break
+
+        async def whole() -> AsyncIterator[bytes]:
+            while held:
+                yield held.pop(0)
+            async for piece in pieces:
+                yield piece
+
+        request = admitted.operation.read_form(form.fields)
+        return Inbound(whole(), request, sticky=self.sticky.value(admitted, form.fields), form=form)
+
+    def _json(self, admitted: Admitted, body: bytes) -> Inbound:
+        """Raises BadBody."""
+        if admitted.content_encoding is not None:
+            return self._encoded(admitted, body, admitted.content_encoding)
+        parsed = json_object(body)
+        return Inbound(
+            body,
+            admitted.operation.read_request(parsed),
+            body,
+            admitted.operation.request_usage(body, parsed) if self.ask_for_usage else None,
+            self.sticky.value(admitted, parsed),
+        )
+
+    def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
+        """A body that goes upstream as it is, and is read as far as it can be: upstream decides what is valid."""
+        decode = decoder(encoding)
+        try:
+            text = decode(body) if decode is not None else b""
+        except FAULTS:  # or larger than the decoder's limit
+            text = b""
+        parsed = load_object(text)
+        if parsed is None:
+            return Inbound(body, Request(), sticky=self.sticky.value(admitted, {}))
+        request = admitted.operation.read_request(parsed)
+        return Inbound(body, request, text, sticky=self.sticky.value(admitted, parsed))

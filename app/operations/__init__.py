@@ -6,6 +6,8 @@ One file per operation, and one per family of paths, with a table from path to o
                                    ├─ "embeddings": Embeddings (embeddings.py)
                                    └─ …; any other path is Plain and passes unread
 
+Beside them: how bodies are read at all, decoding.py (content-encodings), json_text.py (JSON), wire.py (its values).
+
 docs/decisions/0013 shows how to add an operation or a family: one file and one line.
 
 Names are those of `gen_ai.operation.name` in OpenTelemetry's GenAI semantic conventions: `chat` (also for the Responses

@@ -1,10 +1,12 @@
 """Audio: text to speech and speech to text. The text is recorded, never the audio.
 
-Recordings arrive as forms, which pass unread: only the path and the response show what was requested.
+Recordings arrive as forms, of which the small fields are read.
 """
 
+from collections.abc import Mapping
+
 from app.operations.operation import Json, Operation, StreamReader
-from app.operations.wire import as_text, json_of, read_usage
+from app.operations.wire import as_text, form_request, json_of, read_usage
 from otel import attributes as a
 from otel.call import Answer, Choice, Request, Usage
 
@@ -14,6 +16,7 @@ class Speech(Operation):
 
     name = "speech"
     json_answer = False
+    other_answers = True
 
     def read_request(self, body: Json) -> Request:
         """Model, text, instructions, and whether to stream events."""
@@ -38,6 +41,13 @@ class Transcription(Operation):
 
     name = "transcription"
     json_body = False
+    form = True
+    other_answers = True
+    answer_members = frozenset({"text", "segments", "usage"})
+
+    def read_form(self, fields: Mapping[str, str]) -> Request:
+        """Model, stream, temperature, and the prompt that guides the transcription."""
+        return form_request(fields)
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """The text and the usage."""

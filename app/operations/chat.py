@@ -15,6 +15,7 @@ class Chat(Operation):
     """
 
     name = "chat"
+    answer_members = frozenset({"choices", "usage"})
     api_type = "chat_completions"
 
     def read_request(self, body: Json) -> Request:

@@ -3,7 +3,7 @@
 from io import StringIO
 from typing import Final
 
-from app.operations.content_filter import note_prompt_results, note_verdict
+from app.operations.content_filter import note_choice, note_prompt_results
 from app.operations.operation import Json, StreamReader
 from app.operations.wire import as_count, as_list, as_object, as_text, read_usage, whole_characters
 from otel.call import Answer, Choice, ToolCall
@@ -21,7 +21,7 @@ def read_choices(body: Json, member: str, answer: Answer) -> None:
         building.add(choice.get(member))
         building.finish_reason = as_text(choice.get("finish_reason"))
         answer.choices.append(building.choice(as_count(choice.get("index")) or 0))
-        note_verdict(answer.content_filter, "completion", choice.get("content_filter_results"))
+        note_choice(answer.content_filter, choice)
     answer.choices.sort(key=lambda choice: choice.index)
     answer.usage = read_usage(body.get("usage"))
 
@@ -58,8 +58,7 @@ class ChoiceStream(StreamReader):
                 self._last_choice, self.only_text = building, _only_text(choice.get(self._member))
             if reason := choice.get("finish_reason"):
                 building.finish_reason = as_text(reason) or building.finish_reason
-            if verdict := choice.get("content_filter_results"):
-                note_verdict(gathered.content_filter, "completion", verdict)
+            note_choice(gathered.content_filter, choice)
         if usage := event.get("usage"):
             gathered.usage = read_usage(usage) or gathered.usage
         return token

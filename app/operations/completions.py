@@ -14,6 +14,7 @@ class Completions(Operation):
     """
 
     name = "text_completion"
+    answer_members = frozenset({"choices", "usage"})
 
     def read_request(self, body: Json) -> Request:
         """Model, stream, the prompt (text, token ids, or a list of either) and sampling parameters."""

@@ -36,6 +36,13 @@ def note_verdict(found: dict[str, object], subject: str, verdict: object) -> Non
             known[category] = _outcome(result)
 
 
+def note_choice(found: dict[str, object], choice: Json) -> None:
+    """Add the verdict on a choice, or the error that stands in its place (`content_filter_result`, singular) when the
+    filter did not run."""
+    if verdict := choice.get("content_filter_results") or choice.get("content_filter_result"):
+        note_verdict(found, "completion", verdict)
+
+
 def note_prompt_results(found: dict[str, object], results: object) -> None:
     """Add `prompt_filter_results`: one entry per prompt."""
     for entry in as_list(results):

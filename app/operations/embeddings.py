@@ -13,6 +13,7 @@ class Embeddings(Operation):
     """
 
     name = "embeddings"
+    answer_members = frozenset({"data", "usage"})
     bulk = True
 
     def read_request(self, body: Json) -> Request:

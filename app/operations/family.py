@@ -19,7 +19,7 @@ class Target:
     """Where a path of a family leads."""
 
     suffix: str
-    """The path after the family's prefix, version and deployment: `chat/completions`."""
+    """The path after the family's prefix, version and deployment: `chat/completions`. Without a slash at its end."""
     deployment: str | None = None
     takes_api_version: bool = True
     """Whether upstream expects `api-version` in the query."""
@@ -34,7 +34,7 @@ class Family:
     prefix: str
     """What its paths start with: `/openai/`."""
     operations: Mapping[str, Operation]
-    """By `Target.suffix`. Any other path is a plain call."""
+    """By `Target.suffix` in lower case. Any other path is a plain call."""
     target: Callable[[str], Target]
     """Parses a decoded path, which starts with the prefix."""
     error_body: Callable[[ProxyError], bytes]
@@ -46,7 +46,11 @@ class Family:
 
     def operation(self, target: Target) -> Operation:
         """The operation of a path; `Plain` for an unknown one."""
-        return self.operations.get(target.suffix, _PLAIN)
+        return self.operations.get(target.suffix.lower(), _PLAIN)
+
+    def begins_session(self, path: str) -> bool:
+        """Whether WebSocket sessions begin at a decoded path."""
+        return path.removesuffix("/").lower() in self.sessions
 
     @property
     def route(self) -> str:

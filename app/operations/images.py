@@ -1,8 +1,11 @@
 """Images, generated and edited: prompts and usage, never the images or links to them."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from app.operations.content_filter import note_verdict
 from app.operations.operation import Json, Operation, StreamReader
-from app.operations.wire import as_list, as_object, as_text, json_of, parameters, read_usage
+from app.operations.wire import as_list, as_object, as_text, form_request, json_of, parameters, read_usage
 from otel import attributes as a
 from otel.call import Answer, Choice, Request
 
@@ -14,6 +17,7 @@ class ImageGeneration(Operation):
     """
 
     name = "image_generation"
+    answer_members = frozenset({"data", "usage"})
 
     def read_request(self, body: Json) -> Request:
         """Model, prompt, stream and the number of images."""
@@ -40,10 +44,16 @@ class ImageGeneration(Operation):
 
 
 class ImageEdit(ImageGeneration):
-    """`POST …/images/edits`: a form with images, which passes unread; the answer is that of a generation."""
+    """`POST …/images/edits`: a form, whose images pass unread; the answer is that of a generation."""
 
     name = "image_edit"
     json_body = False
+    form = True
+
+    def read_form(self, fields: Mapping[str, str]) -> Request:
+        """Model, prompt and stream."""
+        request = form_request(fields)
+        return replace(request, parameters={**request.parameters, a.OUTPUT_TYPE: "image"})
 
 
 class _ImageStream(StreamReader):

@@ -28,6 +28,15 @@ def load(text: bytes) -> object:
             raise ValueError(f"{fault.msg.partition(':')[0]}: byte {fault.pos}") from None
 
 
+def load_object(text: bytes) -> dict[str, object] | None:
+    """The JSON object in `text`; None if it is not one."""
+    try:
+        parsed = load(text)
+    except ValueError:
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
 def dump(value: object) -> str:
     """Serialize parsed JSON."""
     try:

@@ -19,7 +19,10 @@ from app.operations.family import Family, Target
 from app.operations.images import ImageEdit, ImageGeneration
 from app.operations.responses import Responses
 
-_PATH: Final = re.compile(r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.*))?")
+# Azure ignores the case of paths, and a slash at their end
+_PATH: Final = re.compile(
+    r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.*?))?/?", re.IGNORECASE
+)
 
 
 def target_of(path: str) -> Target:

@@ -35,13 +35,23 @@ class Operation(Protocol):
     api_type: str | None = None
     json_body: bool = True
     """Whether a request must be a JSON object. Such bodies are buffered, so that they can be resent."""
+    form: bool = False
+    """Whether a request is a form. It passes as it arrives, and its small fields are read."""
     json_answer: bool = True
     """Whether a JSON answer is worth reading."""
+    other_answers: bool = False
+    """Whether an answer may also be anything but JSON and events, such as sound or plain text."""
+    answer_members: frozenset[str] = frozenset()
+    """A JSON answer without an error has at least one of these; if there are none, any response is an answer."""
     bulk: bool = False
     """Whether a large JSON answer is nearly all numbers that are not recorded; its last members have all the facts."""
 
     def read_request(self, body: Json) -> Request:
         """The facts of a request's body."""
+        return Request()
+
+    def read_form(self, fields: Mapping[str, str]) -> Request:
+        """The facts of a request that is a form, by its small fields."""
         return Request()
 
     def request_usage(self, body: bytes, parsed: Json) -> bytes | None:

@@ -2,9 +2,10 @@
 
 from app.operations.content_filter import note_filters
 from app.operations.operation import Json, Operation, StreamReader
+from app.operations.response_items import read_output
 from app.operations.responses_stream import ResponseStream
-from app.operations.wire import as_list, as_object, as_text, json_of, parameters, read_usage
-from otel.call import Answer, Choice, Request, ToolCall
+from app.operations.wire import as_object, as_text, json_of, parameters, read_usage
+from otel.call import Answer, Request
 
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Reasons for an incomplete response, in the terms of chat completions."""
@@ -17,8 +18,11 @@ class Responses(Operation):
     input and have a field of their own.
 
     A response is one choice. Its content joins all `output_text`, as the SDK does; its reasoning joins the texts and
-    summaries of the reasoning items, one paragraph each. Tool calls are those that the client executes: functions and
-    custom tools. Tools that the service runs (web and file search, code, MCP) are left out, as are images and audio.
+    summaries of the reasoning items, one paragraph each. Tool calls are those that the client executes or approves:
+    functions, custom tools, patches, shells, computers, MCP's requests for approval. Tools that the service runs (web
+    and file search, code, MCP) are left out, as are images and audio.
+
+    A background response that has not ended is billed later: its usage is pending.
 
     The finish reason uses the terms of chat completions, so that one query covers both: `completed` is `stop`, or
     `tool_calls` if there are any; `incomplete` is its reason, with `max_output_tokens` as `length`; any other end, such
@@ -27,6 +31,7 @@ class Responses(Operation):
 
     name = "chat"
     api_type = "responses"
+    answer_members = frozenset({"output", "object", "status"})
 
     def read_request(self, body: Json) -> Request:
         """Model, stream, input, instructions and sampling parameters."""
@@ -35,6 +40,8 @@ class Responses(Operation):
             stream=body.get("stream") is True,
             prompt=json_of(body, "input") or json_of(body, "prompt"),
             instructions=json_of(body, "instructions") if body.get("instructions") else None,
+            previous_response_id=as_text(body.get("previous_response_id")),
+            conversation_id=as_text(body.get("conversation")) or as_text(as_object(body.get("conversation")).get("id")),
             parameters=parameters(body, as_object(body.get("text")).get("format")),
         )
 
@@ -44,9 +51,10 @@ class Responses(Operation):
         answer.model = as_text(body.get("model"))
         answer.service_tier = as_text(body.get("service_tier"))
         answer.usage = read_usage(body.get("usage"))
+        answer.pending = body.get("status") in ("queued", "in_progress") and body.get("background") is True
         note_filters(answer.content_filter, body.get("content_filters"))
         if "output" in body:
-            choice = _read_output(body["output"])
+            choice = read_output(body["output"])
             choice.finish_reason = _finish_reason(body, calls=bool(choice.tool_calls))
             answer.choices = [choice]
 
@@ -62,32 +70,6 @@ class Responses(Operation):
     def stream(self) -> StreamReader:
         """A reader of `response.*` events."""
         return ResponseStream(self.read_answer)
-
-
-def _read_output(output: object) -> Choice:
-    texts: list[str] = []
-    refusals: list[str] = []
-    thoughts: list[str] = []
-    calls: list[ToolCall] = []
-    for entry in as_list(output):
-        item = as_object(entry)
-        match item.get("type"):
-            case "message":
-                for part in map(as_object, as_list(item.get("content"))):
-                    texts.append(as_text(part.get("text")) or "")
-                    refusals.append(as_text(part.get("refusal")) or "")
-            case "reasoning":
-                for part in map(as_object, (*as_list(item.get("summary")), *as_list(item.get("content")))):
-                    thoughts.append(as_text(part.get("text")) or "")
-            case "function_call" | "custom_tool_call":
-                arguments = as_text(item.get("arguments", item.get("input"))) or ""
-                calls.append(ToolCall(as_text(item.get("call_id")), as_text(item.get("name")) or "", arguments))
-    return Choice(
-        content="".join(texts),
-        refusal="".join(refusals),
-        reasoning="\n\n".join(filter(None, thoughts)),
-        tool_calls=calls,
-    )
 
 
 def _finish_reason(response: Json, calls: bool) -> str | None:

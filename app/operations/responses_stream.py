@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import Final
 
 from app.operations.operation import Json, StreamReader
-from app.operations.wire import as_count, as_list, as_object, as_text
+from app.operations.response_items import is_call
+from app.operations.wire import as_count, as_list, as_object
 from otel.call import Answer
 
 _LAST_EVENTS: Final = frozenset(
@@ -54,7 +55,7 @@ class ResponseStream(StreamReader):
             case "response.output_item.added":
                 item = self._item(event.get("output_index"))
                 item.added = as_object(event.get("item"))
-                return (as_text(item.added.get("type")) or "").endswith("_call")  # the name of a tool is output
+                return is_call(item.added.get("type"))  # the name of a tool is output
             case "response.output_item.done":
                 self._item(event.get("output_index")).done = as_object(event.get("item"))
             case _ if kind in _LAST_EVENTS:

@@ -5,7 +5,7 @@ from typing import Final
 
 from app.operations.json_text import dump
 from otel import attributes as a
-from otel.call import Parameter, Usage
+from otel.call import Parameter, Request, Usage
 
 _NOTHING: Final[Mapping[str, object]] = {}
 
@@ -79,6 +79,22 @@ def parameters(body: Mapping[str, object], text_format: object = None) -> dict[s
     if tier := as_text(body.get("service_tier")):
         found[a.REQUEST_SERVICE_TIER] = tier
     return found
+
+
+def form_request(fields: Mapping[str, str]) -> Request:
+    """The facts of a request by the fields of a form, which are all text."""
+    numbers: dict[str, object] = {}
+    for name in ("temperature", "n"):
+        try:
+            numbers[name] = float(fields[name])
+        except (KeyError, ValueError):
+            continue
+    return Request(
+        model=fields.get("model") or None,
+        stream=fields.get("stream", "").lower() in ("true", "1"),
+        prompt=json_of(fields, "prompt"),
+        parameters=parameters(numbers),
+    )
 
 
 def _first_count(usage: Mapping[str, object], *names: str) -> int | None:

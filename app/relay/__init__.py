@@ -5,6 +5,7 @@ finished CallSpan goes to the span processors, which make the record.
 
     Relay (relay.py) ── Exchange (exchange.py): one call, ended exactly once
                           ├─ Attempts (attempts.py) ── Backends (backends.py): tries one after the other
+                          ├─ StoredCall (stored.py): on which backend a stored object is
                           ├─ RelayedResponse (response.py) ── UsageEventFilter (usage_event.py): relays the response
                           └─ Cutoff (cutoff.py) ── OpenCalls (calls.py): ends a call early
 """

@@ -13,6 +13,7 @@ from app.door.inbound import Body, Inbound
 from app.errors import DeploymentNotFound, UpstreamUnreachable
 from app.headers import to_upstream
 from app.relay.backends import Backend, Backends, retry_after
+from app.relay.stored import StoredCall
 from app.upstream import Answer, Disconnected, Origin, Pool, Request, UpstreamFault
 from otel.call import Attempt, Call
 
@@ -72,40 +73,61 @@ class Attempts:
         self._caller_headers = caller_headers
         self._usage_refusals = usage_refusals
 
+    @property
+    def several(self) -> bool:
+        """Whether there are several backends."""
+        return self._backends.several
+
     def check(self, deployment: str | None) -> None:
         """Raise DeploymentNotFound unless a backend has the deployment."""
         if not self._backends.serving(deployment):
             raise DeploymentNotFound("No backend of this proxy has the deployment.")
 
-    async def ask(self, call: Call, admitted: Admitted, inbound: Inbound, trace: Headers) -> UpstreamResponse:
+    async def ask(
+        self, call: Call, admitted: Admitted, inbound: Inbound, trace: Headers, stored: StoredCall | None = None
+    ) -> UpstreamResponse:
         """Try backends until one responds with anything but 408, 429 or 5xx, or none is left.
 
-        A streamed body can be sent only once. Raises UpstreamFault or UpstreamUnreachable when the last backend could
-        not be reached.
+        A call of a stored object tries the others after a 404 too; if none has the object, the client gets the first
+        404. A streamed body can be sent only once. Raises UpstreamFault or UpstreamUnreachable if none responded.
         """
         body = inbound.body
         with_usage = None if self._usage_refusals.covers(call) else inbound.asking
-        order = self._backends.order(call.deployment, inbound.sticky)
+        order = self._order(call, inbound, stored)
         if not isinstance(body, bytes | None):
             order = order[:1]
         headers = [*to_upstream(admitted.headers, self._caller_headers), *trace]
-        for backend in order[:-1]:
+        missing: tuple[Backend, UpstreamResponse] | None = None
+        failure: UpstreamFault | UpstreamUnreachable | None = None
+        for backend in order:
             try:
                 received = await self._ask_backend(backend, call, admitted, headers, body, with_usage)
-            except (UpstreamFault, UpstreamUnreachable):
+            except (UpstreamFault, UpstreamUnreachable) as fault:
                 self._backends.cool_off(backend, call.deployment, None)
+                failure = fault
                 continue
-            if not self._should_retry(received.answer, backend, call):
-                return received
-            received.answer.close()
-        last = order[-1]
-        try:
-            received = await self._ask_backend(last, call, admitted, headers, body, with_usage)
-        except (UpstreamFault, UpstreamUnreachable):
-            self._backends.cool_off(last, call.deployment, None)
-            raise
-        self._should_retry(received.answer, last, call)
-        return received
+            if stored is not None and await _is_missing(received, stored):
+                if missing is None:
+                    missing = backend, received
+                else:
+                    received.answer.close()
+                continue
+            if self._should_retry(received.answer, backend, call) and backend is not order[-1]:
+                received.answer.close()
+                continue
+            if missing is not None:
+                missing[1].answer.close()
+            return received
+        if missing is not None:
+            _note_backend(call, missing[0])
+            return missing[1]
+        raise failure or UpstreamUnreachable("No backend can be asked.")
+
+    def _order(self, call: Call, inbound: Inbound, stored: StoredCall | None) -> list[Backend]:
+        """The backends to try; of one that is known to have a stored object, the others are only tried after a 404."""
+        order = self._backends.order(call.deployment, inbound.sticky)
+        home = self._backends.named(stored.backend) if stored is not None and stored.backend is not None else None
+        return order if home is None else [home, *(backend for backend in order if backend is not home)]
 
     def _should_retry(self, answer: Answer, backend: Backend, call: Call) -> bool:
         """Whether the backend cannot serve now, by its response; if so, it cools off."""
@@ -150,7 +172,7 @@ class Attempts:
         while True:
             attempt = Attempt(backend.name, time.monotonic_ns())
             call.attempts.append(attempt)
-            call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
+            _note_backend(call, backend)
             try:
                 answer = await self._pool().request(origin, request)
             except Disconnected as fault:
@@ -160,6 +182,20 @@ class Attempts:
                 continue
             attempt.http_status = answer.status
             return answer
+
+
+def _note_backend(call: Call, backend: Backend) -> None:
+    call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
+
+
+async def _is_missing(received: UpstreamResponse, stored: StoredCall) -> bool:
+    """Whether a response says that a stored object is not on its backend."""
+    if not stored.names_one or received.answer.status not in (400, 404):
+        return False
+    if received.answer.status == 404:
+        return True
+    received.already_read += await received.answer.read(ERROR_BYTES)
+    return b"previous_response_not_found" in received.already_read
 
 
 @lru_cache

@@ -55,6 +55,15 @@ class Backends:
         self._turn = itertools.count()
         self._cold_until: dict[tuple[str, str | None], float] = {}
 
+    @property
+    def several(self) -> bool:
+        """Whether there is a choice at all."""
+        return len(self._backends) > 1
+
+    def named(self, name: str) -> Backend | None:
+        """The backend of that name."""
+        return next((backend for backend in self._backends if backend.name == name), None)
+
     def serving(self, deployment: str | None) -> list[Backend]:
         """The backends with the deployment; a call without one, such as a list of files, may go to any."""
         return [b for b in self._backends if deployment is None or b.deployments is None or deployment in b.deployments]

@@ -14,6 +14,7 @@ from app.operations import Operation
 from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.response import RelayedResponse
+from app.relay.stored import StoredCall
 from app.upstream import Answer, UpstreamFault
 from otel.call import Call, Status
 from otel.span import CallSpan
@@ -38,14 +39,17 @@ class Exchange:
         cutoff: Cutoff,
         drain_on_abort: bool,
         settle: Settle = lambda: None,
+        stored: StoredCall | None = None,
     ) -> None:
-        """`settle` returns the work to do between the last byte and the record, which must be short, or None."""
+        """`settle` returns the work to do between the last byte and the record, which must be short, or None. `stored`
+        gets the response too."""
         self._call = call
         self._span = span
         self._operation = operation
         self._cutoff = cutoff
         self._drain_on_abort = drain_on_abort
         self._settle = settle
+        self._stored = stored
         self._ended = False
         self._ending: asyncio.Task[None] | None = None
         self._client_gone = False
@@ -95,7 +99,7 @@ class Exchange:
         content_type = (answer.header(b"content-type") or "").lower()
         encoding = answer.header(b"content-encoding")
         reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
-        response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id)
+        response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id, self._stored)
         response.client_gone = self._client_gone
         await response.run(send)
         if self._client_gone:
@@ -143,9 +147,12 @@ class Exchange:
     def _connection_failed(self, fault: UpstreamFault, body: RequestBody) -> ProxyError | None:
         """Record a failed connection, which an upload's client may have caused; return the error to send, if any."""
         call = self._call
+        if isinstance(body.fault, ProxyError):  # too large
+            call.fail(Status.REFUSED, body.fault.code, body.fault.message)
+            return body.fault
         if body.fault is not None:
             call.abort()
-            return body.fault if isinstance(body.fault, ProxyError) else None
+            return None
         if self._response is not None:
             call.fail(Status.UPSTREAM_CUT, "connection_broken", f"the response broke off: {fault}")
             return None

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from dataclasses import replace
 
 from opentelemetry.trace import Tracer, get_current_span
 from starlette.types import Receive, Scope, Send
@@ -19,6 +20,7 @@ from app.relay.calls import OpenCalls
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.exchange import Exchange
 from app.relay.response import send_error
+from app.relay.stored import StoredCall, StoredIds
 from otel.call import Call
 from otel.span import CallSpan
 
@@ -44,6 +46,7 @@ class Relay:
         """`max_request_bytes` limits a body, `max_seconds` a call. With `drain_on_abort`, upstream is read to its end
         after the client has disconnected."""
         self._families = families
+        self._stored = StoredIds()
         self._door = door
         self._reader = reader
         self._attempts = attempts
@@ -73,12 +76,15 @@ class Relay:
             return
         except ClientGone:
             return  # upstream was not called yet, and there is no client to respond to
+        request = inbound.request
+        if admitted.target.deployment is not None and request.model not in (None, deployment):
+            request = replace(request, model=None)  # Azure ignores it too
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
             deployment=deployment,
             api_version=admitted.api_version,
-            request=inbound.request,
+            request=request,
             caller=admitted.caller,
             capture_content=admitted.capture_content,
             client_request_id=admitted.client_request_id,
@@ -100,25 +106,44 @@ class Relay:
             raise ShuttingDown("The proxy is shutting down; try again.")
 
     async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
+        stored = self._stored_call(call, admitted)
         span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()
 
         async def ask() -> UpstreamResponse:
-            received = await self._attempts.ask(call, admitted, inbound, span.propagation_headers())
+            received = await self._attempts.ask(call, admitted, inbound, span.propagation_headers(), stored)
             inbound.asking = None  # a copy of the body that would be held until the stream ends
+            note_form()
             return received
+
+        def note_form() -> None:
+            if inbound.form is not None:  # of which more has passed by now
+                asked = admitted.operation.read_form(inbound.form.fields)
+                call.request = replace(asked, stream=asked.stream or call.request.stream)
+                call.deployment = call.deployment or asked.model
 
         def settle() -> Coroutine[None, None, None] | None:
             if admitted.content_length is None:
                 call.request_bytes = body.size  # known only now
+            note_form()
+            if stored is not None:
+                stored.close()
             return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
 
-        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle)
+        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle, stored)
         self._calls.enter(cutoff)
         try:
             if (error := await exchange.run(ask, body, self._max_seconds, send)) is not None:
+                if error is body.fault:
+                    self._door.refuse(error)
                 await send_error(send, error, admitted.family.error_body(error), span.trace_id)
         finally:
             self._calls.leave(cutoff)
+
+    def _stored_call(self, call: Call, admitted: Admitted) -> StoredCall | None:
+        """What it has to do with stored objects; None where that does not matter."""
+        if not self._attempts.several or admitted.target.deployment is not None:
+            return None
+        return StoredCall(self._stored, call, admitted.operation, admitted.target.suffix, admitted.method == "POST")
 
     def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
         """The work to do after the last byte and before the record; None if there is none."""
@@ -126,8 +151,7 @@ class Relay:
 
         async def settle() -> None:
             if estimates:
-                sent = inbound.body if isinstance(inbound.body, bytes) else None
-                await self._estimator.estimate(call, sent, hurry)
+                await self._estimator.estimate(call, inbound.text, hurry)
             if redacts:
                 span.withhold = not await self._redactor.redact(call, hurry)
 

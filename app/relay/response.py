@@ -11,8 +11,11 @@ from starlette.types import Send
 from app.answer.reader import AnswerReader
 from app.errors import ProxyError
 from app.headers import NOT_CLIENT, to_client
+from app.operations.decoding import FAULTS, Decode, decoder
 from app.relay.attempts import UpstreamResponse
+from app.relay.stored import StoredCall
 from app.relay.usage_event import UsageEventFilter
+from app.upstream import NotDecodable
 from otel.call import Call
 
 log = logging.getLogger(__name__)
@@ -20,6 +23,7 @@ log = logging.getLogger(__name__)
 TRACE_HEADER = b"x-trace-id"
 DROPPED = NOT_CLIENT | {TRACE_HEADER}
 DROPPED_WITH_LENGTH = DROPPED | {b"content-length"}
+DROPPED_WHEN_DECODED = DROPPED_WITH_LENGTH | {b"content-encoding"}
 NO_BODY = frozenset({204, 304})
 
 
@@ -30,16 +34,31 @@ class RelayedResponse:
     ended from there. This one holds no task and no generator: whatever stops it, stops it inside `run`.
     """
 
-    def __init__(self, received: UpstreamResponse, call: Call, reader: AnswerReader, trace_id: str) -> None:
+    def __init__(
+        self,
+        received: UpstreamResponse,
+        call: Call,
+        reader: AnswerReader,
+        trace_id: str,
+        stored: StoredCall | None = None,
+    ) -> None:
         upstream = self._upstream = received.answer
         self._already_read = received.already_read
+        encoding = upstream.header(b"content-encoding")
+        decode = decoder(encoding)
         # whatever its content type says: a client that gets the event without having asked for it may fail on it
-        self._filter = UsageEventFilter() if received.filters_usage and upstream.status < 400 else None
+        filters = received.filters_usage and upstream.status < 400 and decode is not None
+        self._filter = UsageEventFilter() if filters else None
+        # upstream was asked not to compress, and may have done so all the same
+        self._decode = decode if filters and encoding is not None else None
         self._call = call
         self._reader: AnswerReader | None = reader
+        self._stored = stored
         # removing an event changes the length; without a body, the server would insist on the length
-        length_unknown = self._filter is not None or upstream.status in NO_BODY
+        length_unknown = filters or upstream.status in NO_BODY
         self._dropped = DROPPED_WITH_LENGTH if length_unknown else DROPPED
+        if self._decode is not None:
+            self._dropped = DROPPED_WHEN_DECODED
         self._trace_id = trace_id
         self.client_gone = False
         """Set to keep reading without sending, to drain upstream."""
@@ -53,12 +72,13 @@ class RelayedResponse:
 
         Raises UpstreamFault when upstream's body breaks off.
         """
-        call, upstream, usage_filter = self._call, self._upstream, self._filter
+        call, upstream, usage_filter, decode = self._call, self._upstream, self._filter, self._decode
 
         async def pass_on(chunk: bytes) -> None:
             if call.first_chunk_ns is None:
                 call.first_chunk_ns = time.monotonic_ns()
-            passed = chunk if usage_filter is None else usage_filter.feed(chunk)
+            plain = chunk if decode is None else _decoded(decode, chunk)
+            passed = plain if usage_filter is None else usage_filter.feed(plain)
             if passed and not self.client_gone:
                 await send({"type": "http.response.body", "body": passed, "more_body": True})
             self._read(chunk)
@@ -92,6 +112,8 @@ class RelayedResponse:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _read(self, chunk: bytes) -> None:
+        if self._stored is not None:
+            self._stored.feed(chunk)
         if self._reader is None:
             return
         try:
@@ -99,6 +121,13 @@ class RelayedResponse:
         except Exception:  # telemetry never hurts a call
             log.exception("a response could not be read; its record will be incomplete")
             self._reader = None
+
+
+def _decoded(decode: Decode, chunk: bytes) -> bytes:
+    try:
+        return decode(chunk)
+    except FAULTS:
+        raise NotDecodable from None
 
 
 async def send_error(send: Send, error: ProxyError, body: bytes, trace_id: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Final, cast
 import httptools
 
 from app.upstream.faults import Disconnected, NotHttp, UpstreamFault
+from app.upstream.leftover import Leftover
 from app.upstream.received import Answer
 
 MAX_HEAD: Final = 64 * 1024
@@ -37,6 +38,7 @@ class Connection(asyncio.Protocol):
         self._head: asyncio.Future[Answer] | None = None
         self._answer: Answer | None = None
         self._upload: asyncio.Task[None] | None = None
+        self._leftover: Leftover | None = None
         self._writable: asyncio.Future[None] | None = None
         self._method = b""
         self._untouched = True
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
                 transport.write(head + body if body else head)
         else:
             transport.write(head)
+            self._leftover = Leftover(transport)
             self._upload = asyncio.create_task(self._pump(body, chunked))
         try:
             return await waiting
@@ -88,6 +91,9 @@ class Connection(asyncio.Protocol):
         """Send a body piece by piece, no faster than upstream reads it. A fault of `pieces` ends the call."""
         try:
             async for piece in pieces:
+                # twice: the loop polls after the first, and reads before it continues here after the second
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
                 if self._transport is None:
                     return
                 self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
@@ -101,6 +107,7 @@ class Connection(asyncio.Protocol):
             self._fail(broken)
             return
         self._upload = None
+        self._close_leftover()
         self._free_if_done()
 
     # asyncio.Protocol
@@ -135,6 +142,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        if self._leftover is not None:
+            if self._head is not None and (unread := self._leftover.read()):
+                self.data_received(unread)
+            self._close_leftover()
         if self._answer is not None and exc is None and self._until_closed:
             self._answer.end()
         soon = time.monotonic() - self._sent_at < STALE_S
@@ -165,10 +176,7 @@ class Connection(asyncio.Protocol):
             return  # interim, such as 100 Continue: the final response follows
         if not 200 <= status <= 599:
             raise ValueError("not a response status")
-        names = {name for name, _ in headers}
-        self._until_closed = (
-            b"content-length" not in names and b"transfer-encoding" not in names and status not in NO_BODY
-        )
+        self._until_closed = status not in NO_BODY and not _is_framed(headers)
         self._head = None
         self._answer = Answer(status, headers, self._pause, self.close)
         if not head.done():
@@ -196,6 +204,11 @@ class Connection(asyncio.Protocol):
         else:
             self.close()
 
+    def _close_leftover(self) -> None:
+        leftover, self._leftover = self._leftover, None
+        if leftover is not None:
+            leftover.close()
+
     def _fail(self, fault: UpstreamFault) -> None:
         head, self._head = self._head, None
         if head is not None and not head.done():
@@ -207,3 +220,11 @@ class Connection(asyncio.Protocol):
     def _pause(self, paused: bool) -> None:
         if self._transport is not None and not self._transport.is_closing():
             (self._transport.pause_reading if paused else self._transport.resume_reading)()
+
+
+def _is_framed(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a response says where its body ends; otherwise the connection's end is its end (RFC 9112 §6.3)."""
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if codings:
+        return codings[-1].rpartition(b",")[2].strip().lower() == b"chunked"
+    return any(name == b"content-length" for name, _ in headers)

@@ -3,7 +3,8 @@
     UpstreamFault
     ├── Unreachable     no connection: unknown host, refused, timeout, untrusted certificate
     ├── Disconnected    the connection broke before the response was complete
-    └── NotHttp         the response is not HTTP/1.1
+    ├── NotHttp         the response is not HTTP/1.1
+    └── NotDecodable    the body does not match its content-encoding
 
 Callers see their messages, which name no host and no address.
 """
@@ -31,3 +32,10 @@ class NotHttp(UpstreamFault):
 
     def __init__(self) -> None:
         super().__init__("the response is not HTTP")
+
+
+class NotDecodable(UpstreamFault):
+    """The body cannot be decoded, which the proxy does only where the client must get it decoded."""
+
+    def __init__(self) -> None:
+        super().__init__("the body does not match its content-encoding")

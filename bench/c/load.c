@@ -1,15 +1,15 @@
-/* The load generator: calls over kept connections, looks at every byte of the answers, and says in JSON what it saw.
+/* The load generator: makes calls over keep-alive connections, checks every byte of the responses, and prints JSON.
 
        load PORT CONNECTIONS SECONDS SPREAD REQUEST [any]
 
-   REQUEST is a file with a whole HTTP request. Each connection sends it again as soon as the answer is there; the
-   first ones are sent at random moments within SPREAD seconds. After SECONDS no call begins, and what is open goes on
-   to its end. A file with `%trace%` in it gets a trace id in its place, a new one for each call.
+   REQUEST is a file with a whole HTTP request. Each connection sends it again as soon as the response has
+   ended; the first ones are sent at random times within SPREAD seconds. After SECONDS no call starts, and open calls
+   run to their end. `%trace%` in the file is replaced by a new trace id for each call.
 
-   `wrong` counts answers whose sums do not fit their bytes; `any` leaves that check out, for a proxy that writes
-   answers anew. The age of a chunk on arrival counts while every connection is in a call. */
+   `wrong` counts responses whose sums do not match their bytes; `any` omits that check, for a proxy that rewrites
+   responses. The age of a chunk on arrival counts while every connection is in a call. */
 
-#include "answer.h"
+#include "response.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,16 +23,16 @@
 struct connection {
     int socket;
     size_t sent;
-    struct answer answer;
+    struct response response;
 };
 
 static int poller;
-static int connections, left, in_call; /* of all, so many have calls to make, or are in one */
+static int connections, left, in_call; /* all of them; those with calls left to make; those in a call */
 static bool any_bytes;
 static uint64_t deadline;
 static char *request;
 static size_t request_length;
-static char *trace; /* where in the request */
+static char *trace; /* its position in the request */
 static struct seen seen;
 
 static void open_connection(struct connection *c, int port) {
@@ -53,7 +53,7 @@ static void watch(struct connection *c, uint32_t events) {
     epoll_ctl(poller, EPOLL_CTL_MOD, c->socket, &event);
 }
 
-static void go_on_sending(struct connection *c) {
+static void continue_sending(struct connection *c) {
     while (c->sent < request_length) {
         ssize_t n = send(c->socket, request + c->sent, request_length - c->sent, MSG_NOSIGNAL);
         if (n < 0) {
@@ -73,16 +73,16 @@ static void begin_call(struct connection *c) {
         snprintf(id, sizeof id, "%08lx%08lx%016lx", random() + 1, random(), seen.calls + (unsigned long)in_call);
         memcpy(trace, id, 32);
     }
-    answer_begin(&c->answer);
-    go_on_sending(c);
+    response_begin(&c->response);
+    continue_sending(c);
 }
 
 static void end_call(struct connection *c, bool good) {
     seen.full = --in_call == connections;
     if (good) {
         seen.calls++;
-        seen.wrong += !any_bytes && !answer_fits(&c->answer);
-        add(&seen.whole, now_us() - c->answer.began);
+        seen.wrong += !any_bytes && !response_is_intact(&c->response);
+        add(&seen.whole, now_us() - c->response.began);
     } else {
         seen.failed++;
     }
@@ -99,7 +99,7 @@ static void receive(struct connection *c) {
     ssize_t n = recv(c->socket, data, sizeof data, 0);
     if (n < 0 && errno == EAGAIN)
         return;
-    int end = n <= 0 ? -1 : answer_take(&c->answer, &seen, data, (size_t)n, now_us());
+    int end = n <= 0 ? -1 : response_take(&c->response, &seen, data, (size_t)n, now_us());
     if (end)
         end_call(c, end > 0);
 }
@@ -135,7 +135,7 @@ int main(int argc, char **argv) {
     srandom(1);
     uint64_t began = now_us();
     deadline = began + (uint64_t)(atof(argv[3]) * 1e6);
-    /* at random, but one in each of `count` equal parts of the spread, so that they stay in order */
+    /* at a random time in each of `count` equal parts of the spread, so that they stay in order */
     uint64_t next = began + (uint64_t)(spread * (double)random() / RAND_MAX / count);
     struct epoll_event events[256];
     while (left) {
@@ -150,7 +150,7 @@ int main(int argc, char **argv) {
             struct connection *c = events[i].data.ptr;
             if (events[i].events & EPOLLOUT) {
                 watch(c, EPOLLIN);
-                go_on_sending(c);
+                continue_sending(c);
             }
             if (events[i].events & ~(uint32_t)EPOLLOUT)
                 receive(c);

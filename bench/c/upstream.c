@@ -1,9 +1,9 @@
-/* The mock upstream: answers as Azure OpenAI does, as fast as one core goes, so that it never is what is measured.
+/* The mock upstream: responds like Azure OpenAI, as fast as one core allows, so that it is never the bottleneck.
 
        upstream                                    prints its port, and serves 127.0.0.1 until it is killed
 
-   The deployment in the path says what to answer: json-BYTES, or stream-CHUNKS-PAUSE with the pause between chunks in
-   microseconds. Every chunk is a write of its own. GET /count tells how many calls were answered or begun. */
+   The deployment in the path says what to send: json-BYTES, or stream-CHUNKS-PAUSE with the pause between chunks in
+   microseconds. Every chunk is a separate write. GET /count returns the number of calls so far. */
 
 #include "wire.h"
 #include <arpa/inet.h>
@@ -49,14 +49,14 @@ struct connection {
     size_t in_length, in_size;
     char *out;
     size_t out_length, out_sent, out_size;
-    long chunks, sent, pause; /* of the stream being sent; none if chunks is 0 */
+    long chunks, sent, pause; /* of the stream in flight; none if chunks is 0 */
     bool usage;
     struct sums sums;
-    struct connection *next_gone;
+    struct connection *next_closed;
 };
 
 static int poller;
-static struct connection *gone; /* freed when no event read together with theirs can speak of them */
+static struct connection *closed; /* freed after the batch of events that may still refer to them */
 static unsigned long count;
 
 static void append(struct connection *c, const char *data, size_t length) {
@@ -71,7 +71,7 @@ static void watch(struct connection *c, uint32_t events) {
     epoll_ctl(poller, EPOLL_CTL_MOD, c->socket, &event);
 }
 
-/* Send what is there; whether all of it went. A peer that is gone is found out by the next read. */
+/* Send the buffered data; return whether all was sent. The next read detects a closed peer. */
 static bool flush(struct connection *c) {
     while (c->out_sent < c->out_length) {
         ssize_t n = send(c->socket, c->out + c->out_sent, c->out_length - c->out_sent, MSG_NOSIGNAL);
@@ -86,8 +86,8 @@ static bool flush(struct connection *c) {
     return true;
 }
 
-static void answer_json(struct connection *c, long size) {
-    static char *answer; /* the last one made, head and all: a run asks for one size */
+static void send_json(struct connection *c, long size) {
+    static char *response; /* the last one made, with its head: a run requests one size */
     static size_t length;
     static long made;
     if (size != made) {
@@ -99,12 +99,12 @@ static void answer_json(struct connection *c, long size) {
         sums_add(&sums, body, end);
         sums_text(&sums, body + end);
         strcpy(body + end + SUM_DIGITS, JSON_TAIL);
-        answer = realloc(answer, FRAME + filler + 512);
-        length = (size_t)sprintf(answer, HEAD JSON_TYPE "%s", strlen(body), body);
+        response = realloc(response, FRAME + filler + 512);
+        length = (size_t)sprintf(response, HEAD JSON_TYPE "%s", strlen(body), body);
         made = size;
         free(body);
     }
-    append(c, answer, length);
+    append(c, response, length);
     flush(c);
 }
 
@@ -115,13 +115,13 @@ static void append_chunk(struct connection *c, const char *text, size_t length) 
     append(c, "\r\n", 2);
 }
 
-/* One chunk; the last one brings the sums, the usage if it was asked for, and the end. */
+/* Append one chunk; the last one adds the sums, the usage if requested, and the end. */
 static void append_next(struct connection *c) {
     char text[2048];
     int length;
     const char *no_usage = c->usage ? ",\"usage\":null" : "";
     if (++c->sent < c->chunks) {
-        unsigned long now = now_us(); /* also for the letters that hide a token's length, which are others each time */
+        unsigned long now = now_us(); /* also for the obfuscation, which differs each time */
         length = c->sent == 1 ? sprintf(text, FIRST, SENT_MARK, now)
                               : sprintf(text, TOKEN, SENT_MARK, now, now % 1000000000, no_usage);
         sums_add(&c->sums, text, (size_t)length);
@@ -140,8 +140,8 @@ static void append_next(struct connection *c) {
     c->chunks = 0;
 }
 
-/* Go on with a stream: `due` chunks, each in a write of its own. */
-static void go_on(struct connection *c, uint64_t due) {
+/* Continue a stream: send `due` chunks, each in a separate write. */
+static void continue_stream(struct connection *c, uint64_t due) {
     while (c->chunks && due-- && !c->out_length) {
         append_next(c);
         flush(c);
@@ -152,7 +152,7 @@ static void go_on(struct connection *c, uint64_t due) {
     }
 }
 
-static void answer_stream(struct connection *c, long chunks, long pause) {
+static void send_stream(struct connection *c, long chunks, long pause) {
     char head[512];
     c->chunks = chunks;
     c->sent = 0;
@@ -162,19 +162,19 @@ static void answer_stream(struct connection *c, long chunks, long pause) {
     append_next(c);
     flush(c);
     if (!pause) {
-        go_on(c, UINT64_MAX);
+        continue_stream(c, UINT64_MAX);
         return;
     }
     struct itimerspec every = {.it_interval = {pause / 1000000, pause % 1000000 * 1000}};
     every.it_value = every.it_interval;
     c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
     timerfd_settime(c->timer, 0, &every, NULL);
-    /* a timer is told from a socket by the lowest bit of the pointer */
+    /* the lowest bit of the pointer distinguishes a timer from a socket */
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = (uint64_t)c | 1};
     epoll_ctl(poller, EPOLL_CTL_ADD, c->timer, &event);
 }
 
-static void answer(struct connection *c, const char *head, const char *body) {
+static void respond(struct connection *c, const char *head, const char *body) {
     const char *json = strstr(head, "/json-"), *stream = strstr(head, "/stream-");
     if (json || stream)
         count++;
@@ -182,9 +182,9 @@ static void answer(struct connection *c, const char *head, const char *body) {
         char *rest;
         long chunks = strtol(stream + 8, &rest, 10);
         c->usage = strstr(body, "\"include_usage\":true") || strstr(body, "\"include_usage\": true");
-        answer_stream(c, chunks, strtol(rest + 1, NULL, 10));
+        send_stream(c, chunks, strtol(rest + 1, NULL, 10));
     } else if (json) {
-        answer_json(c, strtol(json + 6, NULL, 10));
+        send_json(c, strtol(json + 6, NULL, 10));
     } else {
         char text[128], number[32];
         int length = sprintf(number, "%lu", count);
@@ -193,19 +193,19 @@ static void answer(struct connection *c, const char *head, const char *body) {
     }
 }
 
-static void hang_up(struct connection *c) {
+static void close_connection(struct connection *c) {
     if (c->timer >= 0)
         close(c->timer);
     close(c->socket);
     c->timer = c->socket = -1;
-    c->next_gone = gone;
-    gone = c;
+    c->next_closed = closed;
+    closed = c;
 }
 
-static void bury(void) {
-    while (gone) {
-        struct connection *c = gone;
-        gone = c->next_gone;
+static void free_closed(void) {
+    while (closed) {
+        struct connection *c = closed;
+        closed = c->next_closed;
         free(c->in);
         free(c->out);
         free(c);
@@ -218,7 +218,7 @@ static void receive(struct connection *c) {
     ssize_t n = recv(c->socket, c->in + c->in_length, c->in_size - c->in_length - 1, 0);
     if (n <= 0) {
         if (n == 0 || errno != EAGAIN)
-            hang_up(c);
+            close_connection(c);
         return;
     }
     c->in_length += (size_t)n;
@@ -233,7 +233,7 @@ static void receive(struct connection *c) {
     body[-2] = '\r';
     if (whole) {
         c->in_length = 0;
-        answer(c, c->in, body);
+        respond(c, c->in, body);
     }
 }
 
@@ -255,15 +255,15 @@ static void serve(int listener) {
                 uint64_t due;
                 c = (struct connection *)(events[i].data.u64 & ~1ul);
                 if (c->timer >= 0 && read(c->timer, &due, sizeof due) == sizeof due)
-                    go_on(c, due);
+                    continue_stream(c, due);
             } else if (events[i].events & ~(uint32_t)EPOLLOUT) {
                 receive(c);
             } else if (flush(c)) {
                 watch(c, EPOLLIN);
-                go_on(c, c->pause ? 1 : UINT64_MAX);
+                continue_stream(c, c->pause ? 1 : UINT64_MAX);
             }
         }
-        bury();
+        free_closed();
     }
 }
 

@@ -1,4 +1,4 @@
-/* What the upstream writes and the load generator checks: the clock, the sums over a body, the tails they end with. */
+/* Shared by the upstream and the load generator: the clock, the sums over a body, and the tails that follow them. */
 #ifndef WIRE_H
 #define WIRE_H
 
@@ -12,12 +12,12 @@
 #include <string.h>
 #include <time.h>
 
-/* An answer carries the sums of all its bytes before them, as 16 hexadecimal digits, and then one of these. */
+/* A response ends with the sums of all bytes before them, as 16 hexadecimal digits, and then one of these. */
 #define JSON_TAIL "\"}"
 #define STREAM_TAIL "\"}\n\ndata: [DONE]\n\n"
 #define SUM_DIGITS 16
 
-/* Each event carries the time it was sent at: this mark, and microseconds of the monotonic clock in so many digits. */
+/* Each event carries its send time: this mark, and microseconds of the monotonic clock in SENT_DIGITS digits. */
 #define SENT_MARK '@'
 #define SENT_DIGITS 16
 
@@ -25,7 +25,7 @@ struct sums {
     uint32_t bytes, places;
 };
 
-/* Fletcher's sums: a byte that is missing, added, changed or moved changes them; one cycle a byte. */
+/* Fletcher's sums: a missing, added, changed or moved byte changes them; one cycle per byte. */
 static inline void sums_add(struct sums *sums, const char *data, size_t length) {
     uint32_t bytes = sums->bytes, places = sums->places;
     for (size_t i = 0; i < length; i++) {
@@ -51,7 +51,7 @@ static inline void fail(const char *what) {
     exit(1);
 }
 
-/* The number after `name` in a head of HTTP in lower case names, or -1. */
+/* The number after `name` in the head, in any case, or -1. */
 static inline long header_number(const char *head, const char *name) {
     const char *found = strcasestr(head, name);
     return found ? strtol(found + strlen(name), NULL, 10) : -1;

@@ -1,4 +1,4 @@
-"""What the model says: answers, tool calls and token counts that follow from the prompt alone."""
+"""What the model says: answers, tool calls and token counts, which depend on the prompt alone."""
 
 import json
 import re
@@ -39,7 +39,7 @@ class Tool:
 
 @dataclass(frozen=True)
 class ToolCall:
-    """A call of a function with its arguments, a JSON text."""
+    """A call of a function; `arguments` is JSON text."""
 
     id: str
     name: str
@@ -47,13 +47,13 @@ class ToolCall:
 
     @property
     def pieces(self) -> list[str]:
-        """The arguments in the pieces that a stream has them in."""
+        """The arguments in the pieces that a stream sends."""
         return re.findall(r".{1,6}", self.arguments)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an answer follows from, whichever operation it came by. `length` fixes the tokens of an answer."""
+    """What determines an answer, for every operation. `length` fixes the number of its tokens."""
 
     text: str
     tools: tuple[Tool, ...] = ()
@@ -70,13 +70,13 @@ class Prompt:
 
     @property
     def cached_tokens(self) -> int:
-        """The service caches prompts from 1,024 tokens on, in blocks of 128; here it always finds them."""
+        """The service caches prompts from 1,024 tokens on, in blocks of 128; here every such prompt hits the cache."""
         return self.tokens // _CACHE_BLOCK * _CACHE_BLOCK if self.tokens >= _CACHE_FROM else 0
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One choice: the pieces of its text, one a token, or its tool calls, and why it ended."""
+    """One choice: the pieces of its text, one per token, or its tool calls, and why it ended."""
 
     pieces: tuple[str, ...]
     finish_reason: str
@@ -90,8 +90,8 @@ class Answer:
 
     @property
     def tokens(self) -> int:
-        spoken = len(self.pieces) + sum(len(call.pieces) + 1 for call in self.tool_calls)
-        return spoken + self.reasoning_tokens
+        generated = len(self.pieces) + sum(len(call.pieces) + 1 for call in self.tool_calls)
+        return generated + self.reasoning_tokens
 
     @property
     def filtered(self) -> bool:
@@ -107,7 +107,7 @@ def compose(prompt: Prompt, index: int = 0) -> Answer:
     reasoning = prompt.reasoning if prompt.limit is None else min(prompt.reasoning, prompt.limit)
     if prompt.tools:
         return Answer((), "tool_calls", _tool_calls(prompt), reasoning_tokens=reasoning)
-    pieces, reason = _spoken(prompt, index), "stop"
+    pieces, reason = _text_pieces(prompt, index), "stop"
     if prompt.limit is not None and len(pieces) > prompt.limit - reasoning:
         pieces, reason = pieces[: prompt.limit - reasoning], "length"
     if FILTER_ANSWER in prompt.text:
@@ -115,7 +115,7 @@ def compose(prompt: Prompt, index: int = 0) -> Answer:
     return Answer(pieces, reason, reasoning_tokens=reasoning)
 
 
-def _spoken(prompt: Prompt, index: int) -> tuple[str, ...]:
+def _text_pieces(prompt: Prompt, index: int) -> tuple[str, ...]:
     if prompt.schema is not None:
         return pieces_of(json.dumps(example(prompt.schema), ensure_ascii=False))
     text = _ANSWERS[zlib.crc32(f"{prompt.text}#{index}".encode()) % len(_ANSWERS)]
@@ -137,17 +137,17 @@ def _tool_calls(prompt: Prompt) -> tuple[ToolCall, ...]:
 
 @lru_cache(maxsize=256)
 def pieces_of(text: str) -> tuple[str, ...]:
-    """Return a text cut into its tokens, each a word with the space before it."""
+    """Split a text into tokens: words, each with the space before it."""
     return tuple(re.findall(r"\s*\S+|\s+$", text))
 
 
 def count(text: str) -> int:
-    """Return how many tokens a text has."""
+    """Return the number of tokens in a text."""
     return len(text.split())
 
 
 def text_of(value: object) -> str:
-    """Return all text within messages, content parts or plain strings, a line each."""
+    """Return all text in messages, content parts or plain strings, one line each."""
     match value:
         case str():
             return value
@@ -173,7 +173,7 @@ def reasoning_tokens(effort: str | None) -> int:
 
 
 def example(schema: Any, root: Any = None) -> Any:
-    """Return a value that a simple JSON schema allows: objects, arrays, enums, unions, $ref within it."""
+    """Return a value that a simple JSON schema allows: objects, arrays, enums, unions and internal $ref."""
     root = schema if root is None else root
     match schema:
         case {"$ref": str(reference)}:

@@ -1,12 +1,12 @@
-"""Chat completions: the JSON answer and the events of a stream, with the filter in step, apart or off."""
+"""Chat completions: the JSON response and the events of a stream, with the filter sync, async or off."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from dev.azure_openai.answer import Answer, Prompt, Tool, compose, reasoning_tokens, text_of
-from dev.azure_openai.ask import Ask
 from dev.azure_openai.errors import failure_event
+from dev.azure_openai.model_request import ModelRequest
 from dev.azure_openai.shapes import (
     DONE,
     FINGERPRINT,
@@ -28,33 +28,33 @@ from dev.azure_openai.shapes import (
 _OFFSETS_EVERY = 20
 
 
-def chat_completions(ask: Ask) -> Reply:
-    """Answer one request. Raises ServiceError."""
-    wants_usage = ask.wants_usage
-    prompt = _prompt(ask)
-    answers = [compose(prompt, index) for index in range(int(ask.body.get("n") or 1))]
+def chat_completions(request: ModelRequest) -> Reply:
+    """Respond to one request. Raises ServiceError."""
+    wants_usage = request.wants_usage
+    prompt = _prompt(request)
+    answers = [compose(prompt, index) for index in range(int(request.body.get("n") or 1))]
     usage = _usage(prompt, answers)
-    if ask.streams:
-        chunks = _Chunks(ask, wants_usage)
-        totals = usage if wants_usage and not ask.simulation.no_usage else None
+    if request.streams:
+        chunks = _Chunks(request, wants_usage)
+        totals = usage if wants_usage and not request.simulation.no_usage else None
         return Stream(_events(chunks, answers, totals), failure_event)
     body: Json = {
-        "choices": [_choice(answer, index, ask.simulation.filter) for index, answer in enumerate(answers)],
+        "choices": [_choice(answer, index, request.simulation.filter) for index, answer in enumerate(answers)],
         "created": now(),
         "id": identifier("chatcmpl-"),
-        "model": ask.model,
+        "model": request.model,
         "object": "chat.completion",
     }
-    if ask.simulation.filter != "off":
+    if request.simulation.filter != "off":
         body["prompt_filter_results"] = prompt_filter_results()
     body["system_fingerprint"] = FINGERPRINT
-    if not ask.simulation.no_usage:
+    if not request.simulation.no_usage:
         body["usage"] = usage
     return Whole(encode(body) + b"\n", usage["completion_tokens"])
 
 
-def _prompt(ask: Ask) -> Prompt:
-    body, messages = ask.body, ask.required("messages")
+def _prompt(request: ModelRequest) -> Prompt:
+    body, messages = request.body, request.required("messages")
     schema = None
     match body.get("response_format"):
         case {"type": "json_schema", "json_schema": {"schema": schema}}:
@@ -69,13 +69,13 @@ def _prompt(ask: Ask) -> Prompt:
         schema=schema,
         limit=body.get("max_completion_tokens") or body.get("max_tokens"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        reasoning=reasoning_tokens(body.get("reasoning_effort")) if ask.reasons else 0,
-        length=ask.simulation.tokens,
+        reasoning=reasoning_tokens(body.get("reasoning_effort")) if request.reasons else 0,
+        length=request.simulation.tokens,
     )
 
 
 def _tools(body: Json, messages: list[Json]) -> tuple[Tool, ...]:
-    """Return the tools to call: none once a tool has answered, so that an agent's loop ends."""
+    """Return the tools to call: none after a tool's result, so that an agent's loop ends."""
     choice = body.get("tool_choice")
     if choice == "none" or messages[-1].get("role") == "tool":
         return ()
@@ -115,20 +115,20 @@ def _choice(answer: Answer, index: int, filter_mode: str) -> Json:
 
 
 class _Chunks:
-    """The chunks of one stream: they share id, model and time, and carry what the client asked for."""
+    """The chunks of one stream, which share id, model and time."""
 
-    def __init__(self, ask: Ask, wants_usage: bool) -> None:
-        self.filter_mode = ask.simulation.filter
-        self._obfuscates = ask.obfuscates
+    def __init__(self, request: ModelRequest, wants_usage: bool) -> None:
+        self.filter_mode = request.simulation.filter
+        self._obfuscates = request.obfuscates
         self._usage: Json = {"usage": None} if wants_usage else {}
-        self._known = {"created": now(), "id": identifier("chatcmpl-"), "model": ask.model}
+        self._known = {"created": now(), "id": identifier("chatcmpl-"), "model": request.model}
 
     def prompt_findings(self) -> bytes:
         found = {"prompt_filter_results": prompt_filter_results()}
         return _event({"choices": []} | _UNNAMED | found | self._usage)
 
     def findings(self, index: int, start: int, end: int, filtered: bool) -> bytes:
-        """Return what an asynchronous filter found between two offsets of a choice: a chunk without delta."""
+        """Return a chunk without delta: the async filter's findings between two offsets of a choice."""
         choice = {
             "content_filter_offsets": {"check_offset": start, "start_offset": start, "end_offset": end},
             "content_filter_results": answer_filter("high" if filtered else "safe"),
@@ -141,7 +141,7 @@ class _Chunks:
         return self._template(index, delta, finish_reason, severity).fill(*self._padding(""))
 
     def tokens(self, index: int, delta: Json) -> Callable[[str], bytes]:
-        """Return what makes chunks of tokens: `delta` has a hole where the token goes."""
+        """Return a function that makes a chunk of a token; `delta` has a hole for the token."""
         fill = self._template(index, delta, severity="safe").fill
         return lambda token: fill(encode(token), *self._padding(token))
 
@@ -211,7 +211,7 @@ def _choice_events(chunks: _Chunks, answer: Answer, index: int) -> Iterator[Even
 
 @dataclass
 class _Offsets:
-    """How far the asynchronous filter has come in one choice; with any other filter it has nothing to say."""
+    """The async filter's position in one choice; other filters send no findings of their own."""
 
     chunks: _Chunks
     index: int

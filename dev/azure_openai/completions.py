@@ -1,11 +1,11 @@
-"""Completions, the operation before chat: plain prompts and plain texts, in JSON and as a stream."""
+"""Completions, the predecessor of chat: plain prompts and plain text, as JSON and as a stream."""
 
 from collections.abc import Iterator
 from itertools import chain, zip_longest
 
 from dev.azure_openai.answer import Answer, Prompt, compose, texts_of
-from dev.azure_openai.ask import Ask
 from dev.azure_openai.errors import failure_event
+from dev.azure_openai.model_request import ModelRequest
 from dev.azure_openai.shapes import (
     DONE,
     Event,
@@ -22,22 +22,22 @@ from dev.azure_openai.shapes import (
 )
 
 
-def completions(ask: Ask) -> Reply:
-    """Answer one request; several prompts in it get `n` choices each. Raises ServiceError."""
-    wants_usage = ask.wants_usage
-    prompts = [_prompt(ask, prompt) for prompt in texts_of(ask.required("prompt"))]
-    answers = [compose(prompt, index) for prompt in prompts for index in range(int(ask.body.get("n") or 1))]
+def completions(request: ModelRequest) -> Reply:
+    """Respond to one request; each of its prompts gets `n` choices. Raises ServiceError."""
+    wants_usage = request.wants_usage
+    prompts = [_prompt(request, prompt) for prompt in texts_of(request.required("prompt"))]
+    answers = [compose(prompt, index) for prompt in prompts for index in range(int(request.body.get("n") or 1))]
     prompt_tokens, tokens = sum(prompt.tokens for prompt in prompts), sum(answer.tokens for answer in answers)
     usage = {
         "completion_tokens": tokens,
         "prompt_tokens": prompt_tokens,
         "total_tokens": tokens + prompt_tokens,
     }
-    known = {"id": identifier("cmpl-"), "object": "text_completion", "created": now(), "model": ask.model}
-    filter_mode = ask.simulation.filter
+    known = {"id": identifier("cmpl-"), "object": "text_completion", "created": now(), "model": request.model}
+    filter_mode = request.simulation.filter
     found = {} if filter_mode == "off" else {"prompt_filter_results": prompt_filter_results(len(prompts))}
-    reported: Json = {} if ask.simulation.no_usage else {"usage": usage}
-    if not ask.streams:
+    reported: Json = {} if request.simulation.no_usage else {"usage": usage}
+    if not request.streams:
         choices = [
             _choice(answer.text, index, answer.finish_reason, filter_mode) for index, answer in enumerate(answers)
         ]
@@ -49,13 +49,13 @@ def completions(ask: Ask) -> Reply:
     return Stream(chain(first, filter(None, chain.from_iterable(zip_longest(*events))), last, [DONE]), failure_event)
 
 
-def _prompt(ask: Ask, text: str) -> Prompt:
-    stop = ask.body.get("stop") or ()
+def _prompt(request: ModelRequest, text: str) -> Prompt:
+    stop = request.body.get("stop") or ()
     return Prompt(
         text=text,
-        limit=ask.body.get("max_tokens"),
+        limit=request.body.get("max_tokens"),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
-        length=ask.simulation.tokens,
+        length=request.simulation.tokens,
     )
 
 

@@ -1,4 +1,4 @@
-"""Embeddings: unit vectors that follow from the text alone, as numbers or as floats in base64."""
+"""Embeddings: unit vectors that depend on the text alone, as numbers or as base64 floats."""
 
 import base64
 import json
@@ -9,26 +9,26 @@ import zlib
 from functools import lru_cache
 
 from dev.azure_openai.answer import count, texts_of
-from dev.azure_openai.ask import Ask
+from dev.azure_openai.model_request import ModelRequest
 from dev.azure_openai.shapes import Json, Reply, Whole
 
 _DIMENSIONS = 1536
 _LARGE_DIMENSIONS = 3072
 
 
-def embeddings(ask: Ask) -> Reply:
-    """Answer one request. Raises ServiceError."""
-    inputs = texts_of(ask.required("input"))
-    model = ask.model if ask.model.startswith("text-embedding-") else "text-embedding-3-small"
-    dimensions = ask.body.get("dimensions") or (_LARGE_DIMENSIONS if model.endswith("large") else _DIMENSIONS)
-    as_base64 = ask.body.get("encoding_format") == "base64"
+def embeddings(request: ModelRequest) -> Reply:
+    """Respond to one request. Raises ServiceError."""
+    inputs = texts_of(request.required("input"))
+    model = request.model if request.model.startswith("text-embedding-") else "text-embedding-3-small"
+    dimensions = request.body.get("dimensions") or (_LARGE_DIMENSIONS if model.endswith("large") else _DIMENSIONS)
+    as_base64 = request.body.get("encoding_format") == "base64"
     data: list[Json] = []
     for index, text in enumerate(inputs):
         vector = _vector(text, dimensions)
         packed = base64.b64encode(struct.pack(f"<{dimensions}f", *vector)).decode() if as_base64 else None
         data.append({"object": "embedding", "index": index, "embedding": packed or vector})
     body: Json = {"object": "list", "data": data, "model": model}
-    if not ask.simulation.no_usage:
+    if not request.simulation.no_usage:
         tokens = sum(map(count, inputs))
         body["usage"] = {"prompt_tokens": tokens, "total_tokens": tokens}
     return Whole(json.dumps(body, indent=2).encode() + b"\n")

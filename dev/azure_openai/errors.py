@@ -1,4 +1,4 @@
-"""The errors of the service, each in the shape and with the words that Azure gives it."""
+"""The errors of the service, with the shapes and messages that Azure uses."""
 
 import math
 
@@ -18,12 +18,12 @@ _OVERLOADED = (
 
 
 def model_failure() -> Json:
-    """Return the error of a model that failed, as a 500 and as an event within a stream."""
+    """Return the error of a failed model, for a 500 and for an event within a stream."""
     return {"message": _BUSY, "type": "server_error", "param": None, "code": None}
 
 
 def failure_event(_: int) -> bytes:
-    """Return the event by which a stream of completions tells of a model that failed."""
+    """Return the event that ends a stream of completions when the model fails."""
     return b"data: " + encode({"error": model_failure()}) + b"\n\n"
 
 
@@ -48,7 +48,7 @@ def no_resource() -> ServiceError:
 
 
 def no_deployment() -> ServiceError:
-    """Return the 404 for a deployment that is not there, which has no Content-Type."""
+    """Return the 404 for an unknown deployment, which has no Content-Type."""
     message = (
         "The API deployment for this resource does not exist. If you created the deployment within the last "
         "5 minutes, please wait a moment and try again."
@@ -71,7 +71,7 @@ def prompt_filtered() -> ServiceError:
 
 
 def simulated(status: int, retry_after_ms: int | None, api_version: str | None) -> ServiceError:
-    """Return the error of that status as the service words it, with its retry-after if one is given."""
+    """Return the service's error for a status, with retry-after if given."""
     match status:
         case 401:
             return key_denied()

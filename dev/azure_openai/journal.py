@@ -1,4 +1,4 @@
-"""Journal: the last requests as they were seen, and the faults that wait for the next."""
+"""Journal: the last requests as they arrived, and the faults queued for the next ones."""
 
 import hashlib
 from collections import deque
@@ -16,7 +16,7 @@ _KEPT_BODY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as it arrived, with the beginning of its body, and how far its answer has come."""
+    """A request as it arrived, with the start of its body, and the progress of its response."""
 
     number: int
     method: str
@@ -34,7 +34,7 @@ class Seen:
 
 
 class Journal:
-    """Remembers the last 1,000 requests and counts all."""
+    """Keeps the last 1,000 requests and counts all of them."""
 
     def __init__(self) -> None:
         self._total = 0
@@ -42,7 +42,7 @@ class Journal:
         self._faults: deque[str] = deque()
 
     def add(self, request: web.Request, body: bytes) -> Progress:
-        """Remember a request and return what its answer is to keep up."""
+        """Add a request; return the progress for its response to update."""
         self._total += 1
         progress = Progress()
         self._seen.append(
@@ -60,13 +60,13 @@ class Journal:
         return progress
 
     def next_fault(self) -> str | None:
-        """Return the words of the fault that is due, if any; it is then spent."""
+        """Take the next queued fault and return its words, if there is one."""
         return self._faults.popleft() if self._faults else None
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/_simulator/requests", self._show_requests),
-            web.delete("/_simulator/requests", self._forget_requests),
+            web.delete("/_simulator/requests", self._clear_requests),
             web.get("/_simulator/faults", self._show_faults),
             web.post("/_simulator/faults", self._add_faults),
             web.delete("/_simulator/faults", self._clear_faults),
@@ -75,7 +75,7 @@ class Journal:
     async def _show_requests(self, _: web.Request) -> web.Response:
         return web.json_response({"total": self._total, "requests": [seen.to_json() for seen in self._seen]})
 
-    async def _forget_requests(self, _: web.Request) -> web.Response:
+    async def _clear_requests(self, _: web.Request) -> web.Response:
         self._total = 0
         self._seen.clear()
         return web.json_response({"total": 0})
@@ -87,7 +87,7 @@ class Journal:
         fault = await request.json()
         words = str(fault["simulate"])
         try:
-            Simulation().but(words)
+            Simulation().with_words(words)
         except UnknownWord as word:
             raise web.HTTPBadRequest(text=f"unknown word in a simulation: {word}") from word
         self._faults.extend([words] * int(fault.get("times", 1)))

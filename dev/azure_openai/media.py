@@ -1,11 +1,11 @@
-"""Images and sound: small pictures, transcripts and speech, real enough for a client to open them."""
+"""Images and audio: small pictures, transcripts and speech in valid file formats."""
 
 import base64
 import struct
 import zlib
 
 from dev.azure_openai.answer import Answer, Prompt, compose, count
-from dev.azure_openai.ask import Ask
+from dev.azure_openai.model_request import ModelRequest
 from dev.azure_openai.shapes import (
     Event,
     Json,
@@ -23,12 +23,12 @@ _MP3_FRAME = b"\xff\xfb\x90\x64" + bytes(413)
 _FRAMES_PER_WORD = 12
 
 
-def images_generations(ask: Ask) -> Reply:
-    """Answer one request with PNG pictures of one colour. Raises ServiceError."""
-    prompt = str(ask.required("prompt"))
+def images_generations(request: ModelRequest) -> Reply:
+    """Respond to one request with PNG pictures of one colour. Raises ServiceError."""
+    prompt = str(request.required("prompt"))
     compose(Prompt(prompt))
-    images = [{"b64_json": _picture(prompt, index)} for index in range(int(ask.body.get("n") or 1))]
-    if "dall-e" in ask.deployment:
+    images = [{"b64_json": _picture(prompt, index)} for index in range(int(request.body.get("n") or 1))]
+    if "dall-e" in request.deployment:
         found: Json = {"content_filter_results": prompt_filter(), "prompt_filter_results": prompt_filter()}
         return Whole(
             encode({"created": now(), "data": [found | {"revised_prompt": prompt} | image for image in images]})
@@ -38,10 +38,10 @@ def images_generations(ask: Ask) -> Reply:
         "created": now(),
         "data": images,
         "output_format": "png",
-        "quality": ask.body.get("quality") or "high",
-        "size": ask.body.get("size") or "1024x1024",
+        "quality": request.body.get("quality") or "high",
+        "size": request.body.get("size") or "1024x1024",
     }
-    if not ask.simulation.no_usage:
+    if not request.simulation.no_usage:
         words, tokens = count(prompt), _IMAGE_TOKENS * len(images)
         body["usage"] = {
             "input_tokens": words,
@@ -52,21 +52,21 @@ def images_generations(ask: Ask) -> Reply:
     return Whole(encode(body))
 
 
-def transcriptions(ask: Ask) -> Reply:
-    """Answer one upload with words that follow from its bytes. Raises ServiceError."""
-    sound = ask.required("file")
+def transcriptions(request: ModelRequest) -> Reply:
+    """Respond to an upload with text that depends on its bytes. Raises ServiceError."""
+    sound = request.required("file")
     answer = compose(Prompt(str(zlib.crc32(sound))))
-    if ask.body.get("response_format") == "text":
+    if request.body.get("response_format") == "text":
         return Whole(answer.text.encode() + b"\n", answer.tokens, "text/plain; charset=utf-8")
     body: Json = {"text": answer.text}
-    if ask.body.get("response_format") == "verbose_json":
+    if request.body.get("response_format") == "verbose_json":
         body |= {
             "task": "transcribe",
             "language": "english",
             "duration": float(answer.tokens),
             "segments": [],
         }
-    elif "whisper" not in ask.deployment and not ask.simulation.no_usage:
+    elif "whisper" not in request.deployment and not request.simulation.no_usage:
         body["usage"] = _transcript_usage(len(sound), answer)
     return Whole(encode(body), answer.tokens)
 
@@ -82,15 +82,15 @@ def _transcript_usage(sound_bytes: int, answer: Answer) -> Json:
     }
 
 
-def speech(ask: Ask) -> Reply:
-    """Answer one request with MP3 frames of silence, more for a longer text. Raises ServiceError."""
-    frames = max(count(str(ask.required("input"))), 1) * _FRAMES_PER_WORD
+def speech(request: ModelRequest) -> Reply:
+    """Respond to one request with MP3 frames of silence, more for a longer text. Raises ServiceError."""
+    frames = max(count(str(request.required("input"))), 1) * _FRAMES_PER_WORD
     events = (Event(_MP3_FRAME, generated=True) for _ in range(frames))
     return Stream(events, lambda _: b"", content_type="audio/mpeg")
 
 
 def _picture(prompt: str, index: int) -> str:
-    """Return a PNG of 8 by 8 pixels in base64, its colour taken from the prompt."""
+    """Return a PNG of 8 by 8 pixels in base64; its colour depends on the prompt."""
     colour = struct.pack(">I", zlib.crc32(f"{prompt}#{index}".encode()))[:3]
     rows = (b"\0" + colour * 8) * 8
     header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)

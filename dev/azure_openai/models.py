@@ -1,13 +1,13 @@
-"""Models: the list of what the resource offers."""
+"""Models: the list of models that the resource offers."""
 
-from dev.azure_openai.ask import MODELS, Ask
+from dev.azure_openai.model_request import MODELS, ModelRequest
 from dev.azure_openai.shapes import Json, Reply, Whole, encode
 
 _CREATED = 1_741_000_000
 
 
-def models(ask: Ask) -> Reply:
-    """Answer one request."""
+def models(request: ModelRequest) -> Reply:
+    """Respond to one request."""
     return Whole(encode({"data": [_model(name) for name in MODELS.values()], "object": "list"}))
 
 

@@ -1,4 +1,4 @@
-"""The Responses operation: the JSON answer, and the same answer told in events."""
+"""The Responses operation: the JSON response, or the same response as events."""
 
 from dev.azure_openai.answer import (
     Answer,
@@ -8,7 +8,7 @@ from dev.azure_openai.answer import (
     reasoning_tokens,
     text_of,
 )
-from dev.azure_openai.ask import Ask
+from dev.azure_openai.model_request import ModelRequest
 from dev.azure_openai.responses_stream import response_events, response_failure
 from dev.azure_openai.shapes import (
     Json,
@@ -25,19 +25,19 @@ from dev.azure_openai.shapes import (
 _SUMMARY = "Reading the question, then picking the answer that fits."
 
 
-def responses(ask: Ask) -> Reply:
-    """Answer one request. Raises ServiceError."""
-    prompt = _prompt(ask)
+def responses(request: ModelRequest) -> Reply:
+    """Respond to one request. Raises ServiceError."""
+    prompt = _prompt(request)
     answer = compose(prompt)
-    begun = _begun(ask)
-    ended = begun | _ending(ask, prompt, answer)
-    if ask.streams:
-        return Stream(response_events(begun, ended, answer), response_failure)
-    return Whole(encode(ended), answer.tokens)
+    initial = _initial(request)
+    final = initial | _final_fields(request, prompt, answer)
+    if request.streams:
+        return Stream(response_events(initial, final, answer), response_failure)
+    return Whole(encode(final), answer.tokens)
 
 
-def _prompt(ask: Ask) -> Prompt:
-    body, given = ask.body, ask.required("input")
+def _prompt(request: ModelRequest) -> Prompt:
+    body, given = request.body, request.required("input")
     schema = None
     match (body.get("text") or {}).get("format"):
         case {"type": "json_schema", "schema": schema}:
@@ -51,13 +51,13 @@ def _prompt(ask: Ask) -> Prompt:
         parallel=body.get("parallel_tool_calls") is not False,
         schema=schema,
         limit=body.get("max_output_tokens"),
-        reasoning=reasoning_tokens(effort) if ask.reasons else 0,
-        length=ask.simulation.tokens,
+        reasoning=reasoning_tokens(effort) if request.reasons else 0,
+        length=request.simulation.tokens,
     )
 
 
 def _tools(body: Json, given: str | list[Json]) -> tuple[Tool, ...]:
-    """Return the functions to call: none once one has answered, so that an agent's loop ends."""
+    """Return the functions to call: none after a function's output, so that an agent's loop ends."""
     choice = body.get("tool_choice")
     if choice == "none" or (isinstance(given, list) and given[-1].get("type") == "function_call_output"):
         return ()
@@ -69,9 +69,9 @@ def _tools(body: Json, given: str | list[Json]) -> tuple[Tool, ...]:
     )
 
 
-def _begun(ask: Ask) -> Json:
-    """Return the response as it stands before anything is generated."""
-    body = ask.body
+def _initial(request: ModelRequest) -> Json:
+    """Return the response before anything is generated."""
+    body = request.body
     return {
         "background": False,
         "completed_at": None,
@@ -85,7 +85,7 @@ def _begun(ask: Ask) -> Json:
         "max_output_tokens": body.get("max_output_tokens"),
         "max_tool_calls": None,
         "metadata": body.get("metadata") or {},
-        "model": ask.model,
+        "model": request.model,
         "moderation": None,
         "object": "response",
         "output": [],
@@ -111,22 +111,22 @@ def _begun(ask: Ask) -> Json:
     }
 
 
-def _ending(ask: Ask, prompt: Prompt, answer: Answer) -> Json:
-    """Return what the end of generation changes in a response."""
+def _final_fields(request: ModelRequest, prompt: Prompt, answer: Answer) -> Json:
+    """Return the fields of a response that the end of generation changes."""
     cut_short = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(answer.finish_reason)
     changes: Json = {
         "completed_at": None if cut_short else now(),
         "incomplete_details": {"reason": cut_short} if cut_short else None,
-        "output": _output(ask, answer, "incomplete" if cut_short else "completed"),
+        "output": _output(request, answer, "incomplete" if cut_short else "completed"),
         "status": "incomplete" if cut_short else "completed",
     }
-    if ask.simulation.filter != "off":
+    if request.simulation.filter != "off":
         severity = "high" if answer.filtered else "safe"
         changes["content_filters"] = [
             _findings("prompt", prompt_filter(), len(prompt.text), blocked=False),
             _findings("completion", answer_filter(severity), len(answer.text), blocked=answer.filtered),
         ]
-    if not ask.simulation.no_usage:
+    if not request.simulation.no_usage:
         changes["usage"] = {
             "input_tokens": prompt.tokens,
             "input_tokens_details": {"cached_tokens": prompt.cached_tokens},
@@ -147,10 +147,10 @@ def _findings(source: str, results: Json, characters: int, blocked: bool) -> Jso
     }
 
 
-def _output(ask: Ask, answer: Answer, status: str) -> list[Json]:
+def _output(request: ModelRequest, answer: Answer, status: str) -> list[Json]:
     items: list[Json] = []
     if answer.reasoning_tokens:
-        asked = (ask.body.get("reasoning") or {}).get("summary")
+        asked = (request.body.get("reasoning") or {}).get("summary")
         summary = [{"type": "summary_text", "text": _SUMMARY}] if asked else []
         items.append({"id": identifier("rs_", 50), "summary": summary, "type": "reasoning"})
     if answer.pieces:

@@ -1,11 +1,10 @@
-"""Simulator: admits a request, finds its operation, and lets it answer or fail as the simulation has it."""
+"""Simulator: authenticates a request, finds its operation, and responds or fails as the simulation says."""
 
 import re
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from dev.azure_openai.ask import Ask, is_api_version
 from dev.azure_openai.chat import chat_completions
 from dev.azure_openai.completions import completions
 from dev.azure_openai.embeddings import embeddings
@@ -13,6 +12,7 @@ from dev.azure_openai.errors import key_denied, no_deployment, no_resource, simu
 from dev.azure_openai.headers import edge_headers, model_headers
 from dev.azure_openai.journal import Journal
 from dev.azure_openai.media import images_generations, speech, transcriptions
+from dev.azure_openai.model_request import ModelRequest, is_api_version
 from dev.azure_openai.models import models
 from dev.azure_openai.responses import responses
 from dev.azure_openai.shapes import Reply, ServiceError, invalid
@@ -22,8 +22,8 @@ from dev.azure_openai.transport import Transport
 MISSING_DEPLOYMENT = "missing"
 _MAX_REQUEST_BYTES = 256 << 20
 _PATH = re.compile(r"/openai/(?:(?P<v1>v1)/|deployments/(?P<deployment>[^/]+)/)?(?P<operation>[a-z]+(?:/[a-z]+)?)")
-_OF_THE_RESOURCE = ("responses", "models")
-_OPERATIONS: Mapping[tuple[str, str], Callable[[Ask], Reply]] = {
+_WITHOUT_DEPLOYMENT = ("responses", "models")
+_OPERATIONS: Mapping[tuple[str, str], Callable[[ModelRequest], Reply]] = {
     ("POST", "chat/completions"): chat_completions,
     ("POST", "completions"): completions,
     ("POST", "embeddings"): embeddings,
@@ -36,7 +36,7 @@ _OPERATIONS: Mapping[tuple[str, str], Callable[[Ask], Reply]] = {
 
 
 class Simulator:
-    """The service: `key` is what callers must show, if any; `defaults` hold where a request says nothing."""
+    """The service. `key` is what callers must send, if anything; `defaults` are for what a request leaves open."""
 
     def __init__(self, defaults: Simulation, key: str | None) -> None:
         self._defaults = defaults
@@ -44,47 +44,47 @@ class Simulator:
         self._journal = Journal()
 
     def app(self) -> web.Application:
-        """Return the application: the service under every path, but for the journal's own."""
+        """Return the application: the service under every path except those of the journal."""
         app = web.Application(client_max_size=_MAX_REQUEST_BYTES)
         app.add_routes(self._journal.routes())
-        app.router.add_route("*", "/{path:.*}", self._answer)
-        app.on_response_prepare.append(_leave_out)
+        app.router.add_route("*", "/{path:.*}", self._respond)
+        app.on_response_prepare.append(_strip_headers)
         return app
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:
+    async def _respond(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         progress = self._journal.add(request, body)
         words = self._journal.next_fault() or request.headers.get("x-simulate") or ""
         try:
-            simulation = self._defaults.but(words)
+            simulation = self._defaults.with_words(words)
         except UnknownWord as word:
             raise web.HTTPBadRequest(text=f"unknown word in x-simulate: {word}") from word
         transport = Transport(request, simulation, progress)
         edge = headers = edge_headers(simulation.region)
         try:
-            self._admit(request)
-            ask = _ask(request, body, simulation)
-            await transport.hold()
-            if ask.deployment == MISSING_DEPLOYMENT:
+            self._authenticate(request)
+            model_request = _parse(request, body, simulation)
+            await transport.delay()
+            if model_request.deployment == MISSING_DEPLOYMENT:
                 raise no_deployment()
-            headers = edge | model_headers(ask, request.headers.get("x-ms-client-request-id"))
+            headers = edge | model_headers(model_request, request.headers.get("x-ms-client-request-id"))
             if simulation.status:
-                raise simulated(simulation.status, simulation.retry_after_ms, ask.api_version)
-            reply = _reply(request.method, ask)
+                raise simulated(simulation.status, simulation.retry_after_ms, model_request.api_version)
+            reply = _reply(request.method, model_request)
         except ServiceError as error:
             return transport.refuse(error, (edge if error.at_edge else headers) | dict(error.headers))
         return await transport.send(reply, headers)
 
-    def _admit(self, request: web.Request) -> None:
-        """Let a caller in who shows the key, as `api-key` or as a bearer token. Raises ServiceError."""
+    def _authenticate(self, request: web.Request) -> None:
+        """Check the caller's key, sent as `api-key` or as a bearer token. Raises ServiceError."""
         bearer = request.headers.get("Authorization", "")
         if self._key is None or request.headers.get("api-key") == self._key or bearer == f"Bearer {self._key}":
             return
         raise token_denied() if bearer and "api-key" not in request.headers else key_denied()
 
 
-def _ask(request: web.Request, body: bytes, simulation: Simulation) -> Ask:
-    """Return what is asked. Raises ServiceError if the path leads nowhere or lacks its api-version."""
+def _parse(request: web.Request, body: bytes, simulation: Simulation) -> ModelRequest:
+    """Parse a request. Raises ServiceError for an unknown path or a missing api-version."""
     path = _PATH.fullmatch(request.path)
     if path is None or (request.method, path["operation"]) not in _OPERATIONS:
         raise no_resource()
@@ -92,22 +92,22 @@ def _ask(request: web.Request, body: bytes, simulation: Simulation) -> Ask:
     if api_version is not None and not is_api_version(api_version):
         raise no_resource()
     names_deployment = path["deployment"] is not None
-    if not path["v1"] and names_deployment == (path["operation"] in _OF_THE_RESOURCE):
+    if not path["v1"] and names_deployment == (path["operation"] in _WITHOUT_DEPLOYMENT):
         raise no_resource()
     content_type = request.headers.get("Content-Type", "")
-    return Ask(path["operation"], path["deployment"], api_version, content_type, body, simulation)
+    return ModelRequest(path["operation"], path["deployment"], api_version, content_type, body, simulation)
 
 
-def _reply(method: str, ask: Ask) -> Reply:
+def _reply(method: str, model_request: ModelRequest) -> Reply:
     try:
-        return _OPERATIONS[method, ask.operation](ask)
+        return _OPERATIONS[method, model_request.operation](model_request)
     except (AttributeError, LookupError, TypeError, ValueError) as fault:
-        # The operations read bodies as if they were well formed; one that is not ends here.
+        # The operations assume well-formed bodies; a malformed one ends here.
         raise invalid(f"Invalid request body: {fault!r}") from fault
 
 
-async def _leave_out(_: web.Request, response: web.StreamResponse) -> None:
-    """Take out what aiohttp adds and the service does not send: its name, and a type where there is none."""
+async def _strip_headers(_: web.Request, response: web.StreamResponse) -> None:
+    """Remove what aiohttp adds and the service does not send: Server, and Content-Type where it is empty."""
     response.headers.popall("Server", None)
     if not response.headers.get("Content-Type"):
         response.headers.popall("Content-Type", None)

@@ -1,4 +1,4 @@
-"""The shapes that every operation of the service shares: replies, events, errors, filter results."""
+"""The shapes that all operations share: replies, events, errors, filter results."""
 
 import json
 import random
@@ -22,7 +22,7 @@ def encode(value: object) -> bytes:
 
 
 class Event(NamedTuple):
-    """One event on the wire: `generated` took the model a token's time to make, `closing` ends the stream."""
+    """One event on the wire: `generated` costs the model the time of a token, `closing` ends the stream."""
 
     wire: bytes
     generated: bool = False
@@ -34,7 +34,7 @@ DONE = Event(b"data: [DONE]\n\n", closing=True)
 
 @dataclass(frozen=True)
 class Whole:
-    """A reply in one piece, which took the time of `tokens` tokens to make."""
+    """A reply in one piece, which takes the time of `tokens` tokens."""
 
     body: bytes
     tokens: int = 0
@@ -43,7 +43,7 @@ class Whole:
 
 @dataclass(frozen=True)
 class Stream:
-    """A reply in events; `failure` gives what takes the place of event N and the rest if the model fails."""
+    """A reply in events; if the model fails, `failure(N)` replaces event N and the rest."""
 
     events: Iterator[Event]
     failure: Callable[[int], bytes]
@@ -55,7 +55,7 @@ type Reply = Whole | Stream
 
 @dataclass(eq=False)
 class ServiceError(Exception):
-    """An answer of 400 and above; those `at_edge` come from the gateway and lack the model's own headers."""
+    """A response of 400 or above; those `at_edge` come from the gateway and lack the model's own headers."""
 
     status: int
     body: Json
@@ -65,7 +65,7 @@ class ServiceError(Exception):
 
 
 def invalid(message: str, param: str | None = None, code: str | None = None, status: int = 400) -> ServiceError:
-    """Return what the model's server says to a request that it cannot take."""
+    """Return the model server's error for an invalid request."""
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": code}
     return ServiceError(status, {"error": error})
 
@@ -79,7 +79,7 @@ def now() -> int:
 
 
 class Template:
-    """A JSON event with holes, encoded but once: a stream's events differ in a few strings only."""
+    """A JSON event with holes, encoded once: the events of a stream differ in only a few strings."""
 
     HOLE = "\0"
 
@@ -87,7 +87,7 @@ class Template:
         self._head, *self._tails = (prefix + encode(value) + b"\n\n").split(b'"\\u0000"')
 
     def fill(self, *values: bytes) -> bytes:
-        """Return the event with its holes filled by `values`, JSON texts in the order of the holes."""
+        """Return the event with `values`, JSON texts, in its holes, in order."""
         parts = [self._head]
         for value, tail in zip(values, self._tails, strict=True):
             parts += (value, tail)
@@ -98,7 +98,7 @@ _PADDINGS = tuple(encode(_ALPHABET[: 16 - length]) for length in range(16))
 
 
 def obfuscation(token: str) -> bytes:
-    """Return the padding, a JSON string, that hides how long a token is."""
+    """Return the padding, a JSON string, that hides the length of a token."""
     return _PADDINGS[len(token) % 16]
 
 
@@ -107,7 +107,7 @@ _UNDETECTED = {"detected": False, "filtered": False}
 
 
 def answer_filter(severity: str = "safe") -> Json:
-    """Return the filter's finding on an answer; above low it is filtered for hate."""
+    """Return the filter's findings on an answer; a severity above low is filtered as hate."""
     return {
         "hate": {"filtered": severity not in ("safe", "low"), "severity": severity},
         "protected_material_code": _UNDETECTED,

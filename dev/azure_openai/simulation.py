@@ -1,4 +1,4 @@
-"""Simulation: how one call is to be answered, read from the words of an `x-simulate` header."""
+"""Simulation: how to respond to one call, parsed from the words of an `x-simulate` header."""
 
 import re
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from typing import Any
 
 
 class UnknownWord(ValueError):
-    """An `x-simulate` text holds a word that means nothing, or a value that cannot be read."""
+    """An `x-simulate` text contains an unknown word or an invalid value."""
 
 
 @dataclass(frozen=True)
 class Simulation:
-    """One field for each word that the docstring of dev.azure_openai explains. Times are milliseconds."""
+    """One field for each word explained in dev/azure_openai/__main__.py. Times are in milliseconds."""
 
     status: int | None = None
     retry_after_ms: int | None = None
@@ -32,8 +32,8 @@ class Simulation:
     spilled_over: bool = False
     pieces: int | None = None
 
-    def but(self, words: str) -> "Simulation":
-        """Return this with changes: `name`, `name=value` or a bare status, with `;` between them.
+    def with_words(self, words: str) -> "Simulation":
+        """Return a copy with changes: `name`, `name=value` or a bare status, separated by `;`.
 
         Raises UnknownWord.
         """
@@ -44,7 +44,7 @@ class Simulation:
                 name, value = "status", word
             field = name.strip().replace("-", "_")
             try:
-                changes[field] = _READERS[field](value.strip())
+                changes[field] = _PARSERS[field](value.strip())
             except (KeyError, ValueError) as fault:
                 raise UnknownWord(word) from fault
         return replace(self, **changes)
@@ -84,7 +84,7 @@ def _filter(value: str) -> str:
     return value
 
 
-_READERS: dict[str, Callable[[str], object]] = {
+_PARSERS: dict[str, Callable[[str], object]] = {
     "status": _status,
     "retry_after_ms": _count,
     "delay_ms": _pause,

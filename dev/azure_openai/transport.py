@@ -1,4 +1,4 @@
-"""Transport: one reply written to its socket at the simulation's pace, or broken off where it says so."""
+"""Transport: writes one reply at the simulation's pace, or breaks it off as the simulation says."""
 
 import asyncio
 import socket
@@ -12,14 +12,14 @@ from aiohttp import web
 from dev.azure_openai.shapes import Event, Reply, ServiceError, Stream, Whole, encode
 from dev.azure_openai.simulation import Simulation
 
-# Closing with this sends RST instead of FIN, and throws away what the kernel has not sent yet.
-_LINGER_NOT = struct.pack("ii", 1, 0)
+# With this option, closing sends RST instead of FIN and discards what the kernel has not sent yet.
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _BEFORE_RESET_SECONDS = 0.02
 
 
 @dataclass
 class Progress:
-    """How far one reply has come; `outcome` is open, completed, broken_off (as simulated) or aborted."""
+    """The progress of one reply; `outcome` is open, completed, broken_off (as simulated) or aborted."""
 
     status: int | None = None
     events: int = 0
@@ -37,27 +37,27 @@ class Transport:
         self._pause = simulation.first_token_ms / 1000
 
     async def send(self, reply: Reply, headers: Mapping[str, str]) -> web.StreamResponse:
-        """Write a reply to its end, or as far as the simulation and the client let it go."""
+        """Write a reply to its end, or until the simulation or the client breaks it off."""
         self._progress.status = 200
         headers = {"Content-Type": reply.content_type, **headers}
         try:
-            with self._noting_abortion():
+            with self._recording_abort():
                 if isinstance(reply, Stream):
                     return await self._stream(reply, headers)
                 return await self._whole(reply, headers)
         except ConnectionError:
-            # aiohttp wants a response all the same; with the connection gone, it lets this one go quietly.
+            # aiohttp needs a response anyway; with the connection gone it ignores this one.
             return web.Response()
 
     def refuse(self, error: ServiceError, headers: Mapping[str, str]) -> web.Response:
-        """Return an error's answer, whatever the simulation has for replies."""
+        """Return an error response; the simulation's faults apply to replies only."""
         self._progress.status, self._progress.outcome = error.status, "completed"
         headers = {"Content-Type": error.content_type, **headers}
         return web.Response(status=error.status, body=encode(error.body), headers=headers)
 
-    async def hold(self) -> None:
-        """Wait before anything is sent, for ever where the simulation is silent."""
-        with self._noting_abortion():
+    async def delay(self) -> None:
+        """Wait before anything is sent; forever if the simulation is silent."""
+        with self._recording_abort():
             if self._simulation.silent:
                 await self._silence()
             if self._simulation.delay_ms:
@@ -65,8 +65,8 @@ class Transport:
         self._due = asyncio.get_running_loop().time()
 
     @contextmanager
-    def _noting_abortion(self) -> Iterator[None]:
-        """Note that the client went away, which cancels the task that answers it or makes its write fail."""
+    def _recording_abort(self) -> Iterator[None]:
+        """Record that the client disconnected, which cancels the task that responds or makes its write fail."""
         try:
             yield
         except (asyncio.CancelledError, ConnectionError):
@@ -117,7 +117,7 @@ class Transport:
         self._progress.events += 1
 
     async def _token(self) -> None:
-        """Wait for the model to make one token: the first takes its own time."""
+        """Wait for the model to generate one token; the first has a time of its own."""
         self._due += self._pause
         self._pause = self._simulation.token_ms / 1000
         await self._wait()
@@ -134,9 +134,9 @@ class Transport:
         self._progress.outcome = "broken_off"
         if transport is not None:
             if faults.cut_after is not None:
-                # What was written must have reached the client before the reset overtakes it.
+                # What was written must reach the client before the reset overtakes it.
                 await asyncio.sleep(_BEFORE_RESET_SECONDS)
-                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
+                transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
                 transport.abort()
             transport.close()
         raise ConnectionResetError("broken off, as simulated")

@@ -3,8 +3,8 @@
     python -m dev.event_hubs --port 0 --dir DIR
 
 The first line on stdout is a JSON object with `port`, `control_port` and `connection_string`. SIGTERM and
-SIGINT end it. Events stay in DIR, so a broker started there again has them. dev.event_hubs.control says how
-to set faults.
+SIGINT stop it. Events stay in DIR, for the next broker started there. dev.event_hubs.control describes how to
+set faults.
 """
 
 import argparse
@@ -25,15 +25,15 @@ _HOST = "127.0.0.1"
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev.event_hubs", description="A stand-in for Azure Event Hubs.")
-    parser.add_argument("--dir", type=Path, required=True, help="where the events are kept")
-    parser.add_argument("--port", type=int, default=5672, help="0: any free one")
-    parser.add_argument("--control-port", type=int, default=0, help="0: any free one")
+    parser.add_argument("--dir", type=Path, required=True, help="where events are stored")
+    parser.add_argument("--port", type=int, default=5672, help="0: any free port")
+    parser.add_argument("--control-port", type=int, default=0, help="0: any free port")
     parser.add_argument("--hub", default="records")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--key-name", default="RootManageSharedAccessKey")
     parser.add_argument("--key", default="SAS_KEY_VALUE")
     parser.add_argument("--max-message-size", type=int, default=1024 * 1024, help="in bytes")
-    parser.add_argument("--parent-pid", type=int, help="end when this process has ended")
+    parser.add_argument("--parent-pid", type=int, help="exit when this process does")
     return parser.parse_args()
 
 
@@ -60,13 +60,13 @@ async def _serve(arguments: argparse.Namespace) -> None:
     amqp.close()
     control.close()
     amqp.abort_clients()
-    # One turn of the loop, in which the aborted connections leave the hub.
+    # One iteration of the event loop, for the aborted connections to leave the hub.
     await asyncio.sleep(0)
     hub.close()
 
 
 def _watch_parent(pid: int, stopped: asyncio.Event) -> None:
-    """Stop when that process has ended, even if nobody has waited for it yet."""
+    """Stop when the process ends, even if it is a zombie."""
     try:
         parent = os.pidfd_open(pid)
     except ProcessLookupError:

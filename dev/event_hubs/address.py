@@ -1,4 +1,4 @@
-"""Addresses of links: which hub, consumer group and partition a source or target names, and its selector."""
+"""Link addresses: the hub, consumer group, partition and selector that a source or target names."""
 
 import re
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ def parse(path: str) -> HubAddress | None:
 
 
 def path_of(terminus: Described | None) -> str:
-    """The path that a source or target names; "" when it names nothing."""
+    """The path that a source or target names; "" if none."""
     address = _field(terminus, _ADDRESS_FIELD)
     if not isinstance(address, str):
         return ""
@@ -38,7 +38,7 @@ def path_of(terminus: Described | None) -> str:
 
 
 def filter_of(source: Described) -> str | None:
-    """The selector of a source; None when there is none."""
+    """The selector of a source, if any."""
     filters = _field(source, _FILTER_FIELD)
     chosen = filters.get(_SELECTOR) if isinstance(filters, dict) else None
     text = chosen.value if isinstance(chosen, Described) else chosen

@@ -24,7 +24,7 @@ Fields = dict[object, object] | None
 
 @dataclass(slots=True)
 class Performative:
-    """A described list. Every field is written, trailing nulls too: azure-eventhub reads them by position."""
+    """A described list. Every field is written, even trailing nulls: azure-eventhub reads fields by position."""
 
     CODE: ClassVar[int] = 0
     FRAME: ClassVar[int] = _AMQP_FRAME
@@ -215,14 +215,14 @@ def rejected(condition: str, description: str) -> Described:
 
 @dataclass(frozen=True, slots=True)
 class ProtocolHeader:
-    """The eight bytes with which each layer of a connection begins: AMQP_HEADER or SASL_HEADER."""
+    """The eight bytes that start each layer of a connection: AMQP_HEADER or SASL_HEADER."""
 
     data: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame; an empty one (a heartbeat) has no performative. The payload is what follows a transfer."""
+    """One frame; an empty one (a heartbeat) has no performative. The payload follows a transfer."""
 
     channel: int
     performative: Performative | None
@@ -239,16 +239,16 @@ def frame(channel: int, performative: Performative, payload: bytes = b"") -> byt
 
 
 class FrameParser:
-    """Cuts a byte stream into protocol headers and frames; an unfinished frame waits for the next feed."""
+    """Splits a byte stream into protocol headers and frames; an incomplete frame waits for the next feed."""
 
     def __init__(self, max_frame_size: int) -> None:
         self._max_frame_size = max_frame_size
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame | ProtocolHeader]:
-        """Take the next bytes and yield what they complete.
+        """Take the next bytes and yield the frames and headers that they complete.
 
-        Raises AmqpError (amqp:connection:framing-error, amqp:decode-error) at bytes that are no AMQP.
+        Raises AmqpError (amqp:connection:framing-error, amqp:decode-error) for bytes that are not AMQP.
         """
         self._rest += data
         at = 0

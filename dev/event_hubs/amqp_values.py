@@ -1,6 +1,6 @@
-"""The values of AMQP 1.0 (OASIS, part 1: types), to bytes and back.
+"""Encodes and decodes the values of AMQP 1.0 (OASIS, part 1: types).
 
-Decoded values keep their wire type (`UInt`, `Symbol`, …), so what is decoded can be encoded again unchanged.
+Decoded values keep their wire type (`UInt`, `Symbol`, …), so a decoded value encodes to the same type again.
 """
 
 import struct
@@ -11,7 +11,7 @@ from uuid import UUID
 
 
 class AmqpError(Exception):
-    """What ends a link or a connection, and is told to the peer: `condition` is the symbol of the error."""
+    """An error that ends a link or a connection and is sent to the peer; `condition` is its symbol."""
 
     def __init__(self, condition: str, description: str) -> None:
         super().__init__(f"{condition}: {description}")
@@ -57,7 +57,7 @@ class Raw:
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """Values of one type; `code` is the constructor of the elements, such as 0xB1 (string, 32-bit length)."""
+    """Values of one type; `code` is the constructor of the elements, e.g. 0xB1 (string, 32-bit length)."""
 
     code: int
     items: tuple[object, ...]
@@ -102,7 +102,7 @@ _LENGTHS: Final = struct.Struct(">II")
 def decode(data: bytes, at: int = 0) -> tuple[object, int]:
     """Decode the value that starts at `at`; return it and the position after it.
 
-    Raises AmqpError (amqp:decode-error) where the bytes end too soon or start with no known constructor.
+    Raises AmqpError (amqp:decode-error) if the bytes are truncated or start with an unknown constructor.
     """
     try:
         code = data[at]
@@ -127,7 +127,7 @@ def _decode_as(code: int, data: bytes, at: int) -> tuple[object, int]:
         return UUID(bytes=data[at : at + 16]), at + 16
     start, end, count = _extent(code, data, at)
     if end > len(data):
-        raise IndexError("the value is cut short")
+        raise IndexError("the value is truncated")
     if code in _RAW_WIDTHS:
         return Raw(code, data[start:end]), end
     match code & 0x0F, code >> 4:

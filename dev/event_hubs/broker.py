@@ -1,4 +1,4 @@
-"""What all connections of the broker share: the hub, the key, the faults in force, counts, acks held back."""
+"""The state shared by all connections: the hub, the key, active faults, counts, held acks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ _BUSY: Final = (
 
 
 class Peer(Protocol):
-    """A connection, as far as faults go."""
+    """A connection, as far as faults are concerned."""
 
-    def obey(self, faults: Faults) -> None:
-        """Stop or resume reading and writing as the faults in force say."""
+    def apply(self, faults: Faults) -> None:
+        """Stop or resume reading and writing as the active faults require."""
 
     def expire(self, what: Literal["connection", "link"]) -> None:
-        """Close as though idle for too long."""
+        """Close as if idle for too long."""
 
 
 @dataclass(slots=True)
@@ -52,10 +52,10 @@ class Broker:
     def join(self, peer: Peer) -> None:
         self.counts.connections += 1
         self.peers.add(peer)
-        peer.obey(self.faults)
+        peer.apply(self.faults)
 
     def drops_after(self, size: int) -> bool:
-        """Count bytes of a transfer; whether the connection is to be reset in the middle of it."""
+        """Count bytes of a transfer; return whether to reset the connection in the middle of it."""
         left = self.faults.drop_connection_after
         if left is None:
             return False
@@ -70,9 +70,9 @@ class Broker:
         settle: Callable[[Described], None],
         drop: Callable[[], None],
     ) -> None:
-        """Store the events of one transfer and settle it, or do what the faults in force say.
+        """Store the events of one transfer and settle it, or apply the active faults.
 
-        Without a partition the partition key decides, else each partition in turn.
+        Without a partition the partition key decides; without a key the partitions take turns.
         """
         self.counts.transfers += 1
         refusal = self._refusal()
@@ -85,7 +85,7 @@ class Broker:
         if refusal is not None:
             self.counts.rejected += 1
             settle(refusal)
-        elif self.faults.strikes("lose_acks"):
+        elif self.faults.triggers("lose_acks"):
             drop()
         elif self.faults.hold_acks:
             self._held.append(lambda: self._accept(settle))
@@ -93,10 +93,12 @@ class Broker:
             self._accept(settle)
 
     def _refusal(self) -> Described | None:
-        if self.faults.strikes("busy"):
+        if self.faults.triggers("busy"):
             return rejected("com.microsoft:server-busy", _BUSY)
-        if self.faults.strikes("reject"):
-            return rejected(self.faults.reject_condition, "The broker was told to reject this batch.")
+        if self.faults.triggers("reject"):
+            return rejected(
+                self.faults.reject_condition, "The broker rejects this batch because of a fault set by the test."
+            )
         return None
 
     def _accept(self, settle: Callable[[Described], None]) -> None:
@@ -104,17 +106,17 @@ class Broker:
         settle(accepted())
 
     def set_faults(self, changes: dict[str, object]) -> None:
-        """Change faults, and act on the change at once. Raises ValueError as Faults.set does."""
+        """Change faults and apply them immediately. Raises ValueError like Faults.set."""
         self.faults.set(changes)
-        self._act()
+        self._apply()
 
     def clear_faults(self) -> None:
         self.faults = Faults()
-        self._act()
+        self._apply()
 
-    def _act(self) -> None:
+    def _apply(self) -> None:
         for peer in list(self.peers):
-            peer.obey(self.faults)
+            peer.apply(self.faults)
         if self.faults.idle_close:
             what: Literal["connection", "link"] = "link" if self.faults.idle_close == "link" else "connection"
             self.faults.idle_close = False
@@ -136,5 +138,5 @@ class Broker:
             "acks_held": len(self._held),
             "events": events,
             "events_total": sum(events.values()),
-            "faults": self.faults.in_force(),
+            "faults": self.faults.active(),
         }

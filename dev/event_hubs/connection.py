@@ -1,4 +1,4 @@
-"""One connection: its SASL and AMQP layers, its sessions, heartbeats, and the faults that befall it whole."""
+"""One connection: its SASL and AMQP layers, sessions, heartbeats, and the faults that affect all of it."""
 
 import asyncio
 import socket
@@ -34,33 +34,33 @@ _IDLE_SECONDS: Final = 120.0
 _SASL_OK: Final = 0
 _SASL_AUTH: Final = 1
 _CLOSE_SECONDS: Final = 30.0
-"""How long a peer may take to answer a close."""
+"""How long to wait for the peer's close."""
 
 
 class Connection(asyncio.Protocol):
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
         self.max_frame_size = _MAX_FRAME_SIZE
-        self.opened_paths: set[str] = set()
+        self.authorised_paths: set[str] = set()
         self._parser = FrameParser(_MAX_FRAME_SIZE)
         self._sessions: dict[int, Session] = {}
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         self._congested = False
         self._closing = False
-        self._born_silent = False
-        self._held = False
+        self._silent_since_open = False
+        self._frozen = False
         self._unsent: list[bytes] = []
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._born_silent = self.broker.faults.silent_open
+        self._silent_since_open = self.broker.faults.silent_open
         self.broker.join(self)
-        self._watch()
+        self._check_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         self._pump()
 
     def data_received(self, data: bytes) -> None:
-        self._heard = self._loop.time()
+        self._last_received = self._loop.time()
         try:
             for item in self._parser.feed(data):
                 if self._transport.is_closing():
@@ -90,7 +90,7 @@ class Connection(asyncio.Protocol):
         except AmqpError as error:
             self._close(error)
 
-    # What comes in
+    # Incoming
 
     def _receive_header(self, header: ProtocolHeader) -> None:
         if header.data == SASL_HEADER:
@@ -99,7 +99,7 @@ class Connection(asyncio.Protocol):
             return
         self._write(AMQP_HEADER)
         if header.data != AMQP_HEADER:
-            # The answer to a layer that is not spoken here is the header of one that is (part 2 §2.2).
+            # An unsupported protocol header is answered with a supported one (part 2 §2.2).
             self._transport.close()
 
     def _receive_frame(self, received: Frame) -> None:
@@ -126,7 +126,7 @@ class Connection(asyncio.Protocol):
         if init.mechanism == "PLAIN":
             _, name, key = (init.initial_response or b"").split(b"\0", 2)
             if (name.decode(), key.decode()) == (self.broker.key.name, self.broker.key.key):
-                self.opened_paths.add("")
+                self.authorised_paths.add("")
             else:
                 code = _SASL_AUTH
         self.send(0, SaslOutcome(code))
@@ -135,23 +135,23 @@ class Connection(asyncio.Protocol):
         self.max_frame_size = min(_MAX_FRAME_SIZE, opening.max_frame_size or _MAX_FRAME_SIZE)
         self.send(0, Open("event-hubs", None, _MAX_FRAME_SIZE, _CHANNEL_MAX, int(_IDLE_SECONDS * 1000)))
         if opening.idle_timeout:
-            self._beat(opening.idle_timeout / 2000)
+            self._send_heartbeat(opening.idle_timeout / 2000)
 
-    def may_use(self, path: str) -> bool:
-        """Whether a token that this connection has put opens the path."""
-        return any(covers(opened, path.lower()) for opened in self.opened_paths)
+    def is_authorised(self, path: str) -> bool:
+        """Whether a token put on this connection covers the path."""
+        return any(covers(authorised, path.lower()) for authorised in self.authorised_paths)
 
-    # What goes out
+    # Outgoing
 
     @property
     def writable(self) -> bool:
-        return not (self._congested or self._held or self._closing)
+        return not (self._congested or self._frozen or self._closing)
 
     def send(self, channel: int, performative: Performative, payload: bytes = b"") -> None:
         self._write(frame(channel, performative, payload))
 
     def _write(self, data: bytes) -> None:
-        if self._held:
+        if self._frozen:
             self._unsent.append(data)
         elif not self._transport.is_closing():
             self._transport.write(data)
@@ -160,26 +160,26 @@ class Connection(asyncio.Protocol):
         for session in self._sessions.values():
             session.pump()
 
-    def _beat(self, seconds: float) -> None:
+    def _send_heartbeat(self, seconds: float) -> None:
         self._write(HEARTBEAT)
-        self._timers["heartbeat"] = self._loop.call_later(seconds, self._beat, seconds)
+        self._timers["heartbeat"] = self._loop.call_later(seconds, self._send_heartbeat, seconds)
 
-    def _watch(self) -> None:
-        """Close when nothing was heard for twice the announced idle timeout (part 2 §2.4.5)."""
-        silence = self._loop.time() - self._heard
-        if silence >= 2 * _IDLE_SECONDS and not self._held:
-            self._close(AmqpError("amqp:connection:forced", "Nothing was heard within the idle timeout."))
-        self._timers["watch"] = self._loop.call_later(_IDLE_SECONDS, self._watch)
+    def _check_idle(self) -> None:
+        """Close after twice the announced idle timeout without a frame (part 2 §2.4.5)."""
+        silence = self._loop.time() - self._last_received
+        if silence >= 2 * _IDLE_SECONDS and not self._frozen:
+            self._close(AmqpError("amqp:connection:forced", "Nothing was received within the idle timeout."))
+        self._timers["idle"] = self._loop.call_later(_IDLE_SECONDS, self._check_idle)
 
     def _close(self, error: AmqpError) -> None:
-        """Say why and wait for the peer's close: a reset could overtake the reason."""
+        """Send the reason and wait for the peer's close: a reset could overtake it."""
         if not self._closing:
             self._closing = True
             self.send(0, Close(error_value(error.condition, error.description)))
             self._timers["close"] = self._loop.call_later(_CLOSE_SECONDS, self._transport.abort)
 
     def reset(self) -> None:
-        """Break the connection as a failing network would: RST, nothing more is sent."""
+        """Break the connection like a failing network: send RST and nothing else."""
         if self._transport.is_closing():
             return
         self._closing = True
@@ -189,12 +189,12 @@ class Connection(asyncio.Protocol):
 
     # Faults
 
-    def obey(self, faults: Faults) -> None:
-        held = faults.frozen or (self._born_silent and faults.silent_open)
-        if held == self._held:
+    def apply(self, faults: Faults) -> None:
+        frozen = faults.frozen or (self._silent_since_open and faults.silent_open)
+        if frozen == self._frozen:
             return
-        self._held = held
-        if held:
+        self._frozen = frozen
+        if frozen:
             self._transport.pause_reading()
             return
         unsent, self._unsent = self._unsent, []

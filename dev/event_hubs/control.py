@@ -1,6 +1,6 @@
-"""The control endpoint of the broker: a little HTTP/1.1 with JSON, to set faults and look at what is stored.
+"""The control endpoint of the broker: minimal HTTP/1.1 with JSON, to set faults and read what is stored.
 
-POST /faults {"busy": 3, …} sets some, DELETE /faults clears all, GET /stats counts,
+POST /faults {"busy": 3, …} sets faults, DELETE /faults clears all, GET /stats returns counts,
 GET /events?partition=0&from=17 lists stored events; both parameters are optional.
 """
 
@@ -23,16 +23,16 @@ class Control:
         self._broker = broker
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request and close."""
+        """Serve one request and close."""
         try:
             method, target, body = await _read_request(reader)
-            status, answer = self._answer(method, target, body)
+            status, result = self._handle(method, target, body)
         except ValueError as error:
-            status, answer = HTTPStatus.BAD_REQUEST, {"error": str(error)}
+            status, result = HTTPStatus.BAD_REQUEST, {"error": str(error)}
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
             return
-        content = json.dumps(answer).encode()
+        content = json.dumps(result).encode()
         head = (
             f"HTTP/1.1 {status.value} {status.phrase}\r\ncontent-type: application/json\r\n"
             f"content-length: {len(content)}\r\nconnection: close\r\n\r\n"
@@ -40,7 +40,7 @@ class Control:
         writer.write(head.encode() + content)
         writer.close()
 
-    def _answer(self, method: str, target: str, body: bytes) -> tuple[HTTPStatus, dict[str, object]]:
+    def _handle(self, method: str, target: str, body: bytes) -> tuple[HTTPStatus, dict[str, object]]:
         url = urlsplit(target)
         match method, url.path:
             case "POST", "/faults":
@@ -48,7 +48,7 @@ class Control:
                 if not isinstance(changes, dict):
                     raise ValueError("the body must be a JSON object")
                 self._broker.set_faults(changes)
-                return HTTPStatus.OK, self._broker.faults.in_force()
+                return HTTPStatus.OK, self._broker.faults.active()
             case "DELETE", "/faults":
                 self._broker.clear_faults()
                 return HTTPStatus.OK, {}

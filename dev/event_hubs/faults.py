@@ -1,16 +1,16 @@
-"""The faults that tests switch on while the broker runs."""
+"""The faults that tests inject while the broker runs."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Final, Literal
 
 Count = int | bool
-"""How often a fault still strikes: a number of times, True until cleared, False or 0 not at all."""
+"""How often a fault still triggers: a number of times; True until cleared; False or 0 never."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """What is in force now; the defaults are no fault at all."""
+    """The active faults; by default none."""
 
     busy: Count = False
     """Batches are rejected with com.microsoft:server-busy."""
@@ -18,22 +18,22 @@ class Faults:
     """Batches are rejected with `reject_condition`."""
     reject_condition: str = "amqp:internal-error"
     hold_acks: bool = False
-    """Batches are stored, their dispositions withheld until this is cleared."""
+    """Batches are stored, and their dispositions held until this is cleared."""
     lose_acks: Count = False
-    """Batches are stored, then the connection is reset instead of the disposition."""
+    """Batches are stored, and then the connection is reset; no disposition is sent."""
     drop_connection_after: int | None = None
-    """Past this many bytes of transfers the connection is reset and the batch lost; strikes once."""
+    """After this many bytes of transfers the connection is reset and the batch lost; triggers once."""
     silent_open: bool = False
-    """New connections are accepted by TCP and get no answer."""
+    """New TCP connections are accepted but get no response."""
     frozen: bool = False
-    """Nothing is read from any connection, and nothing is written."""
+    """Nothing is read from or written to any connection."""
     max_message_size: int | None = None
-    """The limit, in bytes, of links attached from now on."""
+    """The limit, in bytes, of links attached after this is set."""
     idle_close: Literal["connection", "link"] | bool = False
-    """An act, not a state: what is open now is closed as the service closes what was idle for too long."""
+    """A one-time action: closes all open connections or links as the service does when they are idle for too long."""
 
     def set(self, changes: dict[str, object]) -> None:
-        """Change some faults. Raises ValueError at an unknown name or a wrong type, and then changes none."""
+        """Change some faults. Raises ValueError for an unknown name or a wrong type, and then changes none."""
         for name, value in changes.items():
             if name not in _ACCEPTED:
                 raise ValueError(f"no fault is called {name!r}; there are {', '.join(_ACCEPTED)}")
@@ -42,14 +42,14 @@ class Faults:
         for name, value in changes.items():
             setattr(self, name, value)
 
-    def strikes(self, name: Literal["busy", "reject", "lose_acks"]) -> bool:
-        """Whether a counted fault strikes now; a number counts down."""
+    def triggers(self, name: Literal["busy", "reject", "lose_acks"]) -> bool:
+        """Whether a counted fault triggers now; a number counts down."""
         left: Count = getattr(self, name)
         if left and left is not True:
             setattr(self, name, left - 1)
         return bool(left)
 
-    def in_force(self) -> dict[str, object]:
+    def active(self) -> dict[str, object]:
         default = Faults()
         return {name: value for name, value in asdict(self).items() if value != getattr(default, name)}
 

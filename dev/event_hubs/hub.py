@@ -1,4 +1,4 @@
-"""One event hub: its partitions, where an event goes, what stands at a position, and who may read."""
+"""One event hub: its partitions, how events are routed to them, positions, and readers."""
 
 import re
 import time
@@ -14,20 +14,22 @@ from dev.event_hubs.log import PartitionLog
 _POSITION: Final = re.compile(
     r"amqp\.annotation\.x-opt-(offset|sequence-number|enqueued-time)\s*(>=?)\s*('?)(-?\d+|@latest)\3"
 )
-# What the service says of an empty partition: the first moment of the year 1.
+# The service reports this time for an empty partition: the start of the year 1.
 _NEVER: Final = Timestamp(-62_135_596_800_000)
+# Epochs count replication segments of a geo-replicated hub (Integer in Java's client); this hub is not replicated.
+_NO_EPOCH: Final = Int(-1)
 
 
 class Reader(Protocol):
-    """A link that reads one partition for one consumer group; with an epoch it tolerates no other reader."""
+    """A link that reads one partition for one consumer group; with an epoch it excludes other readers."""
 
     epoch: int | None
 
     def wake(self) -> None:
-        """Events came in."""
+        """New events have arrived."""
 
     def steal(self, description: str) -> None:
-        """Another reader owns the partition now."""
+        """Another reader has taken the partition."""
 
 
 @dataclass(slots=True)
@@ -44,12 +46,12 @@ class Partition:
                 reader.wake()
 
     def position(self, selector: str | None) -> int:
-        """The sequence number from which a selector lets a consumer read (None: all). Raises AmqpError."""
+        """The sequence number at which a consumer with this selector starts (None: all). Raises AmqpError."""
         if selector is None:
             return 0
         found = _POSITION.fullmatch(selector.strip())
         if not found:
-            raise AmqpError("com.microsoft:argument-error", f"the selector {selector!r} is not understood")
+            raise AmqpError("com.microsoft:argument-error", f"the selector {selector!r} is not supported")
         by, operator, _, value = found.groups()
         if value == "@latest":
             return len(self.log)
@@ -62,7 +64,7 @@ class Partition:
         return min(max(int(value) + (not inclusive), 0), len(self.log))
 
     def join(self, group: str, reader: Reader) -> None:
-        """Let a reader in: the highest epoch wins, the later one of equals. Raises AmqpError to the loser."""
+        """Add a reader: the highest epoch wins, and the later of equal ones. Raises AmqpError if it loses."""
         present = self.readers.setdefault(group.lower(), [])
         owner = max((r.epoch for r in present if r.epoch is not None), default=None)
         if owner is not None and (reader.epoch is None or reader.epoch < owner):
@@ -86,8 +88,9 @@ class Partition:
         return {
             "partition": self.id,
             "begin_sequence_number": 0,
+            "begin_sequence_number_epoch": _NO_EPOCH,
             "last_enqueued_sequence_number": last.sequence_number if last else -1,
-            "last_enqueued_sequence_number_epoch": -1,
+            "last_enqueued_sequence_number_epoch": _NO_EPOCH,
             "last_enqueued_offset": str(last.offset) if last else "-1",
             "last_enqueued_time_utc": Timestamp(last.milliseconds) if last else _NEVER,
             "is_partition_empty": last is None,
@@ -113,7 +116,7 @@ class Hub:
         return self.partitions[partition_id]
 
     def route(self, key: str | None) -> Partition:
-        """The partition of a key, always the same one; without a key each in turn."""
+        """The partition of a key, always the same one; without a key the partitions take turns."""
         if key is None:
             self._turn += 1
         chosen = self._turn - 1 if key is None else crc32(key.encode())

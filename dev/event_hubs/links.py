@@ -1,4 +1,4 @@
-"""Links: a client publishes into the hub, reads from a partition, or asks a node and gets its answer."""
+"""Links: a client publishes to the hub, reads from a partition, or exchanges messages with a node."""
 
 import struct
 from abc import ABC, abstractmethod
@@ -14,11 +14,11 @@ from dev.event_hubs.message import REPLY_TO, annotate
 from dev.event_hubs.nodes import Node, respond
 
 _CREDIT: Final = 1000
-"""Messages that a client may send ahead; renewed when half of them are used."""
+"""Credit given to a client, in messages; renewed when half of it is used."""
 
 
 class Session(Protocol):
-    """What a link needs of the session that it is attached in."""
+    """What a link needs from its session."""
 
     @property
     def links(self) -> Mapping[int, "Link"]:
@@ -28,13 +28,13 @@ class Session(Protocol):
     def broker(self) -> Broker: ...
 
     def flow(self, flow: Flow) -> None:
-        """Send a flow; the session's own fields are filled in."""
+        """Send a flow; the session fills in its own fields."""
 
     def settle(self, delivery_id: int, state: Described) -> None:
-        """Settle a delivery of the client."""
+        """Settle a delivery from the client."""
 
     def transfer(self, first: Transfer, message: bytes) -> bool:
-        """Send a message; False, and nothing sent, if there is no room now."""
+        """Send a message; if there is no room now, send nothing and return False."""
 
     def detach(self, link: "Link", error: AmqpError) -> None:
         """End a link from this side."""
@@ -44,7 +44,7 @@ class Session(Protocol):
 
 
 class Link:
-    """One link as the broker sees it. `role` is True where the broker receives."""
+    """One link as the broker sees it. `role` is True if the broker receives."""
 
     role: bool
 
@@ -55,14 +55,14 @@ class Link:
         self.delivery_count = 0
 
     def opened(self) -> None:
-        """The attach has been answered."""
+        """The attach has been sent."""
 
     def closed(self) -> None:
-        """The link is gone, whoever ended it."""
+        """The link has been detached by either side."""
 
 
 class IncomingLink(Link, ABC):
-    """A link on which the client sends; puts the parts of a message together and hands it to `take`."""
+    """A link on which the client sends; joins the parts of a message and passes it to `take`."""
 
     role = True
 
@@ -106,7 +106,7 @@ class IncomingLink(Link, ABC):
 
     @abstractmethod
     def take(self, first: Transfer, message: bytes) -> None:
-        """Take one whole message."""
+        """Process one whole message."""
 
     def settle(self, first: Transfer, state: Described) -> None:
         if not first.settled:
@@ -137,7 +137,7 @@ class PublisherLink(IncomingLink):
 
 
 class RequestLink(IncomingLink):
-    """Requests to a node; the answer leaves by the session's ReplyLink from the same node."""
+    """Requests to a node; the reply goes to the session's ReplyLink from the same node."""
 
     def __init__(self, session: Session, name: str, handle: int, address: str, node: Node) -> None:
         super().__init__(session, name, handle, None)
@@ -149,7 +149,7 @@ class RequestLink(IncomingLink):
         self.settle(first, accepted())
         reply_to = request.property(REPLY_TO)
         for link in self.session.links.values():
-            # Python's client leaves reply-to null and has one reply link for each node; JavaScript's names the link
+            # Python's client leaves reply-to null and has one reply link per node; JavaScript's names the link
             if (
                 isinstance(link, ReplyLink)
                 and link.source == self._address
@@ -160,7 +160,7 @@ class RequestLink(IncomingLink):
 
 
 class OutgoingLink(Link, ABC):
-    """A link on which the broker sends, never more than the client's credit and the session's window."""
+    """A link on which the broker sends, within the client's credit and the session's window."""
 
     role = False
 
@@ -179,7 +179,7 @@ class OutgoingLink(Link, ABC):
             self.session.flow(Flow(handle=self.handle, delivery_count=self.delivery_count, link_credit=0, drain=True))
 
     def pump(self) -> None:
-        """Send what there is, as far as credit goes."""
+        """Send messages while there are any and credit is left."""
         while self._credit > 0 and (message := self.peek()) is not None:
             tag = struct.pack(">I", self.delivery_count & 0xFFFFFFFF)
             first = Transfer(self.handle, None, tag, 0, self._settled)
@@ -191,11 +191,11 @@ class OutgoingLink(Link, ABC):
 
     @abstractmethod
     def peek(self) -> bytes | None:
-        """The next message to send, if there is one."""
+        """The next message to send, if any."""
 
     @abstractmethod
     def sent(self) -> None:
-        """The message of the last `peek` is on its way."""
+        """The message of the last `peek` has been sent."""
 
 
 class ReplyLink(OutgoingLink):
@@ -217,7 +217,7 @@ class ReplyLink(OutgoingLink):
 
 
 class ConsumerLink(OutgoingLink):
-    """The events of one partition from a position on, as they come."""
+    """The events of one partition, from a position on, as they arrive."""
 
     def __init__(
         self,
@@ -228,13 +228,13 @@ class ConsumerLink(OutgoingLink):
         partition: Partition,
         position: int,
         epoch: int | None,
-        tell_last: bool,
+        report_last: bool,
     ) -> None:
         super().__init__(session, name, handle, settled)
         self.epoch = epoch
         self._partition = partition
         self._position = position
-        self._tell_last = tell_last
+        self._report_last = report_last
 
     def wake(self) -> None:
         self.pump()
@@ -250,7 +250,7 @@ class ConsumerLink(OutgoingLink):
         if self._position >= len(log):
             return None
         place, event = log.read(self._position)
-        return annotate(event, place, log.last() if self._tell_last else None)
+        return annotate(event, place, log.last() if self._report_last else None)
 
     def sent(self) -> None:
         self._position += 1

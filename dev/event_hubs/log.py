@@ -1,9 +1,9 @@
-"""The log of one partition: an append-only file whose events survive a SIGKILL, and an index of it in memory.
+"""The log of one partition: an append-only file whose events survive a SIGKILL, with an index in memory.
 
-Invariants: sequence numbers are 0, 1, 2, … without a gap; an event's offset is its position in the file;
-enqueued times never go back. An event is in the file (write(2) has returned) before `append` returns, so the
-kernel keeps it when the process dies; it is not fsynced, for the machine is not expected to fail. A torn last
-event is cut off when the file is opened.
+Invariants: sequence numbers are 0, 1, 2, … without gaps; an event's offset is its position in the file;
+enqueued times never decrease. An event is in the file (write(2) has returned) before `append` returns, so the
+kernel keeps it when the process dies; there is no fsync, as the machine is not expected to fail. A torn last
+event is truncated when the file is opened.
 """
 
 import os
@@ -47,7 +47,7 @@ class PartitionLog:
         os.ftruncate(self._file, self._end)
 
     def append(self, events: list[bytes], partition_key: str | None) -> None:
-        """Store the events of one batch. Raises OSError when the disk refuses, and then stores none."""
+        """Store the events of one batch. Raises OSError if writing fails, and then stores none."""
         now = int(self._clock() * 1000)
         if self._times:
             now = max(now, self._times[-1])
@@ -75,7 +75,7 @@ class PartitionLog:
             raise
 
     def read(self, sequence_number: int) -> tuple[Enqueued, bytes]:
-        """The event of that number. Raises IndexError past the end."""
+        """The event with that sequence number. Raises IndexError past the end."""
         offset = self._offsets[sequence_number]
         last = sequence_number + 1 == len(self._offsets)
         end = self._end if last else self._offsets[sequence_number + 1]
@@ -89,11 +89,11 @@ class PartitionLog:
         return self.read(len(self) - 1)[0] if len(self) else None
 
     def after_offset(self, offset: int, inclusive: bool) -> int:
-        """The sequence number of the first event past that offset, or at it."""
+        """The sequence number of the first event after that offset, or at it if `inclusive`."""
         return (bisect_left if inclusive else bisect_right)(self._offsets, offset)
 
     def after_time(self, milliseconds: int, inclusive: bool) -> int:
-        """The sequence number of the first event enqueued later than that, or then."""
+        """The sequence number of the first event enqueued after that time, or at it if `inclusive`."""
         return (bisect_left if inclusive else bisect_right)(self._times, milliseconds)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Messages as bytes (AMQP 1.0 part 3 §3.2): cut into sections, opened as a batch, annotated, read, built."""
+"""Encoded messages (AMQP 1.0 part 3 §3.2): split into sections, unpacked, annotated, read and built."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,13 +32,13 @@ class Section:
 
 
 def sections(message: bytes) -> Iterator[Section]:
-    """Decode a message section by section. Raises AmqpError (amqp:decode-error) at what is no section."""
+    """Decode a message section by section. Raises AmqpError (amqp:decode-error) for anything else."""
     at = 0
     while at < len(message):
         start = at
         value, at = decode(message, at)
         if not isinstance(value, Described) or not isinstance(value.descriptor, int):
-            raise AmqpError("amqp:decode-error", "a message holds something that is no section")
+            raise AmqpError("amqp:decode-error", "the message contains something other than sections")
         yield Section(int(value.descriptor), value.value, start, at)
 
 
@@ -57,7 +57,7 @@ def open_batch(message: bytes, message_format: int) -> tuple[list[bytes], str | 
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """Where and when an event was stored: what the service tells a consumer about it."""
+    """Where and when an event was stored, as the service reports it to consumers."""
 
     sequence_number: int
     offset: int
@@ -66,9 +66,9 @@ class Enqueued:
 
 
 def annotate(message: bytes, place: Enqueued, last: Enqueued | None) -> bytes:
-    """The message as a consumer gets it: the service's annotations added, everything else byte for byte.
+    """The message as a consumer gets it: with the service's annotations, otherwise byte for byte the same.
 
-    With `last`, the delivery annotations tell of the newest event of the partition.
+    With `last`, the delivery annotations describe the newest event of the partition.
     """
     annotations: dict[object, object] = {}
     header, rest = b"", message
@@ -87,7 +87,7 @@ def annotate(message: bytes, place: Enqueued, last: Enqueued | None) -> bytes:
 
 
 def _leading_sections(message: bytes) -> Iterator[Section]:
-    """The header and annotations; they come first, so that a body need not be decoded to change them."""
+    """The header and annotations; they come first, so changing them does not require decoding the body."""
     at = 0
     while message[at : at + 2] == b"\x00\x53" and (code := message[at + 2]) < _PROPERTIES:
         start = at
@@ -124,7 +124,7 @@ class Message:
         return self.properties[at] if at < len(self.properties) else None
 
     def text(self, name: str) -> str:
-        """An application property that must be a string; "" when it is missing."""
+        """A string application property; "" if it is missing or of another type."""
         value = self.application_properties.get(name)
         return value if isinstance(value, str) else ""
 
@@ -154,7 +154,7 @@ def read(message: bytes) -> Message:
 
 
 def reply(correlation_id: object, application_properties: dict[object, object], body: object) -> bytes:
-    """Encode the answer of a request-response node such as `$cbs`."""
+    """Encode the reply of a request-response node such as `$cbs`."""
     properties = [None, None, None, None, None, correlation_id]
     return (
         _section(_PROPERTIES, properties)

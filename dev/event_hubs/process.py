@@ -1,4 +1,4 @@
-"""The stand-in for Event Hubs as its starter sees it: the process, its connection string, its control."""
+"""BrokerProcess: starts the stand-in for Event Hubs, sets its faults and reads what it stored."""
 
 import json
 import os
@@ -11,10 +11,10 @@ from typing import IO, Self, cast
 
 
 class BrokerProcess:
-    """A running broker, stopped at the end of its `with`. Blocking calls, for tests and scripts."""
+    """A running broker, stopped at the end of the `with` block. Calls block; for tests and scripts."""
 
     def __init__(self, directory: Path, *options: str) -> None:
-        """Start a broker and wait until it listens; options as of `python -m dev.event_hubs`."""
+        """Start a broker and wait until it listens; options are those of `python -m dev.event_hubs`."""
         command = [sys.executable, "-m", "dev.event_hubs", "--port", "0", "--dir", str(directory)]
         self.process = subprocess.Popen(
             [*command, "--parent-pid", str(os.getpid()), *options],
@@ -39,12 +39,12 @@ class BrokerProcess:
         self.stop()
 
     def stop(self) -> int:
-        """End it with SIGTERM and return its exit status."""
+        """Stop it with SIGTERM and return its exit status."""
         self.process.terminate()
         return self._wait()
 
     def kill(self) -> None:
-        """End it with SIGKILL."""
+        """Kill it with SIGKILL."""
         self.process.kill()
         self._wait()
 
@@ -55,27 +55,27 @@ class BrokerProcess:
             cast(IO[str], self.process.stdout).close()
 
     def set_faults(self, **faults: object) -> None:
-        """Switch on faults, as named in dev.event_hubs.faults. Raises ValueError at what it does not know."""
-        self._ask("POST", "/faults", faults)
+        """Set faults, as named in dev.event_hubs.faults. Raises ValueError for unknown ones."""
+        self._request("POST", "/faults", faults)
 
     def clear_faults(self) -> None:
-        self._ask("DELETE", "/faults")
+        self._request("DELETE", "/faults")
 
     def stats(self) -> dict[str, object]:
-        return self._ask("GET", "/stats")
+        return self._request("GET", "/stats")
 
     def events(self) -> list[dict[str, object]]:
-        """What is stored, partition by partition, in order."""
-        return cast(list[dict[str, object]], self._ask("GET", "/events")["events"])
+        """The stored events, partition by partition, in order."""
+        return cast(list[dict[str, object]], self._request("GET", "/events")["events"])
 
-    def _ask(self, method: str, path: str, body: object = None) -> dict[str, object]:
+    def _request(self, method: str, path: str, body: object = None) -> dict[str, object]:
         connection = HTTPConnection("127.0.0.1", self.control_port, timeout=30)
         try:
             connection.request(method, path, None if body is None else json.dumps(body))
             response = connection.getresponse()
-            answer = cast(dict[str, object], json.loads(response.read()))
+            content = cast(dict[str, object], json.loads(response.read()))
         finally:
             connection.close()
         if response.status != 200:
-            raise ValueError(answer["error"])
-        return answer
+            raise ValueError(content["error"])
+        return content

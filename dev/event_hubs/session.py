@@ -1,4 +1,4 @@
-"""A session: attaches links where their addresses say, carries transfers within the windows, settles them."""
+"""A session: attaches links to their addresses, carries transfers within the windows, and settles them."""
 
 from dataclasses import replace
 from typing import Final, Protocol
@@ -18,7 +18,7 @@ from dev.event_hubs.links import (
 )
 from dev.event_hubs.nodes import CBS, MANAGEMENT, Node, cbs, management
 
-# Never closed: credit is what limits a sender here.
+# Never exhausted: only credit limits a sender.
 _INCOMING_WINDOW: Final = 2**31 - 1
 _OUTGOING_WINDOW: Final = 2**31 - 1
 _HANDLE_MAX: Final = 255
@@ -29,18 +29,18 @@ _UNSETTLED: Final = 0
 
 
 class Connection(Protocol):
-    """What a session needs of the connection that carries it."""
+    """What a session needs from its connection."""
 
     broker: Broker
     max_frame_size: int
-    opened_paths: set[str]
+    authorised_paths: set[str]
 
     @property
     def writable(self) -> bool:
-        """Whether more may be sent now."""
+        """Whether the connection can send more now."""
 
-    def may_use(self, path: str) -> bool:
-        """Whether a token that this connection has put opens the path."""
+    def is_authorised(self, path: str) -> bool:
+        """Whether a token put on this connection covers the path."""
 
     def send(self, channel: int, performative: Performative, payload: bytes = b"") -> None:
         """Send a frame."""
@@ -72,7 +72,7 @@ class Session:
         self._connection.reset()
 
     def receive(self, performative: Performative, payload: bytes) -> None:
-        """Take one frame of this session. Raises AmqpError for what breaks the session."""
+        """Process one frame of this session. Raises AmqpError for errors that end the connection."""
         match performative:
             case Transfer(handle=handle):
                 self._next_incoming_id += 1
@@ -98,7 +98,7 @@ class Session:
     def _receive_transfer(self, handle: int | None, transfer: Transfer, payload: bytes) -> None:
         link = self.links.get(handle or 0)
         if not isinstance(link, IncomingLink):
-            return  # on its way when the link was detached
+            return  # sent before the client saw the detach
         try:
             link.transfer(transfer, payload)
         except AmqpError as error:
@@ -119,7 +119,7 @@ class Session:
                 link.pump()
 
     def flow(self, flow: Flow) -> None:
-        """Send a flow of this session; the session's own fields are filled in."""
+        """Send a flow; the session fills in its own fields."""
         self._send(
             replace(
                 flow,
@@ -134,7 +134,7 @@ class Session:
         self._send(Disposition(True, delivery_id, delivery_id, True, state))
 
     def transfer(self, first: Transfer, message: bytes) -> bool:
-        """Send a message in as many frames as it takes; False, and nothing sent, if there is no room now."""
+        """Send a message in as many frames as needed; if there is no room now, send nothing and return False."""
         room = self._connection.max_frame_size - _TRANSFER_OVERHEAD
         parts = [message[at : at + room] for at in range(0, len(message), room)]
         if not self._connection.writable or len(parts) > self._window:
@@ -162,48 +162,48 @@ class Session:
 
     def _receive_attach(self, attach: Attach) -> None:
         handle, broker_receives = attach.handle or 0, not attach.role
-        answer = replace(attach, role=broker_receives, unsettled=None, desired_capabilities=None, properties=None)
-        answer.offered_capabilities = None
-        answer.initial_delivery_count = None if broker_receives else 0
-        answer.max_message_size = None
+        reply = replace(attach, role=broker_receives, unsettled=None, desired_capabilities=None, properties=None)
+        reply.offered_capabilities = None
+        reply.initial_delivery_count = None if broker_receives else 0
+        reply.max_message_size = None
         try:
             link = self._link(attach, handle)
         except AmqpError as error:
-            # A refused link is attached without termini, then detached with the reason (part 2 §2.6.3).
-            self._send(replace(answer, source=None, target=None))
+            # To refuse a link, attach it without termini, then detach it with the reason (part 2 §2.6.3).
+            self._send(replace(reply, source=None, target=None))
             self._send(Detach(handle, True, error_value(error.condition, error.description)))
             return
         if isinstance(link, PublisherLink):
-            answer.max_message_size = self.broker.max_message_size
+            reply.max_message_size = self.broker.max_message_size
         self.links[handle] = link
-        self._send(answer)
+        self._send(reply)
         link.opened()
 
     def _link(self, attach: Attach, handle: int) -> Link:
-        """The link that an attach asks for. Raises AmqpError when it is refused."""
-        name, far, near = attach.name or "", attach.source, attach.target
-        path = path_of(far if attach.role else near)
+        """Create the link that an attach requests. Raises AmqpError to refuse it."""
+        name, source, target = attach.name or "", attach.source, attach.target
+        path = path_of(source if attach.role else target)
         if path in (CBS, MANAGEMENT):
             if attach.role:
-                return ReplyLink(self, name, handle, path, path_of(near))
+                return ReplyLink(self, name, handle, path, path_of(target))
             return RequestLink(self, name, handle, path, self._node(path))
         address = self._authorised(path)
         partition = None if address.partition is None else self.broker.hub.partition(address.partition)
         if not attach.role:
             return PublisherLink(self, name, handle, self.broker.max_message_size, partition)
-        if partition is None or address.group is None or far is None:
-            raise AmqpError("amqp:not-allowed", "Events are read from a partition, for a consumer group.")
+        if partition is None or address.group is None or source is None:
+            raise AmqpError("amqp:not-allowed", "Reading needs a partition and a consumer group.")
         epoch = (attach.properties or {}).get(_EPOCH)
-        wishes = attach.desired_capabilities
+        desired = attach.desired_capabilities
         link = ConsumerLink(
             self,
             name,
             handle,
             attach.snd_settle_mode != _UNSETTLED,
             partition,
-            partition.position(filter_of(far)),
+            partition.position(filter_of(source)),
             epoch if isinstance(epoch, int) else None,
-            wishes == _METRIC or (isinstance(wishes, Array) and _METRIC in wishes.items),
+            desired == _METRIC or (isinstance(desired, Array) and _METRIC in desired.items),
         )
         partition.join(address.group, link)
         return link
@@ -211,12 +211,12 @@ class Session:
     def _node(self, path: str) -> Node:
         connection, broker = self._connection, self.broker
         if path == CBS:
-            return cbs(broker.key, connection.opened_paths.add)
-        return management(broker.hub, broker.key, connection.may_use)
+            return cbs(broker.key, connection.authorised_paths.add)
+        return management(broker.hub, broker.key, connection.is_authorised)
 
     def _authorised(self, path: str) -> HubAddress:
-        if not self._connection.may_use(path):
-            raise AmqpError("amqp:unauthorized-access", f"Unauthorized access: no token opens '{path}'.")
+        if not self._connection.is_authorised(path):
+            raise AmqpError("amqp:unauthorized-access", f"Unauthorized access: no token covers '{path}'.")
         address = parse(path)
         if address is None or address.hub.lower() != self.broker.hub.name.lower():
             raise AmqpError("amqp:not-found", f"The messaging entity '{path}' could not be found.")

@@ -1,4 +1,4 @@
-"""Tokens put to `$cbs`: shared access signatures, which are checked, and JSON web tokens, taken on trust."""
+"""Tokens put to `$cbs`: shared access signatures, which are verified, and JSON web tokens, which are not."""
 
 import hmac
 from base64 import b64encode
@@ -12,7 +12,7 @@ _SAS_PREFIX = "SharedAccessSignature "
 
 
 class TokenRefused(Exception):
-    """The token does not authorise; the text is what the service would say."""
+    """The token does not authorise; the message is the service's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class SharedKey:
     key: str
 
     def authorise(self, kind: str, token: str, audience: str, now: float) -> str:
-        """Check a token for an audience such as sb://localhost:5672/records; return the path that it opens.
+        """Check a token for an audience such as sb://localhost:5672/records; return the path that it covers.
 
-        A JWT is accepted whatever it says: Entra ID is not here to ask. Raises TokenRefused.
+        Any JWT is accepted, as there is no Entra ID to verify it. Raises TokenRefused.
         """
         if not token:
             raise TokenRefused("InvalidToken: The token is empty.")
@@ -36,11 +36,11 @@ class SharedKey:
 
     def _check(self, token: str, path: str, now: float) -> None:
         if not token.startswith(_SAS_PREFIX):
-            raise TokenRefused("MalformedToken: The token is no shared access signature.")
+            raise TokenRefused("MalformedToken: The token is not a shared access signature.")
         query = token.removeprefix(_SAS_PREFIX)
         quoted = dict(field.split("=", 1) for field in query.split("&") if "=" in field)
         fields = dict(parse_qsl(query))
-        # The signature covers the resource as it stands in the token, still quoted, and the expiry.
+        # The signature covers the expiry and the resource as quoted in the token.
         signed = f"{quoted.get('sr', '')}\n{quoted.get('se', '')}".encode()
         signature = b64encode(hmac.digest(self.key.encode(), signed, "sha256"))
         genuine = hmac.compare_digest(signature, fields.get("sig", "").encode())
@@ -54,6 +54,6 @@ class SharedKey:
             raise TokenRefused("InvalidAudience: The token is for another audience.")
 
 
-def covers(opened: str, path: str) -> bool:
-    """Whether a token for the path `opened` opens `path`: the path itself and everything below it."""
-    return not opened or path == opened or path.startswith(f"{opened}/")
+def covers(authorised: str, path: str) -> bool:
+    """Whether a token for the path `authorised` covers `path`: that path and everything below it."""
+    return not authorised or path == authorised or path.startswith(f"{authorised}/")

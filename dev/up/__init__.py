@@ -1,1 +1,1 @@
-"""`make run`: the proxy on stand-ins for Azure, with one call shown from end to end."""
+"""`make run`: the proxy with stand-ins for Azure, and one call shown end to end."""

@@ -1,11 +1,11 @@
-"""Starts the proxy on stand-ins for Azure, shows one streamed call from end to end, and serves until Ctrl-C.
+"""Starts the proxy with stand-ins for Azure, shows one streamed call end to end, and serves until Ctrl-C.
 
     python -m dev.up [--port 7071] [--deployment gpt-4o]
 
-A simulator takes the place of Azure OpenAI and a broker that of Event Hubs, whose records a consumer brings to a page
-where they can be looked at. Each gives way to the real service where the environment names one: AZURE_OPENAI_BASE_URL
-(with AZURE_OPENAI_DEPLOYMENT or --deployment to say what to call), AZURE_EVENTHUB_CONN_STR or
-AZURE_EVENTHUB_NAMESPACE. Whatever is started ends with this process, and what it keeps on disk goes with it.
+A simulator replaces Azure OpenAI and a broker replaces Event Hubs; a consumer reads the broker's records into a page
+that shows them. The real service is used where the environment names one: AZURE_OPENAI_BASE_URL (with
+AZURE_OPENAI_DEPLOYMENT or --deployment to say what to call), AZURE_EVENTHUB_CONN_STR or AZURE_EVENTHUB_NAMESPACE. The
+processes it starts end with this one, and their files on disk are deleted.
 """
 
 import argparse
@@ -23,21 +23,23 @@ from rich.text import Text
 
 from dev.up.children import ChildEnded, Children
 from dev.up.page import Page
-from dev.up.proxy import Refused, start_proxy
+from dev.up.proxy import CannotStart, start_proxy
 
 
 class Stopped(Exception):
-    """A signal asked for the end."""
+    """A signal asked to stop."""
 
 
 def main() -> None:
-    """Run until a signal; exit with 1 if it could not start or one of its processes ended."""
-    parser = argparse.ArgumentParser(prog="python -m dev.up", description="The proxy on stand-ins for Azure.")
-    parser.add_argument("--port", type=int, default=7071, help="where the proxy listens; 0: any free one")
-    parser.add_argument("--deployment", default=os.environ.get("AZURE_OPENAI_DEPLOYMENT"), help="the one to call")
+    """Run until a signal; exit with 1 if it cannot start or one of its processes ends."""
+    parser = argparse.ArgumentParser(prog="python -m dev.up", description="The proxy with stand-ins for Azure.")
+    parser.add_argument("--port", type=int, default=7071, help="the proxy's port; 0: any free port")
+    parser.add_argument(
+        "--deployment", default=os.environ.get("AZURE_OPENAI_DEPLOYMENT"), help="the deployment to call"
+    )
     options = parser.parse_args()
-    logging.getLogger("azure").setLevel(logging.CRITICAL)  # all it has to say is in its exceptions too
-    # without a terminal rich would fold lines at 80
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # its exceptions say the same
+    # without a terminal rich would wrap lines at 80 columns
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     sys.exit(asyncio.run(_run(console, options.port, options.deployment)))
 
@@ -52,8 +54,8 @@ async def _run(console: Console, port: int, deployment: str | None) -> int:
                 await _up(console, children, Path(directory), port, deployment)
     except* Stopped:
         console.print("Stopped.")
-    except* (ChildEnded, Refused) as found:
-        fault = found.exceptions[0]  # others follow from it
+    except* (ChildEnded, CannotStart) as found:
+        fault = found.exceptions[0]  # the others follow from it
     if fault is not None:
         console.print(Text(str(fault), "bold red"), soft_wrap=True)
     if isinstance(fault, ChildEnded):
@@ -71,17 +73,17 @@ async def _until_signal(console: Console) -> NoReturn:
 
 
 async def _up(console: Console, children: Children, directory: Path, port: int, deployment: str | None) -> None:
-    def tell(name: str, address: str, nature: str) -> None:
+    def announce(name: str, address: str, nature: str) -> None:
         console.print(Text.assemble((f"{name:11}", "bold"), (f"{address:30}", "cyan"), nature), soft_wrap=True)
 
     with console.status("starting …"):
-        proxy = await start_proxy(children, directory, os.environ, port, deployment, tell)
-        # these imports take long: time enough for the proxy to do its own
+        proxy = await start_proxy(children, directory, os.environ, port, deployment, announce)
+        # a slow import, made while the proxy starts
         from dev.up.show import Show
 
         await proxy.ready()
-        tell("proxy", proxy.url, "ready for calls")
-    # beside the proxy, so that a bookmark stays good
+        announce("proxy", proxy.url, "ready for calls")
+    # the port after the proxy's, so that a bookmark stays valid
     page = Page(children, directory, proxy, port + 1 if port else 0)
     await Show(console, proxy, page).run()
 

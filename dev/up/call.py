@@ -1,4 +1,4 @@
-"""StreamedCall: one streamed chat through the openai SDK, with the moment of every chunk as the client sees it."""
+"""StreamedCall: one streamed chat through the openai SDK, with the arrival time of every chunk at the client."""
 
 import secrets
 import time
@@ -14,27 +14,27 @@ from dev.up.proxy import Proxy
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """When a chunk arrived, in milliseconds from the request's sending, and what was in it."""
+    """When a chunk arrived, in milliseconds after the request was sent, and what it holds."""
 
     at_ms: float
     text: str
     generated: bool
-    """Whether `text` is the model's, rather than a name for what else a chunk can hold."""
+    """Whether `text` is the model's output; otherwise it names the kind of chunk."""
 
 
 @dataclass(slots=True)
 class StreamedCall:
-    """What the client knows of its call."""
+    """What the client knows about its call."""
 
     trace_id: str = field(default_factory=lambda: secrets.token_hex(16))
     parent_id: str = field(default_factory=lambda: secrets.token_hex(8))
-    """The span that the client names as the parent of the proxy's."""
+    """The client's span, the parent of the proxy's."""
     chunks: list[Chunk] = field(default_factory=list)
     fault: str | None = None
     _sent: float = field(default=0.0, init=False, repr=False)
 
     async def run(self, proxy: Proxy, prompt: str, on_text: Callable[[str], None]) -> None:
-        """Make the call; `on_text` gets each piece of the answer as it arrives. A failure goes to `fault`."""
+        """Make the call; `on_text` gets each piece of text as it arrives. An error is stored in `fault`."""
         http = DefaultAsyncHttpxClient(trust_env=False, event_hooks={"request": [self._on_sending]})
         client = AsyncAzureOpenAI(
             azure_endpoint=proxy.url,
@@ -68,7 +68,7 @@ class StreamedCall:
         if not event.choices:
             return Chunk(at_ms, "usage" if event.usage else "filter", False)
         choice = event.choices[0]
-        # with the asynchronous filter, chunks without a delta come in between, whatever the SDK's types say
+        # the asynchronous filter sends chunks without a delta, contrary to the SDK's types
         if choice.delta is None:
             return Chunk(at_ms, "filter", False)
         if choice.delta.content:

@@ -1,4 +1,4 @@
-"""The processes that `dev.up` runs: started, watched, and stopped together. What they log goes to files."""
+"""The processes that `dev.up` runs: started, watched and stopped together. Their logs go to files."""
 
 import asyncio
 import contextlib
@@ -17,10 +17,10 @@ _STOP_S: Final = 5.0
 
 
 class ChildEnded(Exception):
-    """A process ended that should have gone on; `last_lines` is the end of its log."""
+    """A process ended unexpectedly; `last_lines` is the end of its log."""
 
     def __init__(self, name: str, status: int, last_lines: str) -> None:
-        how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
+        how = f"ended with status {status}" if status >= 0 else f"was killed by signal {-status}"
         super().__init__(f"The {name} {how}.")
         self.last_lines = last_lines
 
@@ -33,13 +33,13 @@ class Child:
         self._process = process
         self._log = log
 
-    async def first_line(self) -> dict[str, Any]:
-        """Wait for the JSON object that a stand-in prints when it is ready. Raises ChildEnded."""
-        ready: dict[str, Any] = json.loads(await self.first_words())
+    async def ready_message(self) -> dict[str, Any]:
+        """Wait for the JSON object that a stand-in prints when ready. Raises ChildEnded."""
+        ready: dict[str, Any] = json.loads(await self.first_line())
         return ready
 
-    async def first_words(self) -> str:
-        """Wait for the first line that it prints. Raises ChildEnded."""
+    async def first_line(self) -> str:
+        """Wait for its first line of output. Raises ChildEnded."""
         assert self._process.stdout is not None
         line = await self._process.stdout.readline()
         if not line:
@@ -47,13 +47,13 @@ class Child:
         return line.decode().rstrip("\n")
 
     async def watch(self) -> NoReturn:
-        """Wait for the process to end, which is always too early. Raises ChildEnded."""
+        """Wait for the process to end unexpectedly. Raises ChildEnded."""
         status = await self._process.wait()
         lines = self._log.read_text(errors="replace").splitlines()
         raise ChildEnded(self.name, status, "\n".join(lines[-_LAST_LINES:]))
 
     async def stop(self) -> None:
-        """End it: politely, then by force."""
+        """Stop it with SIGTERM, then with SIGKILL."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
             try:
@@ -65,10 +65,10 @@ class Child:
 
 
 class Children:
-    """All of them, stopped at the end of an `async with`, those started last first."""
+    """All processes, stopped at the end of an `async with` in reverse order."""
 
     def __init__(self, group: asyncio.TaskGroup, logs: Path) -> None:
-        """One that ends before that raises ChildEnded in `group`. `logs` is the directory for what they log."""
+        """A process that ends before that raises ChildEnded in `group`. `logs` is the directory for log files."""
         self._group = group
         self._logs = logs
         self._children: list[Child] = []
@@ -86,7 +86,7 @@ class Children:
             await child.stop()
 
     async def stand_in(self, name: str, module: str, *options: str) -> Child:
-        """Start `python -m MODULE` on a free port, to end when this process does."""
+        """Start `python -m MODULE` on a free port, to exit with this process."""
         return await self._start(name, PIPE, "-m", module, "--port", "0", "--parent-pid", str(os.getpid()), *options)
 
     async def server(self, name: str, application: str, port: int, environ: Mapping[str, str]) -> Child:
@@ -95,7 +95,7 @@ class Children:
         return await self._start(name, DEVNULL, *arguments, "--no-access-log", environ=environ)
 
     async def program(self, name: str, module: str, *options: str, environ: Mapping[str, str] | None = None) -> Child:
-        """Start `python -m MODULE`, to end when this process does, though the module knows nothing of that."""
+        """Start `python -m MODULE` through dev.tied, so that it exits with this process."""
         return await self._start(name, PIPE, "-m", "dev.tied", module, *options, environ=environ)
 
     async def _start(self, name: str, stdout: int, *arguments: str, environ: Mapping[str, str] | None = None) -> Child:
@@ -109,7 +109,7 @@ class Children:
                 stdin=PIPE,
                 stdout=stdout,
                 stderr=stderr,
-                start_new_session=True,  # Ctrl-C in the terminal is for this process, which stops the others in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops the others in order
             )
         child = Child(name, process, log)
         self._children.append(child)

@@ -1,4 +1,4 @@
-"""The proxy that `dev.up` runs, and the stand-ins it needs for those services that the environment does not name."""
+"""The proxy that `dev.up` runs, and stand-ins for the services that the environment does not name."""
 
 import asyncio
 import json
@@ -11,20 +11,20 @@ from typing import Final
 
 from dev.up.children import Children
 
-type Tell = Callable[[str, str, str], None]
-"""Is told of each part: its name, its address, what it is."""
+type Announce = Callable[[str, str, str], None]
+"""Called for each part with its name, its address and what it is."""
 
 _HOST: Final = "127.0.0.1"
 _HUB: Final = "records"
 _DEPLOYMENT: Final = "gpt-4o"
 _API_VERSION: Final = "2024-10-21"
-_TOKEN_MS: Final = 40  # slow enough to be seen
+_TOKEN_MS: Final = 40  # slow enough to watch
 _READY_S: Final = 30.0
 _POLL_S: Final = 0.02
 
 
-class Refused(Exception):
-    """It cannot start as things are; the message says why."""
+class CannotStart(Exception):
+    """The proxy cannot start; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Proxy:
     deployment: str
     settings: Mapping[str, str]
     spans: Path
-    """The file to which it writes its spans."""
-    hub_is_stood_in_for: bool
+    """The file it writes its spans to."""
+    hub_is_stand_in: bool
 
     @property
     def url(self) -> str:
@@ -48,7 +48,7 @@ class Proxy:
         return self.settings.get("AZURE_OPENAI_API_VERSION") or _API_VERSION
 
     def curl(self, prompt: str) -> str:
-        """A shell command that makes a streamed call, and shows x-trace-id with the other headers."""
+        """A shell command that makes a streamed call and shows the response headers, x-trace-id among them."""
         path = f"/openai/deployments/{self.deployment}/chat/completions?api-version={self.api_version}"
         messages = [{"role": "user", "content": prompt}]
         return (
@@ -59,7 +59,7 @@ class Proxy:
         )
 
     async def ready(self) -> None:
-        """Wait until it takes calls. Raises Refused if that takes too long."""
+        """Wait until the proxy is ready. Raises CannotStart after a timeout."""
         try:
             async with asyncio.timeout(_READY_S):
                 while True:
@@ -67,7 +67,7 @@ class Proxy:
                         return
                     await asyncio.sleep(_POLL_S)
         except TimeoutError:
-            raise Refused(f"The proxy was not ready after {_READY_S:.0f} s.") from None
+            raise CannotStart(f"The proxy was not ready after {_READY_S:.0f} s.") from None
 
     async def _is_ready(self) -> bool:
         try:
@@ -81,18 +81,23 @@ class Proxy:
 
 
 async def start_proxy(
-    children: Children, directory: Path, environ: Mapping[str, str], port: int, deployment: str | None, tell: Tell
+    children: Children,
+    directory: Path,
+    environ: Mapping[str, str],
+    port: int,
+    deployment: str | None,
+    announce: Announce,
 ) -> Proxy:
-    """Start the stand-ins, and when they are ready a proxy on them, which need not be ready yet.
+    """Start the stand-ins, and then a proxy that uses them; the proxy may not be ready on return.
 
-    `environ` holds its settings as far as the user has made any; port 0 takes a free one. Raises Refused.
+    `environ` holds the user's settings of the proxy; port 0 is any free port. Raises CannotStart.
     """
     port = free_port(port)
     real_upstream = environ.get("AZURE_OPENAI_BASE_URL") or environ.get("AZURE_OPENAI_BACKENDS")
     real_hub = environ.get("AZURE_EVENTHUB_CONN_STR") or environ.get("AZURE_EVENTHUB_NAMESPACE")
     if real_upstream and not deployment:
-        raise Refused(
-            "AZURE_OPENAI_* names a real service: say what to call there, by AZURE_OPENAI_DEPLOYMENT or --deployment."
+        raise CannotStart(
+            "AZURE_OPENAI_* names a real service: set AZURE_OPENAI_DEPLOYMENT or --deployment to say what to call."
         )
     key, spans = _new_key("local"), directory / "spans"
     settings = {
@@ -107,25 +112,25 @@ async def start_proxy(
         pace = ("--token-ms", str(_TOKEN_MS))
         simulator = await children.stand_in("simulator", "dev.azure_openai", "--key", upstream_key, *pace)
     if not real_hub:
-        # one partition, so that records are read in the order of their calls
+        # one partition, so that records arrive in order
         hub = ("--hub", _HUB, "--partitions", "1", "--dir", str(directory / "hub"))
         broker = await children.stand_in("broker", "dev.event_hubs", *hub)
     if simulator is None:
-        tell("upstream", "as AZURE_OPENAI_* names it", "the real Azure OpenAI")
+        announce("upstream", "named by AZURE_OPENAI_*", "the real Azure OpenAI")
     else:
-        base_url = (await simulator.first_line())["base_url"]
-        tell("simulator", base_url, "in place of Azure OpenAI")
+        base_url = (await simulator.ready_message())["base_url"]
+        announce("simulator", base_url, "in place of Azure OpenAI")
         settings |= {"AZURE_OPENAI_BASE_URL": base_url, "AZURE_OPENAI_KEY": upstream_key}
     if broker is None:
-        tell("hub", "as AZURE_EVENTHUB_* names it", "the real Event Hubs")
+        announce("hub", "named by AZURE_EVENTHUB_*", "the real Event Hubs")
     else:
-        ready = await broker.first_line()
-        tell("broker", f"amqp://localhost:{ready['port']}", "in place of Event Hubs")
+        ready = await broker.ready_message()
+        announce("broker", f"amqp://localhost:{ready['port']}", "in place of Event Hubs")
         settings |= {
             "AZURE_EVENTHUB_CONN_STR": ready["connection_string"],
             "AZURE_EVENTHUB_NAME": _HUB,
             "AZURE_EVENTHUB_TRANSPORT": "amqp",
-            # never the usual place: what waits there is for the real hub
+            # not the default directory: its records belong to the real hub
             "PROXY_SPOOL_DIR": str(directory / "spool"),
         }
     await children.server("proxy", "dev.traced:create_app", port, settings)
@@ -137,13 +142,13 @@ def _new_key(owner: str) -> str:
 
 
 def free_port(port: int) -> int:
-    """The port itself, or a free one for 0. Raises Refused if a server could not listen there."""
+    """Return the port, or a free one for 0. Raises CannotStart if a server cannot listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_HOST, port))
         except (OSError, OverflowError) as fault:
             reason = getattr(fault, "strerror", None) or "ports go from 0 to 65535"
-            raise Refused(f"Port {port} cannot be had ({reason}): choose another with --port.") from None
+            raise CannotStart(f"Port {port} is not available ({reason}): choose another with --port.") from None
         found: int = probe.getsockname()[1]
     return found

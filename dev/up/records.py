@@ -1,4 +1,4 @@
-"""Records: what arrives in the hub from now on, read by a consumer as any other system would read it."""
+"""Records: the records that arrive in the hub from now on, read by an ordinary consumer."""
 
 import asyncio
 import contextlib
@@ -15,30 +15,30 @@ type Record = dict[str, Any]
 
 _GROUP: Final = "$Default"
 _FIELDS: Final = {"trace_id", "timestamp", "model", "status", "latency_ms"}
-_CLOCKS_DIFFER: Final = timedelta(minutes=1)
-_TRY_AGAIN_S: Final = 15.0
+_CLOCK_SKEW: Final = timedelta(minutes=1)
+_RETRY_S: Final = 15.0
 _CLOSE_S: Final = 0.5
 
 
 class Unreadable(Exception):
-    """The hub does not let its events be read just now: it is away, or the credential may only send."""
+    """The hub cannot be read: it is unavailable, or the credential may only send."""
 
 
 class Records:
-    """A consumer of all partitions, which reads within an `async with`. What fails is tried again, and told once."""
+    """A consumer of all partitions, which reads within an `async with`. It retries, and reports each error once."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """Records count from this moment on. The hub is the one that these settings of the proxy name."""
+        """Reads records made from now on, from the hub named by these settings of the proxy."""
         self._client = _connect(environ)
         self._since = datetime.now(UTC)
         self._arrived: asyncio.Queue[Record | Unreadable] = asyncio.Queue()
-        self._told = ""
+        self._last_error = ""
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        since = self._since - _CLOCKS_DIFFER
+        since = self._since - _CLOCK_SKEW
         self._reading = asyncio.create_task(
-            self._client.receive(self._take, starting_position=since, on_error=self._tell)
+            self._client.receive(self._on_event, starting_position=since, on_error=self._on_error)
         )
         return self
 
@@ -47,26 +47,26 @@ class Records:
     ) -> None:
         assert self._reading is not None
         self._reading.cancel()
-        with contextlib.suppress(Exception):  # a reader has nothing to lose, whatever its last words
+        with contextlib.suppress(Exception):  # a reader loses nothing if closing fails
             async with asyncio.timeout(_CLOSE_S):
                 await self._client.close()
 
     async def next(self) -> Record:
-        """Wait for the next record of a call that ended since this was made. Raises Unreadable."""
+        """Wait for the next record of a call that ended after this was created. Raises Unreadable."""
         arrived = await self._arrived.get()
         if isinstance(arrived, Unreadable):
             raise arrived
         return arrived
 
-    async def of(self, trace_id: str) -> Record:
-        """Wait for the record of that trace, passing over others. Raises Unreadable."""
+    async def find(self, trace_id: str) -> Record:
+        """Wait for the record of a trace and skip others. Raises Unreadable."""
         while (record := await self.next())["trace_id"] != trace_id:
             pass
         return record
 
-    async def _take(self, partition: PartitionContext, event: EventData | None) -> None:
-        """Queue an event if it is a record, and a new one."""
-        self._told = ""
+    async def _on_event(self, partition: PartitionContext, event: EventData | None) -> None:
+        """Queue an event if it is a new record."""
+        self._last_error = ""
         try:
             record = json.loads(event.body_as_str()) if event else None
         except ValueError:
@@ -76,10 +76,10 @@ class Records:
         if datetime.fromisoformat(record["timestamp"]).replace(tzinfo=UTC) >= self._since:
             self._arrived.put_nowait(record)
 
-    async def _tell(self, partition: PartitionContext | None, fault: Exception) -> None:
+    async def _on_error(self, partition: PartitionContext | None, fault: Exception) -> None:
         message = str(fault).partition("\n")[0] or type(fault).__name__
-        if message != self._told:
-            self._told = message
+        if message != self._last_error:
+            self._last_error = message
             self._arrived.put_nowait(Unreadable(message))
 
 
@@ -94,7 +94,7 @@ def _connect(environ: Mapping[str, str]) -> EventHubConsumerClient:
             eventhub_name=name or None,
             transport_type=transport,
             retry_total=0,
-            load_balancing_interval=_TRY_AGAIN_S,
+            load_balancing_interval=_RETRY_S,
         )
     from azure.identity.aio import DefaultAzureCredential
 
@@ -105,5 +105,5 @@ def _connect(environ: Mapping[str, str]) -> EventHubConsumerClient:
         DefaultAzureCredential(),
         transport_type=transport,
         retry_total=0,
-        load_balancing_interval=_TRY_AGAIN_S,
+        load_balancing_interval=_RETRY_S,
     )

@@ -1,4 +1,4 @@
-"""Show: one call as the client, the trace and the hub have it, and then a line for each record that arrives."""
+"""Show: one call as seen by the client, the trace and the hub, and then a line for each record that arrives."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ _PROMPT_FOR_CURL: Final = "Why trace a call?"
 _SPANS_S: Final = 5.0
 _RECORD_S: Final = 30.0
 _POLL_S: Final = 0.02
-_WIDEST: Final = 100
+_MAX_WIDTH: Final = 100
 
 
 class Show:
@@ -28,15 +28,15 @@ class Show:
         self._console = console
         self._proxy = proxy
         self._page = page
-        self._width = min(console.width, _WIDEST) - 2
+        self._width = min(console.width, _MAX_WIDTH) - 2
 
     async def run(self) -> NoReturn:
         """Make the call and show it, then follow the hub."""
         records = Records(self._proxy.settings)
         call = await self._call()
-        # only now, as what follows: two more processes that start would show in the chunks' times
+        # not earlier: starting two more processes would disturb the chunks' times
         await self._page.start()
-        # read only now: a consumer that connects stalls the loop, which the chunks' times would show
+        # not earlier: a connecting consumer stalls the loop, which would disturb the chunks' times
         async with records:
             await self._show_spans(call)
             record = await self._show_record(call, records)
@@ -64,7 +64,7 @@ class Show:
                     await asyncio.sleep(_POLL_S)
                     spans = self._spans_of(call.trace_id)
         except TimeoutError:
-            self._warn("The proxy wrote no span of it.")
+            self._warn("The proxy wrote no spans for it.")
             return
         self._title("Its spans", "in ms from the request's arrival at the proxy")
         self._console.print(span_tree(spans, call))
@@ -79,9 +79,9 @@ class Show:
         with self._console.status("waiting for it …"):
             try:
                 async with asyncio.timeout(_RECORD_S):
-                    record = await records.of(call.trace_id)
+                    record = await records.find(call.trace_id)
             except TimeoutError:
-                self._warn(f"It did not come within {_RECORD_S:.0f} s.")
+                self._warn(f"It did not arrive within {_RECORD_S:.0f} s.")
                 return None
             except Unreadable as fault:
                 self._warn(f"The hub cannot be read: {fault}")
@@ -93,8 +93,8 @@ class Show:
         if self._page.missing:
             self._title("Page", "none")
             self._warn(f"It needs {', '.join(self._page.missing)}: pip install -r requirements-analytics.txt")
-        elif self._page.is_there:
-            self._title("Page", "to look at the calls in a browser, a few seconds after they end")
+        elif self._page.available:
+            self._title("Page", "shows the calls in a browser, a few seconds after they end")
             with self._console.status("starting …"):
                 address = await self._page.address()
             self._print(Text(address, "cyan"))
@@ -102,7 +102,7 @@ class Show:
     async def _follow(self, first: Record | None, records: Records) -> NoReturn:
         self._title("Serving", "until Ctrl-C; try this from another terminal")
         self._print(Text(self._proxy.curl(_PROMPT_FOR_CURL)))
-        self._title("Records", "a line for each as it arrives in the hub")
+        self._title("Records", "one line each, as they arrive in the hub")
         self._print(Text(HEADING, "dim"))
         if first is not None:
             self._print(record_line(first))
@@ -121,5 +121,5 @@ class Show:
         self._print(Text(text, "red"))
 
     def _print(self, what: RenderableType) -> None:
-        """Without folding: a long line is better copied whole."""
+        """Print without wrapping, so that long lines can be copied."""
         self._console.print(what, soft_wrap=True)

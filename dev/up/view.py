@@ -1,4 +1,4 @@
-"""What `dev.up` shows of a call: its chunks in time, its spans and its record, each as something rich can print."""
+"""What `dev.up` shows of a call: its chunks over time, its spans and its record, as rich renderables."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,13 +15,13 @@ from dev.up.call import Chunk, StreamedCall
 from dev.up.records import Record
 
 type Span = Mapping[str, Any]
-"""A finished span as the SDK's `to_json` has it."""
+"""A finished span in the format of the SDK's `to_json`."""
 
 LINE: Final = "{:8}  {:32}  {:18.18}  {:9} {:>9}  {}"
 HEADING: Final = LINE.format("time", "trace_id", "model", "status", "tokens", "ttfc/ttft/total")
 
 _CELL: Final = 19
-_MOST_CHUNKS: Final = 60
+_MAX_CHUNKS: Final = 60
 _SHOWN: Final = (
     "http.method",
     "http.target",
@@ -40,7 +40,7 @@ _SHOWN: Final = (
 
 
 def timeline(chunks: Sequence[Chunk], width: int) -> RenderableType:
-    """A line with a mark for each chunk, the moments that matter named below it, and all chunks in a table."""
+    """A line with a mark per chunk, labels for the main moments below it, and a table of the chunks."""
     last = chunks[-1]
     token = next((chunk for chunk in chunks if chunk.generated), None)
     marks = Text(" " * width)
@@ -68,11 +68,11 @@ def _moment(chunk: Chunk, last: Chunk, width: int, name: str, style: str) -> Tex
 
 def _table(chunks: Sequence[Chunk], columns: int) -> RenderableType:
     table = Table.grid(padding=(0, 1, 0, 0))
-    cells = [_cell(chunk) for chunk in chunks[:_MOST_CHUNKS]]
+    cells = [_cell(chunk) for chunk in chunks[:_MAX_CHUNKS]]
     for start in range(0, len(cells), columns):
         table.add_row(*cells[start : start + columns])
-    if len(chunks) > _MOST_CHUNKS:
-        return Group(table, Text(f"… and {len(chunks) - _MOST_CHUNKS} more", "dim"))
+    if len(chunks) > _MAX_CHUNKS:
+        return Group(table, Text(f"… and {len(chunks) - _MAX_CHUNKS} more", "dim"))
     return table
 
 
@@ -84,29 +84,29 @@ def _cell(chunk: Chunk) -> Text:
 
 
 def span_tree(spans: Sequence[Span], call: StreamedCall) -> Tree:
-    """The spans of the call's trace, at least one, under the client's own; times count from the first's beginning."""
+    """The spans of the call's trace, at least one, below the client's; times are relative to the earliest start."""
     tree = Tree(
-        Text.assemble(("trace ", "bold"), call.trace_id, (f"  begun by the client as span {call.parent_id}", "dim"))
+        Text.assemble(("trace ", "bold"), call.trace_id, (f"  started by the client as span {call.parent_id}", "dim"))
     )
-    begin = min(datetime.fromisoformat(span["start_time"]) for span in spans)
-    _grow(tree, spans, call.parent_id, begin)
+    start = min(datetime.fromisoformat(span["start_time"]) for span in spans)
+    _add_spans(tree, spans, call.parent_id, start)
     return tree
 
 
-def _grow(tree: Tree, spans: Sequence[Span], parent: str, begin: datetime) -> None:
+def _add_spans(tree: Tree, spans: Sequence[Span], parent: str, start: datetime) -> None:
     for span in spans:
         if (span["parent_id"] or "").removeprefix("0x") != parent:
             continue
         kind = span["kind"].removeprefix("SpanKind.")
-        lasted = f"  {_ms(span['start_time'], begin):.0f} to {_ms(span['end_time'], begin):.0f} ms"
-        node = tree.add(Text.assemble((kind, "bold magenta"), " ", (span["name"], "bold"), (lasted, "green")))
+        interval = f"  {_ms(span['start_time'], start):.0f} to {_ms(span['end_time'], start):.0f} ms"
+        node = tree.add(Text.assemble((kind, "bold magenta"), " ", (span["name"], "bold"), (interval, "green")))
         for name, value in _attributes(span):
             node.add(Text.assemble((f"{name:32}", "dim"), _plain(value)))
         for event in span["events"]:
-            at = _ms(event["timestamp"], begin)
+            at = _ms(event["timestamp"], start)
             facts = ", ".join(f"{name} {_plain(value)}" for name, value in event["attributes"].items())
             node.add(Text.assemble((f"{event['name']:24}", "cyan"), (f"{at:5.0f} ms  ", "green"), (facts, "dim")))
-        _grow(node, spans, span["context"]["span_id"].removeprefix("0x"), begin)
+        _add_spans(node, spans, span["context"]["span_id"].removeprefix("0x"), start)
 
 
 def _attributes(span: Span) -> Iterator[tuple[str, object]]:
@@ -118,19 +118,19 @@ def _plain(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _ms(timestamp: str, begin: datetime) -> float:
-    return (datetime.fromisoformat(timestamp) - begin).total_seconds() * 1000
+def _ms(timestamp: str, start: datetime) -> float:
+    return (datetime.fromisoformat(timestamp) - start).total_seconds() * 1000
 
 
 def record_json(record: Record, width: int) -> Text:
-    """The whole record, objects and lists on one line where they fit."""
+    """The whole record; objects and lists are on one line where they fit."""
     text = Text(_fit(record, width))
     JSONHighlighter().highlight(text)
     return text
 
 
 def _fit(value: object, width: int, indent: int = 0, used: int = 0) -> str:
-    """JSON of a value that begins after `used` characters of its line."""
+    """JSON of a value that starts after `used` characters of its line."""
     flat = json.dumps(value, ensure_ascii=False)
     if not value or not isinstance(value, dict | list) or (indent and used + len(flat) < width):
         return flat
@@ -145,7 +145,7 @@ def _fit(value: object, width: int, indent: int = 0, used: int = 0) -> str:
 
 
 def record_line(record: Record) -> Text:
-    """The record on one line, under HEADING; times are milliseconds."""
+    """The record on one line, to go under HEADING; times are in milliseconds."""
     usage = record.get("usage") or {}
     tokens = "→".join(str(usage.get(name, "-")) for name in ("prompt_tokens", "completion_tokens")) if usage else "-"
     names = ("time_to_first_chunk_ms", "time_to_first_token_ms", "latency_ms")

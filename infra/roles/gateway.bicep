@@ -1,4 +1,4 @@
-// API Management may send telemetry: by the identity that it has, new or not.
+// API Management, new or existing, may send telemetry with its own identity.
 param name string
 param gatewayName string
 param gatewayGroup string

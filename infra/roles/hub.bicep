@@ -1,4 +1,4 @@
-// The proxy may send to the hub, and read nothing; who is to read the records may read them.
+// The proxy may send to the hub but not read it; the records' reader may read it.
 param name string
 param hubName string
 param principalId string

@@ -1,4 +1,4 @@
-// An identity may send telemetry, which nobody may without: local authentication is off.
+// An identity may send telemetry; local authentication is off, so the role is required.
 param name string
 param principalId string
 

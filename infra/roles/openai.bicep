@@ -1,4 +1,4 @@
-// The proxy may ask an Azure OpenAI account, and change nothing in it.
+// The proxy may call an Azure OpenAI account but not change it.
 param name string
 param principalId string
 

@@ -1,4 +1,4 @@
-// The proxy may write, lease and remove blobs in the records' container; who is to read the records may read them.
+// The proxy may write, lease and delete blobs in the records' container; the records' reader may read them.
 param name string
 param principalId string
 param readerId string

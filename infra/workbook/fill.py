@@ -1,8 +1,8 @@
-"""Puts the queries of docs/queries into workbook.json, with the workbook's parameters for their `let` constants.
+"""Inserts the queries of docs/queries into workbook.json, with the workbook's parameters for their `let` constants.
 
     python infra/workbook/fill.py
 
-A step of the workbook has the query of the file that it is named after; the dropdown Region has that of regions.kql.
+A step of the workbook takes the query of the file with its name; the dropdown Region takes that of regions.kql.
 """
 
 import json
@@ -20,11 +20,11 @@ PARAMETERS: Final = {
     "deployments": "dynamic([{Deployment}])",
     "trace": "'{Trace}'",
 }
-"""What a constant at the top of a file is in the workbook."""
+"""The workbook's value for each constant at the top of a file."""
 
 
 def queried(items: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Whatever has a query among the workbook's items and in their groups, each with the name of its file."""
+    """Everything with a query in the workbook's items and groups, with the name of its file."""
     for item in items:
         content = item["content"]
         yield from queried(content.get("items", []))
@@ -36,13 +36,13 @@ def queried(items: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]
 
 
 def with_parameters(query: str) -> str:
-    """The query as it stands in the workbook."""
+    """The query for the workbook."""
     constant = re.compile(rf"^let ({'|'.join(PARAMETERS)}) = .*;$", re.MULTILINE)
     return constant.sub(lambda found: f"let {found[1]} = {PARAMETERS[found[1]]};", query)
 
 
 def fill(workbook: dict[str, Any]) -> None:
-    """Put every query in its place."""
+    """Set every query of the workbook."""
     for name, place in queried(workbook["items"]):
         place["query"] = with_parameters((QUERIES / f"{name}.kql").read_text())
 

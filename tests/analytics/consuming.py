@@ -1,4 +1,4 @@
-"""The consumer as a process of its own, and the hub that it reads."""
+"""The consumer as a process."""
 
 import os
 import re
@@ -7,16 +7,15 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.analytics.kit import ROOT
 from tests.kit.linux import needs_proc
-
-ROOT = Path(__file__).parents[2]
 
 
 class ConsumerProcess:
-    """`python -m analytics.consume`, which a test may kill."""
+    """`python -m analytics.consume`, for tests that kill it."""
 
     def __init__(self, conn_str: str, table: Path | str, *options: str, program: str = "", **environ: str) -> None:
-        """`program` is Python to be run before, such as one that kills at a step."""
+        """`program` is Python code to run first, for example to kill the process at a step."""
         start = ["-c", program + "\nimport runpy; runpy.run_module('analytics.consume', run_name='__main__')"]
         self.process = subprocess.Popen(
             [sys.executable, *(start if program else ["-m", "analytics.consume"]), "--table", str(table), *options],
@@ -27,7 +26,7 @@ class ConsumerProcess:
         )
 
     def wait(self, seconds: float = 240) -> str:
-        """What it said, when it has ended well."""
+        """Its stderr, once it has exited with 0."""
         _, said = self.process.communicate(timeout=seconds)
         assert self.process.returncode == 0, said
         return said
@@ -47,9 +46,9 @@ def counts(said: str) -> tuple[int, int, int, int]:
 
 
 def peak_memory(process: subprocess.Popen[str]) -> int:
-    """The most memory that a process has had, in KiB, once it has ended; its status is left for others to read.
+    """The peak memory of a process in KiB, once it has exited; leaves its exit status to be collected.
 
-    Of the program alone: what wait4 tells counts the process that it was forked from.
+    Of the program only: wait4 would include the process that it was forked from.
     """
     needs_proc()
     peak = 0

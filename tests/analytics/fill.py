@@ -17,13 +17,13 @@ _MODELS = ("gpt-4o-2024-11-20", "gpt-4o-mini-2024-07-18", "gpt-4.1-2025-04-14", 
 
 
 def event(body: bytes) -> bytes:
-    """An encoded message as a producer sends it."""
+    """The encoded message that a producer sends."""
     properties = {"type": "completion", "schema_version": 1}
     return encode(Described(ULong(0x74), properties)) + encode(Described(ULong(0x75), body))
 
 
 def fill(directory: Path, bodies: Iterable[bytes], partitions: int = 4, hub: str = "records") -> None:
-    """Put events into the partitions in turn."""
+    """Write events to the partitions in turn."""
     directory.mkdir(parents=True, exist_ok=True)
     logs = [PartitionLog(directory / f"{hub}-{n}.log") for n in range(partitions)]
     waiting: list[list[bytes]] = [[] for _ in logs]

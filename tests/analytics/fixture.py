@@ -1,4 +1,4 @@
-"""The calls that the tests of the questions ask about: few enough to be counted by hand."""
+"""The calls for the tests of the questions: few enough to count by hand."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ def _stream(number: int, at: datetime, first: int, token: int, latency: int, tok
 
 
 def calls() -> list[bytes]:
-    """Twelve calls of two days, of two models in two regions."""
+    """Twelve calls on two days, of two models in two regions."""
     cached = {
         "prompt_tokens": 1000,
         "completion_tokens": 100,
@@ -37,12 +37,12 @@ def calls() -> list[bytes]:
         # 06:59 and 07:…, Sweden: 100, 200, 300, 400 ms in the queue
         *(_stream(n, START + timedelta(minutes=n), 100 * n, 100 * n + 100, 2000 * n, 50 * n) for n in (1, 2, 3, 4)),
         _stream(5, START, 150, 250, 3000, 100, usage=cached),
-        # an hour later: given up, refused, filtered, broken off
+        # an hour later: aborted, rejected, filtered, cut off by the filter
         _stream(6, START + timedelta(hours=1), 90, 190, 1000, 7, status="client_aborted", finish_reasons=None),
         _stream(7, START + timedelta(hours=1), 5, 5, 5, 0, **refused | _UNANSWERED),
         _stream(8, START + timedelta(hours=1), 6, 6, 6, 0, **filtered | _UNANSWERED),
         _stream(9, START + timedelta(hours=1), 80, 180, 9000, 30, finish_reasons=["content_filter"]),
-        # the next day: another model, region and caller; no stream; no price
+        # the next day: another model, region and caller; one not streamed; one without a price
         line(10, START + DAY, region="Japan East", caller=bob, type="completion", stream=False, **_MINI, **json_call),
         _stream(11, START + DAY, 60, 90, 590, 20, region="Japan East", caller=bob, **_MINI),
         _stream(12, START + DAY, 70, 170, 1170, 10, region="Japan East", caller=bob, model="our-own", deployment="own"),
@@ -50,7 +50,7 @@ def calls() -> list[bytes]:
 
 
 def write(directory: Path) -> None:
-    """Make a table of the calls."""
+    """Write a table of the calls."""
     folder = LocalFolder(directory)
     rows = table_of([parse(body) for body in calls()])
     for hour, of_hour in by_hour(rows).items():
@@ -58,7 +58,7 @@ def write(directory: Path) -> None:
 
 
 def write_many(directory: Path, count: int) -> None:
-    """Make a table of many calls, 48 hours of four files."""
+    """Write a table of many calls: 48 hours, four files each."""
     folder = LocalFolder(directory)
     waiting: dict[str, list[bytes]] = {}
     for number, body in enumerate(bodies(count)):

@@ -1,15 +1,21 @@
-"""Records for the tests of analytics: as the proxy writes them, told apart by number."""
+"""Records for the tests of analytics, as the proxy writes them, identified by number."""
 
 import json
+import subprocess
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from analytics.folder import LocalFolder
-from analytics.table import connect, query
+from analytics.rows import parse, table_of
+from analytics.table import connect, encoded, query
 
+ROOT = Path(__file__).parents[2]
 START = datetime(2024, 11, 13, 6, 59, 30, 584946, tzinfo=UTC)
+HOUR = "day=2024-11-13/hour=06"
+"""The hour of the table that `START` is in."""
 
 
 def call_id(number: int) -> str:
@@ -17,7 +23,7 @@ def call_id(number: int) -> str:
 
 
 def record(number: int, at: datetime = START, **more: Any) -> dict[str, Any]:
-    """A record of a call of two seconds that ended `at`; a field given as None is left out."""
+    """A record of a two-second call that ended `at`; a field given as None is left out."""
     fields = {
         "type": "stream_completion",
         "schema_version": 1,
@@ -53,7 +59,18 @@ def line(*given: Any, **more: Any) -> bytes:
 
 
 def rows(table: Path, columns: str = "*") -> list[dict[str, Any]]:
-    """All rows of a table in the order of their ids."""
+    """All rows of a table, ordered by id."""
     folder = LocalFolder(table)
     with connect(folder) as calls:
         return query(calls, folder, f'SELECT {columns} FROM "Calls" ORDER BY id').to_pylist()
+
+
+def parquet(*bodies: bytes) -> memoryview:
+    """Records as a file of the table."""
+    return encoded(table_of([parse(body) for body in bodies]))
+
+
+def run(module: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a module of the project to its end."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)

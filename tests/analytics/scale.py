@@ -1,11 +1,13 @@
-"""How fast a full hub becomes a table, and how fast that answers: `python -m tests.analytics.scale [1000000]`.
+"""Measures how fast a full hub is consumed and queried: `python -m tests.analytics.scale [1000000]`.
 
-The consumer reads to the hub's present end; then each question is asked three times: the median counts.
+The consumer reads to the hub's current end; then each question runs three times, and the median counts.
+Needs Linux: it reads the consumer's memory from /proc.
 """
 
 import argparse
 import resource
 import statistics
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +20,7 @@ from tests.analytics.fill import bodies, fill
 
 
 def consumed(directory: Path, records: int) -> Path:
-    """Fill a hub, have it read, and print what that took; the table."""
+    """Fill a hub, consume it and print the figures. Returns the table."""
     print(f"filling a hub with {records:,} records", flush=True)
     fill(directory / "hub", bodies(records))
     with BrokerProcess(directory / "hub") as broker:
@@ -34,7 +36,7 @@ def consumed(directory: Path, records: int) -> Path:
 
 
 def asked(table: Path) -> None:
-    """Ask every question, and print what that took."""
+    """Run every question and print its time."""
     for name in questions():
         taken = []
         for _ in range(3):
@@ -46,11 +48,14 @@ def asked(table: Path) -> None:
 
 
 def main() -> None:
-    """Make a table and ask it."""
+    """Consume and query."""
     parser = argparse.ArgumentParser()
     parser.add_argument("records", type=int, nargs="?", default=1_000_000)
+    options = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error(f"reads /proc, which {sys.platform} does not have")
     with tempfile.TemporaryDirectory() as directory:
-        asked(consumed(Path(directory), parser.parse_args().records))
+        asked(consumed(Path(directory), options.records))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
-"""Files as Event Hubs Capture writes them become rows of the table, beside what the consumer wrote."""
+"""Files as Event Hubs Capture writes them become rows of the table."""
 
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import fastavro
 import pytest
 
-from tests.analytics.kit import line, rows
+from tests.analytics.kit import line, rows, run
 
-ROOT = Path(__file__).parents[2]
 _VALUE = ["long", "double", "string", "bytes"]
 AVRO = fastavro.parse_schema(
     {
@@ -27,7 +24,7 @@ AVRO = fastavro.parse_schema(
         ],
     }
 )
-"""The schema in the documentation of Capture."""
+"""The schema in Capture's documentation."""
 
 
 def captured(file: Path, bodies: Iterable[bytes | None], first: int = 0) -> Path:
@@ -48,30 +45,25 @@ def captured(file: Path, bodies: Iterable[bytes | None], first: int = 0) -> Path
     return file
 
 
-def take(table: Path, *files: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "analytics.capture", "--table", str(table), *map(str, files)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
-
-
-def test_captured_records_are_rows_once(tmp_path: Path) -> None:
-    """Of two partitions' files with repeats, taken twice, each record is one row, and the finished one stays."""
+def test_captured_records_become_rows_once(tmp_path: Path) -> None:
+    """Files of two partitions with repeats, imported twice: each record is one row, and the finished one stays."""
     first = captured(tmp_path / "hub/0/06.avro", [line(1, status="interrupted"), line(2), line(2), b"{", None])
     second = captured(tmp_path / "hub/1/06.avro", [line(1), line(3)])
-    done = take(tmp_path / "table", first, second)
+    done = run("analytics.capture", "--table", tmp_path / "table", first, second)
     assert done.stdout.splitlines() == [
         f"{first}: 2 records, 1 repeats dropped, 2 set aside",
         f"{second}: 2 records, 0 repeats dropped, 0 set aside",
     ]
-    again = take(tmp_path / "table", first, second)
+    again = run("analytics.capture", "--table", tmp_path / "table", first, second)
     assert "0 records, 3 repeats dropped, 2 set aside" in again.stdout
     found = rows(tmp_path / "table", "id, status")
     assert [(int(row["id"], 16), row["status"]) for row in found] == [(n, "completed") for n in (1, 2, 3)]
     assert len(list((tmp_path / "table/_set_aside").iterdir())) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"no Avro", None])
-def test_what_is_no_file_of_capture_is_told(tmp_path: Path, content: bytes | None) -> None:
-    """Named with what is wrong, and the exit status says so."""
+@pytest.mark.parametrize("content", [b"", b"not Avro", None])
+def test_other_files_are_rejected(tmp_path: Path, content: bytes | None) -> None:
+    """The error names the file, and the exit status is 1."""
     file = tmp_path / "x.avro"
     if content is None:
         schema = {"type": "record", "name": "Other", "fields": [{"name": "a", "type": "long"}]}
@@ -79,7 +71,7 @@ def test_what_is_no_file_of_capture_is_told(tmp_path: Path, content: bytes | Non
             fastavro.writer(out, schema, [{"a": 1}])
     else:
         file.write_bytes(content)
-    done = take(tmp_path / "table", file)
+    done = run("analytics.capture", "--table", tmp_path / "table", file)
     assert done.returncode == 1
     assert str(file) in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Several consumers of one table: they share the partitions, and take over those of one that was killed."""
+"""Several consumers of one table: they share the partitions, and take over those of a killed one."""
 
 import contextlib
 import sqlite3
@@ -20,7 +20,7 @@ pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(300)]  # many processes
 
 
 def owners(table: Path) -> list[str]:
-    """Who owns the partitions, one entry a partition; nobody as long as nothing was written."""
+    """The owner of each partition; empty before the first claim."""
     with contextlib.closing(sqlite3.connect(table / "_consumer/checkpoints.sqlite")) as database:
         try:
             return [owner for (owner,) in database.execute("SELECT owner FROM ownership WHERE owner != ''")]
@@ -28,8 +28,8 @@ def owners(table: Path) -> list[str]:
             return []
 
 
-def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> None:  # noqa: F811
-    """Two share the partitions; within 30 s of the death of one the other has all, and no record is lost or doubled."""
+def test_partitions_of_a_killed_consumer_move(tmp_path: Path, consume: Start) -> None:  # noqa: F811
+    """Two share the partitions; within 30 s of one's death the other has all, and no record is lost or duplicated."""
     fill(tmp_path / "hub", bodies(2000))
     table = tmp_path / "table"
     with BrokerProcess(tmp_path / "hub") as broker:
@@ -48,7 +48,7 @@ def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> N
                 producer.send_batch([EventData(line(number))])
         wait_until(lambda: len(set(ids(table))) == 2080, 150)
         assert len(set(owners(table))) == 1
-        assert time.monotonic() - killed < max(30, 4 * started_in)  # of a machine that has little time for it, more
+        assert time.monotonic() - killed < max(30, 4 * started_in)  # more on a busy machine
         second.process.terminate()
         second.wait()
     assert ids(table) == list(range(2080))
@@ -56,8 +56,8 @@ def test_partitions_move_when_one_is_killed(tmp_path: Path, consume: Start) -> N
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("count", [3])
-def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: int) -> None:  # noqa: F811
-    """Consumers that start at once, and take partitions from each other while they read, write each record once."""
+def test_consumers_share_a_backlog(tmp_path: Path, consume: Start, count: int) -> None:  # noqa: F811
+    """Consumers that start together, and take partitions from each other while reading, write each record once."""
     fill(tmp_path / "hub", bodies(12_000, hours=2))
     table = tmp_path / "table"
     with BrokerProcess(tmp_path / "hub") as broker:
@@ -68,8 +68,8 @@ def test_several_read_a_backlog_together(tmp_path: Path, consume: Start, count: 
 
 
 @pytest.mark.heavy
-def test_a_hub_that_was_away(tmp_path: Path, consume: Start, port: int) -> None:  # noqa: F811
-    """When the hub dies and comes back, the consumer goes on where it was, without being started again."""
+def test_a_consumer_survives_a_hub_restart(tmp_path: Path, consume: Start, port: int) -> None:  # noqa: F811
+    """If the hub dies and comes back, the consumer continues where it was, without a restart."""
     table = tmp_path / "table"
     fill(tmp_path / "hub", bodies(100))
     with BrokerProcess(tmp_path / "hub", "--port", str(port)) as broker:

@@ -1,6 +1,6 @@
-"""The record's contract over time: records of every version that ever was are read, and none of what they say is lost.
+"""The record's contract over time: records of every version can be read, and no value is lost.
 
-records/vN.jsonl holds records as version N wrote them. They are never changed; a new version gets a file of its own.
+records/vN.jsonl holds records as version N wrote them. They never change; a new version gets its own file.
 """
 
 import json
@@ -13,57 +13,53 @@ import pytest
 from analytics.columns import COLUMNS, Kind
 from analytics.rows import parse, table_of
 from exporters.record import FIXED, SCHEMA_VERSION
+from tests.analytics.kit import ROOT
 from tests.kit.hub import SCHEMA
 
-ROOT = Path(__file__).parents[2]
 WRITTEN = {
     int(path.stem[1:]): path.read_bytes().splitlines() for path in Path(__file__).parent.glob("records/v*.jsonl")
 }
 LINES = [pytest.param(line, id=f"v{version}-{n}") for version in WRITTEN for n, line in enumerate(WRITTEN[version])]
 
 
-def test_every_version_has_its_records() -> None:
-    """From the first, of before versions were counted, to the one that is written now; the changelog tells of each."""
+def test_every_version_has_sample_records() -> None:
+    """From version 0, before versions were counted, to the current one; the changelog has an entry for each."""
     assert sorted(WRITTEN) == list(range(SCHEMA_VERSION + 1))
-    told = re.findall(r"^## Version (\d+)", (ROOT / "docs/record-changelog.md").read_text(), re.MULTILINE)
-    assert sorted(map(int, told)) == sorted(WRITTEN)
+    listed = re.findall(r"^## Version (\d+)", (ROOT / "docs/record-changelog.md").read_text(), re.MULTILINE)
+    assert sorted(map(int, listed)) == sorted(WRITTEN)
     for version, lines in WRITTEN.items():
         assert {json.loads(line).get("schema_version", 0) for line in lines} == {version}
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_record_of_any_version_fits_the_schema(line: bytes) -> None:
-    """Today's schema accepts what any version wrote: it may ask for more fields of newer records only."""
+def test_records_of_every_version_fit_the_schema(line: bytes) -> None:
+    """Today's schema accepts what any version wrote: it may require more fields of newer records only."""
     SCHEMA.validate(json.loads(line))
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_record_of_any_version_is_a_row(line: bytes) -> None:
-    """Each field's value is in its column, and every value of the record is somewhere in the row."""
+def test_records_of_every_version_become_rows(line: bytes) -> None:
+    """Each field's value is in its column, and every text of the record is somewhere in the row."""
     record = json.loads(line)
     (row,) = table_of([parse(line)]).to_pylist()
     for column in COLUMNS:
         found = [value for path in column.paths if (value := at(record, path)) is not None]
         if column.name not in ("id", "more") and found:
-            assert said(row[column.name], column.kind) == (
+            assert as_recorded(row[column.name], column.kind) == (
                 found[0] if column.kind is not Kind.MOMENT else found[0][:26]
             )
     leaves = set(texts(record))
-    assert leaves <= set(texts({name: opened(value) for name, value in row.items()}))
+    assert leaves <= set(texts({name: parsed(value) for name, value in row.items()}))
     assert set(FIXED) <= record.keys()
 
 
-def test_no_column_goes() -> None:
-    """The columns of every version are there, with their names and types: a query written then runs for ever."""
+def test_no_column_is_removed() -> None:
+    """Columns of every version keep their names and types, so that old queries run; the newest list has all of them."""
     today = [f"{column.name} {column.kind.kql}" for column in COLUMNS]
     for file in (Path(__file__).parent / "records").glob("v*.columns"):
         assert set(file.read_text().splitlines()) <= set(today)
-
-
-def test_every_column_is_kept_from_now_on() -> None:
-    """The newest version's list has all columns of today, so that none of them can go."""
-    listed = (Path(__file__).parent / f"records/v{SCHEMA_VERSION}.columns").read_text().splitlines()
-    assert {f"{column.name} {column.kind.kql}" for column in COLUMNS} <= set(listed)
+    newest = Path(__file__).parent / f"records/v{SCHEMA_VERSION}.columns"
+    assert set(today) == set(newest.read_text().splitlines())
 
 
 def at(record: Any, path: tuple[str, ...]) -> Any:
@@ -72,8 +68,8 @@ def at(record: Any, path: tuple[str, ...]) -> Any:
     return record
 
 
-def said(value: Any, kind: Kind) -> Any:
-    """A column's value in the record's own words."""
+def as_recorded(value: Any, kind: Kind) -> Any:
+    """A column's value as the record has it."""
     match kind:
         case Kind.JSON:
             return json.loads(value)
@@ -84,8 +80,8 @@ def said(value: Any, kind: Kind) -> Any:
     return value
 
 
-def opened(value: Any) -> Any:
-    """JSON text as what it says."""
+def parsed(value: Any) -> Any:
+    """JSON text, parsed."""
     try:
         return json.loads(value) if isinstance(value, str) and value[:1] in '[{"' else value
     except ValueError:
@@ -93,7 +89,7 @@ def opened(value: Any) -> Any:
 
 
 def texts(value: Any) -> list[str]:
-    """Every text in there."""
+    """Every text in a value, except times."""
     match value:
         case str():
             return [] if re.match(r"\d{4}-\d\d-\d\dT", value) else [value]

@@ -1,4 +1,4 @@
-"""What other engines read: made of today's columns, and what Microsoft's parser says of the KQL among it."""
+"""Generated files for other engines: up to date with the columns, and valid KQL according to Microsoft's parser."""
 
 import json
 import re
@@ -31,13 +31,13 @@ QUERIES = {
 
 
 @pytest.mark.parametrize("file", texts(), ids=lambda file: Path(file).name)
-def test_what_is_made_is_of_today(file: Path) -> None:
-    """The file is what its template and the columns make."""
+def test_generated_files_are_up_to_date(file: Path) -> None:
+    """Each file is its template with the current columns."""
     assert file.read_text() == texts()[file], "run python -m analytics.engines"
 
 
 def test_stream_analytics_has_every_column() -> None:
-    """Each column but `more` is given once, and written in the table's order."""
+    """Each column except `more` is computed once, and written in the table's order."""
     text = texts()[HERE / "stream_analytics/query.sql"]
     stated = [column.name for column in COLUMNS if column.name != "more"]
     assert re.findall(r" AS \[(\w+)\]", text) == stated
@@ -69,16 +69,16 @@ def test_the_schema_is_valid(name: str, report: Report) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
-def test_the_schema_fits(report: Report) -> None:
-    """The function gives the table's columns in their order, and the view that queries use has all of them."""
+def test_the_function_returns_the_tables_columns(report: Report) -> None:
+    """In their order, and the view for queries has all of them."""
     assert report["rows"]["columns"] == SCHEMA.names
     assert set(SCHEMA.names) < set(report["Calls"]["columns"])
     assert report["wrong"]["faults"]
 
 
 @pytest.mark.heavy
-def test_text_as_stream_analytics_keeps_it() -> None:
-    """The function in JavaScript: words joined by commas, the rest as JSON, nothing as ''."""
+def test_stream_analytics_text() -> None:
+    """The JavaScript function: strings joined by commas, other values as JSON, null as ''."""
     script = (HERE / "stream_analytics/text.js").read_text()
     values = [["stop", "length"], [{"a": 1}], {"b": [2]}, "x", None]
     with npm.needed_for("JavaScript"):

@@ -1,4 +1,4 @@
-"""A consumer merges files while others read: whoever has listed the small ones finds their rows all the same."""
+"""A consumer merges files while others read: a reader that has listed the small ones still finds their rows."""
 
 import os
 import uuid
@@ -11,17 +11,14 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from analytics.dashboard.held import Held
+from analytics.dashboard.cache import CallCache
 from analytics.folder import Folder, _walk, folder
-from analytics.rows import parse, table_of
-from analytics.table import Part, connect, encoded, query
-from tests.analytics.kit import call_id, line
-
-HOUR = "day=2024-11-13/hour=06"
+from analytics.table import Part, connect, query
+from tests.analytics.kit import HOUR, call_id, line, parquet
 
 
 class Moving:
-    """A folder in which, right after each of the listings of these numbers, all calls are merged into one new file."""
+    """A folder that merges all calls into a new file right after each listing numbered in `after`."""
 
     def __init__(self, real: Folder, *after: int) -> None:
         self._real = real
@@ -29,7 +26,7 @@ class Moving:
         self._listings = 0
         self._last = 1
         self.url, self.filesystem = real.url, real.filesystem
-        self.write(self._name(), encoded(table_of([parse(line(1)), parse(line(2))])))
+        self.write(self._name(), parquet(line(1), line(2)))
 
     def files(self, under: str, suffix: str) -> dict[str, int]:
         found = self._real.files(under, suffix)
@@ -54,54 +51,54 @@ class Moving:
         return Part(HOUR, "ab", "0", 0, self._last).name
 
 
-class Remembering(MemoryFileSystem):  # type: ignore[misc]
-    """A filesystem that remembers its listings, as Azure's does: it says of a file that went that it is there."""
+class CachingFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """A filesystem that caches its listings, as Azure's does: it reports a deleted file as present."""
 
-    protocol = "remembering"
+    protocol = "caching"
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
-        return str(MemoryFileSystem._strip_protocol(path.replace("remembering://", "memory://")))
+        return str(MemoryFileSystem._strip_protocol(path.replace("caching://", "memory://")))
 
     def glob(self, path: str, **_: object) -> list[str]:
         return [path]
 
 
-fsspec.register_implementation("remembering", Remembering, clobber=True)
+fsspec.register_implementation("caching", CachingFileSystem, clobber=True)
 
 
-@pytest.fixture(params=["directory", "memory", "remembering"])
+@pytest.fixture(params=["directory", "memory", "caching"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
-    """Where DuckDB reads files itself, or through fsspec."""
+    """A folder whose files DuckDB reads itself, or through fsspec."""
     return folder(str(tmp_path) if request.param == "directory" else f"{request.param}://{uuid.uuid4().hex}/records")
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_a_query(place: Folder, after: int) -> None:
-    """Whether they were merged while it connected or when it asked."""
+def test_a_query_survives_a_merge(place: Folder, after: int) -> None:
+    """Whether files are merged while it connects or while it runs."""
     moving = Moving(place, after)
     with connect(moving) as connection:
         assert query(connection, moving, 'SELECT count(*) AS calls FROM "Calls"').to_pylist() == [{"calls": 2}]
 
 
 @pytest.mark.parametrize("after", [1, 2])
-def test_the_page(place: Folder, after: int) -> None:
-    """Whether they were merged when its numbers were counted, or when the record of one call is asked for."""
-    held = Held(Moving(place, after))
+def test_the_page_survives_a_merge(place: Folder, after: int) -> None:
+    """Whether files are merged while calls are loaded, or while one record is read."""
+    cache = CallCache(Moving(place, after))
     try:
-        assert held.refresh() == 1
-        record = held.record(call_id(2))
+        assert cache.refresh() == 1
+        record = cache.record(call_id(2))
         assert record
         assert record["content"] == "answer 2"
     finally:
-        held.close()
+        cache.close()
 
 
-def test_a_file_that_goes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What it became may not be in the listing: that is made anew, rather than to answer without its rows."""
+def test_a_file_that_vanishes_during_the_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file it was merged into may be missing from the listing, which is repeated rather than lose its rows."""
     place = folder(str(tmp_path))
     name = Part(HOUR, "ab", "0", 0, 1).name
-    place.write(name, encoded(table_of([parse(line(1)), parse(line(2))])))
+    place.write(name, parquet(line(1), line(2)))
     real = _walk
     listed: list[Path] = []
 
@@ -118,15 +115,15 @@ def test_a_file_that_goes_while_it_is_listed(tmp_path: Path, monkeypatch: pytest
     assert len(listed) > 1
 
 
-def test_not_for_ever(place: Folder) -> None:
-    """Where something else is wrong with the files, the fault is told after a few attempts."""
+def test_retries_are_limited(place: Folder) -> None:
+    """If something else is wrong with the files, the error is raised after a few attempts."""
     moving = Moving(place, *range(100))
     with pytest.raises(duckdb.Error, match="parquet"):
         connect(moving)
 
 
-def test_a_wrong_question_is_asked_once(place: Folder) -> None:
-    """Only what comes of files is tried again."""
+def test_an_invalid_query_is_not_retried(place: Folder) -> None:
+    """Only errors that come from files are."""
     moving = Moving(place)
     with connect(moving) as connection:
         before = moving._listings

@@ -1,6 +1,6 @@
-"""A hub that does not let a consumer read: it ends, or says why nothing comes.
+"""A hub that does not deliver: the consumer ends, or logs the likely cause.
 
-The stand-in for Event Hubs takes any consumer group, so here the client is one that does as the real one does then.
+The stand-in for Event Hubs accepts any consumer group, so a fake client behaves as the real one does here.
 """
 
 import asyncio
@@ -14,15 +14,17 @@ from azure.eventhub.exceptions import AuthenticationError, ConnectError, Connect
 
 from analytics.consume import consumer as consumer_module
 from analytics.consume.checkpoints import SqliteCheckpointStore
-from analytics.consume.consumer import Consumer
+from analytics.consume.consumer import Consumer, OtherHub
+from analytics.consume.intake import Batch
 from analytics.consume.lock import directory_lock
 from analytics.folder import LocalFolder
+from analytics.rows import table_of
 
 NOT_FOUND = "The messaging entity could not be found. Error condition: amqp:not-found."
 
 
-class Refused:
-    """A client that gets no link to its one partition, which holds events: it is told of that, or waits for ever."""
+class RefusedClient:
+    """A client that gets no link to its one partition, which holds events: it reports errors, or waits forever."""
 
     _address = SimpleNamespace(hostname="hub.example")
     eventhub_name, _consumer_group = "records", "typo"
@@ -51,18 +53,19 @@ class Refused:
 type Then = Callable[[Consumer], Coroutine[Any, Any, None]]
 
 
-async def nothing(consumer: Consumer) -> None:
-    """Only run."""
+async def nothing(consumer: Consumer) -> None: ...
 
 
-async def refused(table: Path, *faults: EventHubError, then: Then = nothing) -> None:
-    """Run a consumer until the client waits for ever, do something and stop it. Raises what ended it before."""
-    client, stop = Refused(*faults), asyncio.Event()
+async def run_refused(table: Path, *faults: EventHubError, then: Then = nothing, checkpoint: int | None = None) -> None:
+    """Run a consumer until the client waits, call `then` and stop it. Raises an error that ended it before."""
+    client, stop = RefusedClient(*faults), asyncio.Event()
     store = SqliteCheckpointStore(table / "checkpoints.sqlite")
     consumer = Consumer(client, store, directory_lock(table / "lock"), LocalFolder(table))  # type: ignore[arg-type]
+    if checkpoint is not None:
+        await consumer._checkpoint(Batch("0", 0, checkpoint, "0", table_of([]), []))
     try:
         running = asyncio.create_task(consumer.run(stop))
-        await client.waits.wait()
+        await asyncio.wait([running, asyncio.create_task(client.waits.wait())], return_when="FIRST_COMPLETED")
         await then(consumer)
         stop.set()
         await running
@@ -71,28 +74,35 @@ async def refused(table: Path, *faults: EventHubError, then: Then = nothing) -> 
 
 
 @pytest.mark.parametrize("fault", [ConnectError(NOT_FOUND), AuthenticationError("Unauthorized access.")])
-def test_what_will_not_get_better_ends_it(tmp_path: Path, fault: EventHubError) -> None:
-    """A consumer group that is not there, or a key that may not read, is told by the exit."""
+def test_permanent_errors_end_the_consumer(tmp_path: Path, fault: EventHubError) -> None:
+    """A missing consumer group, or a key without read access, ends it with the error."""
     with pytest.raises(type(fault)):
-        asyncio.run(refused(tmp_path, fault))
+        asyncio.run(run_refused(tmp_path, fault))
 
 
-def test_what_may_get_better_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A connection that is lost again and again is said, and the consumer goes on."""
-    asyncio.run(refused(tmp_path, *(ConnectionLostError("Connection lost.") for _ in range(3))))
-    assert caplog.messages == ["a partition cannot be read for now: ConnectionLostError"]
+def test_temporary_errors_are_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A connection that is lost repeatedly is logged, and the consumer continues."""
+    asyncio.run(run_refused(tmp_path, *(ConnectionLostError("Connection lost.") for _ in range(3))))
+    assert caplog.messages == ["cannot read a partition at the moment: ConnectionLostError"]
 
 
 @pytest.mark.parametrize(("silent_s", "said"), [(0.0, 1), (3600.0, 0)])
-def test_silence_is_said(
+def test_silence_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, silent_s: float, said: int
 ) -> None:
-    """Where events wait and none comes for long, what it may be is said, once."""
+    """If the hub has events but delivers none for long, the log suggests a cause."""
     monkeypatch.setattr(consumer_module, "_SILENT_S", silent_s)
 
-    async def look_twice(consumer: Consumer) -> None:
-        await consumer.look()
-        await consumer.look()
+    async def refresh_twice(consumer: Consumer) -> None:
+        await consumer.refresh()
+        await consumer.refresh()
 
-    asyncio.run(refused(tmp_path, then=look_twice))
-    assert caplog.messages == ["events wait in the hub and none comes: is there a consumer group typo?"] * said
+    asyncio.run(run_refused(tmp_path, then=refresh_twice))
+    assert caplog.messages == ["the hub has events but delivers none: does the consumer group typo exist?"] * said
+
+
+def test_another_hub_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    """A checkpoint past the hub's end belongs to a hub that was deleted; one at the end is valid."""
+    asyncio.run(run_refused(tmp_path, checkpoint=19))
+    with pytest.raises(OtherHub):
+        asyncio.run(run_refused(tmp_path, checkpoint=20))

@@ -1,4 +1,4 @@
-"""From an event's body to a row: every field has its place, nothing newer is lost, and what is no record says why."""
+"""From an event's body to a row: every field has its column, unknown fields are kept, and invalid records say why."""
 
 import json
 from datetime import timedelta
@@ -19,7 +19,7 @@ def row(**more: Any) -> dict[str, Any]:
 
 
 def test_a_record_becomes_a_flat_row() -> None:
-    """Usage and caller have columns of their own, moments are UTC, and what is unknown is '' or null."""
+    """Usage and caller have their own columns, times are UTC, and unknown values are '' or null."""
     usage = {"prompt_tokens": 7, "prompt_tokens_details": {"cached_tokens": 3}}
     found = row(usage=usage, error={"code": "timeout", "message": "late"}, api_version=None)
     assert found["timestamp"] == START
@@ -32,7 +32,7 @@ def test_a_record_becomes_a_flat_row() -> None:
     assert (found["content_captured"], found["truncated"]) == (True, False)
 
 
-def test_details_of_the_responses_api_are_the_same_columns() -> None:
+def test_details_of_the_responses_api_have_the_same_columns() -> None:
     """Whatever upstream calls them, cached and reasoning tokens have one column each."""
     details = {"input_tokens_details": {"cached_tokens": 5}, "output_tokens_details": {"reasoning_tokens": 9}}
     found = row(usage={"prompt_tokens": 7, "completion_tokens": 11, "total_tokens": 18, **details})
@@ -40,20 +40,20 @@ def test_details_of_the_responses_api_are_the_same_columns() -> None:
 
 
 def test_every_field_of_the_schema_has_a_column() -> None:
-    """No field that the record's schema names ends in `more`."""
+    """No field in the record's schema ends up in `more`."""
     taken = {path[0] for column in COLUMNS for path in column.paths}
     schema: Any = RECORD_SCHEMA.schema
     assert schema["properties"].keys() <= taken
 
 
-def test_what_is_newer_is_kept() -> None:
-    """A field that no column takes, and a caller's field of the operator's own, are in `more`."""
+def test_unknown_fields_are_kept() -> None:
+    """Fields without a column, including the operator's own caller fields, are in `more`."""
     found = row(weather="fine", caller={"subscription_id": "team-a", "cost_center": "12"})
     assert json.loads(found["more"]) == {"weather": "fine", "caller": {"cost_center": "12"}}
 
 
-def test_only_the_fixed_fields_are_needed() -> None:
-    """A record with nothing but the fixed fields is a row; two of the same bytes have the same id."""
+def test_only_the_fixed_fields_are_required() -> None:
+    """A record with only the fixed fields is a row; two with the same bytes have the same id."""
     fixed = ("type", "content", "usage", "model", "prompt", "region", "latency_ms", "timestamp")
     body = json.dumps({name: value for name, value in record(1).items() if name in fixed}).encode()
     first, second = parse(body), parse(body)
@@ -62,8 +62,8 @@ def test_only_the_fixed_fields_are_needed() -> None:
     assert (found["started_at"], found["status"], found["stream"]) == (None, "", False)
 
 
-def test_texts_that_no_text_can_hold_are_kept_in_part() -> None:
-    """A lone surrogate in a prompt, which JSON allows, becomes a replacement instead of an event set aside."""
+def test_lone_surrogates_are_replaced() -> None:
+    """JSON allows one in a prompt; it becomes a replacement character, and the event is not set aside."""
     found = table_of([parse(line(1).replace(b"prompt 1", b"\\ud800!"))]).to_pylist()[0]
     assert json.loads(found["prompt"])[0]["content"] == "?!"
 
@@ -71,12 +71,12 @@ def test_texts_that_no_text_can_hold_are_kept_in_part() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "no JSON"),
-        (b"[]", "no JSON object"),
-        (b"{}", "without type"),
-        (b"[" * 200_000, "no JSON"),
-        (line(1, usage="none"), "usage is no dict"),
-        (line(1, caller="ann"), "caller or error is no object"),
+        (b"", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "missing type"),
+        (b"[" * 200_000, "not JSON"),
+        (line(1, usage="none"), "usage is not a dict"),
+        (line(1, caller="ann"), "caller or error is not an object"),
         (line(1, timestamp="yesterday"), "yesterday"),
         (line(1, http_status="ok"), "ok"),
         (line(1, attempts=2**64), "int"),
@@ -84,14 +84,14 @@ def test_texts_that_no_text_can_hold_are_kept_in_part() -> None:
         (line(1, usage={"prompt_tokens": 1, "prompt_tokens_details": "x"}), "str"),
     ],
 )
-def test_what_is_no_record_says_why(body: bytes, reason: str) -> None:
-    """An event that cannot be a row is told with a reason, whatever is wrong with it."""
+def test_invalid_records_are_rejected_with_a_reason(body: bytes, reason: str) -> None:
+    """Whatever is wrong with the event."""
     with pytest.raises(NotARecord, match=reason):
         table_of([parse(body)])
 
 
-def test_the_columns_are_told() -> None:
-    """README.md lists the columns as they are, and the names of the schema are theirs."""
+def test_the_readme_lists_the_columns() -> None:
+    """README.md lists the current columns, and the schema has their names."""
     assert filled(README.read_text()) == README.read_text(), "run python -m analytics.readme"
     assert SCHEMA.names == [column.name for column in COLUMNS]
     assert table_of([]).schema == SCHEMA

@@ -1,7 +1,7 @@
-"""The Spark job's transformation, in Spark: the same rows as the consumer makes of the same events.
+"""The Spark job's transformation, in Spark: the same rows as the consumer's from the same events.
 
-Spark (and Java 17) are too large to be installed with the rest: a virtual environment in .cache/spark has it, in the
-version that spark/requirements.txt pins. Where it cannot be had the test is skipped; with CI=true it fails.
+Spark (with Java 17) is too large to install with the rest: a virtual environment in .cache/spark has the version that
+spark/requirements.txt pins. If it cannot be installed, the tests are skipped; with CI=true they fail.
 """
 
 import base64
@@ -17,10 +17,9 @@ import pytest
 
 from analytics.columns import SCHEMA
 from analytics.rows import parse, table_of
-from tests.analytics.kit import line
+from tests.analytics.kit import ROOT, line
 from tests.kit.uv import SYSTEM_CERTS
 
-ROOT = Path(__file__).parents[2]
 PINNED = Path(__file__).parent / "spark/requirements.txt"
 CACHE = ROOT / ".cache/spark"
 RECORDS = (Path(__file__).parent / "records/v1.jsonl").read_bytes().splitlines()
@@ -29,7 +28,7 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """A Python that has Spark."""
+    """A Python with Spark installed."""
     program, used = CACHE / "bin/python", CACHE / "requirements.txt"
     try:
         subprocess.run(["java", "-version"], check=True, capture_output=True)
@@ -51,7 +50,7 @@ def python() -> Path:
 
 @pytest.fixture(scope="module")
 def ran(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """The table's folder, and what the job printed of it: the columns, then the rows."""
+    """The table's folder, and the job's output: the columns, then the rows."""
     directory = tmp_path_factory.mktemp("spark")
     interrupted = line(7, status="interrupted", content="", usage=None, latency_ms=None)
     batches = [
@@ -64,7 +63,7 @@ def ran(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
         events = [json.dumps({"body": base64.b64encode(body).decode(), "enqueued": enqueued}) for body in batch]
         file = directory / f"events/{number}.json"
         file.write_text("\n".join(events))
-        os.utime(file, (number, number))  # Spark takes files in the order of their times
+        os.utime(file, (number, number))  # Spark reads files in the order of their times
     ended = subprocess.run(
         [python, Path(__file__).parent / "spark/run.py", directory / "events", directory / "table"],
         cwd=ROOT,
@@ -79,7 +78,7 @@ def ran(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A row without what is null, its moments as text and its JSON opened."""
+    """A row without nulls, with times as text and JSON parsed."""
     found = {}
     for name, value in row.items():
         if value is None or name in ("day", "hour"):
@@ -93,33 +92,33 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_the_rows_are_those_of_the_consumer(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_rows_equal_the_consumers(ran: tuple[Path, list[dict[str, Any]]]) -> None:
     """Repeats dropped, the finished record kept, every column with the same value."""
     bodies = [*RECORDS, line(1), line(2, weather=["fine"], caller={"cost_center": "12"}), line(7), line(3)]
     expected = {row["id"]: plain(row) for row in table_of([parse(body) for body in bodies]).to_pylist()}
     found = ran[1][1:]
     assert len(found) == len(expected)
     for row in found:
-        # which of a caller's fields are the operator's own, Spark does not tell apart
+        # Spark does not put the operator's own caller fields into `more`
         assert plain(row) | {"more": ""} == expected[row["id"]] | {"more": ""}
     (newer,) = (json.loads(row["more"]) for row in found if "weather" in row["more"])
     assert newer == {"weather": ["fine"]}
 
 
-def test_the_table_has_the_same_columns(ran: tuple[Path, list[dict[str, Any]]]) -> None:
-    """Names and types are those of the table, in folders by day and hour."""
-    table, (told, *_) = ran
+def test_columns_equal_the_consumers(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+    """Names and types are the table's, in folders by day and hour."""
+    table, (printed, *_) = ran
     types = {"string": "string", "int64": "bigint", "bool": "boolean", "timestamp[us, tz=UTC]": "timestamp"}
-    assert {name: told["types"][name] for name in SCHEMA.names} == {
+    assert {name: printed["types"][name] for name in SCHEMA.names} == {
         field.name: types[str(field.type)] for field in SCHEMA
     }
-    assert set(told["columns"]) == {*SCHEMA.names, "day", "hour"}
+    assert set(printed["columns"]) == {*SCHEMA.names, "day", "hour"}
     assert list(table.glob("day=2024-11-13/hour=06/*.parquet"))
 
 
-def test_what_is_no_record_is_set_aside(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+def test_invalid_events_are_set_aside(ran: tuple[Path, list[dict[str, Any]]]) -> None:
     """Each with its reason."""
     files = ran[0].glob("_set_aside/*.json")
     found = [json.loads(text)["reason"] for file in files for text in file.read_text().splitlines()]
     assert len(found) == 3
-    assert sorted(reason.partition(" ")[0] for reason in found) == ["no", "timestamp", "without"]
+    assert sorted(reason.partition(" ")[0] for reason in found) == ["missing", "not", "timestamp"]

@@ -8,25 +8,23 @@ import pyarrow.parquet as pq
 from analytics.columns import SCHEMA
 from analytics.folder import LocalFolder
 from analytics.rows import parse, table_of
-from analytics.table import Part, by_hour, connect, current, encoded, parts
-from tests.analytics.kit import START, line, record, rows
-
-HOUR = "day=2024-11-13/hour=06"
+from analytics.table import Part, by_hour, connect, current, parts
+from tests.analytics.kit import HOUR, START, line, parquet, record, rows
 
 
 def write(folder: LocalFolder, part: Part, *numbers: int) -> None:
-    folder.write(part.name, encoded(table_of([parse(line(number)) for number in numbers])))
+    folder.write(part.name, parquet(*map(line, numbers)))
 
 
 def test_an_empty_table_has_its_columns(tmp_path: Path) -> None:
-    """Before the first record, even before there is a folder, a query finds the table and no rows."""
+    """Before the first record, even before the folder exists, a query finds the table, without rows."""
     with connect(LocalFolder(tmp_path / "none")) as calls:
         found = calls.sql('SELECT * FROM "Calls"').to_arrow_table()
     assert (found.schema.names, found.num_rows) == (SCHEMA.names, 0)
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    """Rows come back as they were, with their types; a quote in the folder's name does no harm."""
+def test_rows_are_read_as_written(tmp_path: Path) -> None:
+    """Rows come back unchanged, with their types; a quote in the folder's name does no harm."""
     folder = LocalFolder(tmp_path / "it's here")
     write(folder, Part(HOUR, "ab", "0", 0, 1), 1, 2)
     expected = table_of([parse(line(1)), parse(line(2))]).to_pylist()
@@ -35,8 +33,8 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert rows(folder.path) == expected
 
 
-def test_files_of_older_columns_are_read(tmp_path: Path) -> None:
-    """A file that lacks a column reads as null there, beside files that have it or without any."""
+def test_files_without_newer_columns_are_read(tmp_path: Path) -> None:
+    """A column that a file lacks is null there, alone or next to files that have it."""
     folder = LocalFolder(tmp_path)
     part = Part(HOUR, "ab", "0", 0, 0)
     (tmp_path / HOUR).mkdir(parents=True)
@@ -47,7 +45,7 @@ def test_files_of_older_columns_are_read(tmp_path: Path) -> None:
 
 
 def test_all_records_of_one_call_belong_to_one_hour() -> None:
-    """The hour is that of the beginning: an interrupted record, dated a day later, lies beside the finished one."""
+    """The hour of the call's start: an interrupted record, dated a day later, is with the finished one."""
     late = record(1, START + timedelta(days=1), started_at=record(1)["started_at"], status="interrupted")
     old = record(2, started_at=None)
     table = table_of([record(1), late, old, record(3, START + timedelta(hours=1))])
@@ -56,8 +54,8 @@ def test_all_records_of_one_call_belong_to_one_hour() -> None:
     assert numbers == {HOUR: [1, 1, 2], "day=2024-11-13/hour=07": [3]}
 
 
-def test_what_a_merged_file_covers_does_not_count(tmp_path: Path) -> None:
-    """While the files that were merged are still there, their rows are counted once."""
+def test_files_covered_by_a_merged_one_do_not_count(tmp_path: Path) -> None:
+    """While the source files of a merge still exist, their rows count once."""
     folder = LocalFolder(tmp_path)
     for first, last in ((0, 1), (2, 3), (0, 3), (4, 4)):
         write(folder, Part(HOUR, "ab", "0", first, last), *range(first, last + 1))
@@ -73,8 +71,8 @@ def test_what_a_merged_file_covers_does_not_count(tmp_path: Path) -> None:
     ]
 
 
-def test_only_whole_files_are_seen(tmp_path: Path) -> None:
-    """What a killed writer left half written, and what else lies about, is no part of the table."""
+def test_only_complete_files_count(tmp_path: Path) -> None:
+    """A killed writer's partial file, and unrelated files, are not part of the table."""
     folder = LocalFolder(tmp_path)
     part = Part(HOUR, "ab", "0", 0, 0)
     write(folder, part, 1)

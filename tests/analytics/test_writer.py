@@ -1,49 +1,41 @@
-"""Batches into files: what is left of a killed writer, batches that overlap, and many small files."""
+"""The writer: recovery after a kill, overlapping batches, repeats, and merging of small files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from azure.eventhub.amqp import AmqpMessageBodyType
 
+from analytics.capture import CapturedEvent
 from analytics.consume.intake import Batch, Intake
 from analytics.consume.lock import LockLost
 from analytics.consume.merge import FAN, merge
 from analytics.consume.writer import CheckpointLost, Writer
 from analytics.folder import LocalFolder
 from analytics.table import Part, current, parts
-from tests.analytics.kit import line, rows
+from tests.analytics.kit import HOUR, START, line, rows
 
-HOUR = "day=2024-11-13/hour=06"
-
-
-@dataclass
-class Event:
-    """What an intake needs of an event."""
-
-    sequence_number: int
-    body: bytes
-    offset: str = "0"
-    enqueued_time: datetime = datetime(2024, 11, 13, tzinfo=UTC)
-    body_type: AmqpMessageBodyType = AmqpMessageBodyType.DATA
+CUT = -1
+"""Stands for the interrupted record of call 0."""
 
 
-def held() -> bool:
+def event(number: int, body: bytes) -> CapturedEvent:
+    return CapturedEvent(body, number, "0", START)
+
+
+def locked() -> bool:
     return True
 
 
 def batch(first: int, bodies: Sequence[bytes]) -> Batch:
     intake = Intake("0")
-    intake.add([Event(first + n, body) for n, body in enumerate(bodies)])
+    intake.add([event(first + n, body) for n, body in enumerate(bodies)])
     taken = intake.take()
     assert taken
     return taken
 
 
 def numbered(first: int, last: int) -> Batch:
-    """Events whose records are numbered as they are."""
+    """Events whose records have their sequence numbers."""
     return batch(first, [line(number) for number in range(first, last + 1)])
 
 
@@ -65,110 +57,112 @@ def ranges(folder: LocalFolder) -> list[tuple[int, int]]:
     return [(part.first, part.last) for part in sorted(parts(folder))]
 
 
-def test_what_a_killed_writer_left_is_deleted(folder: LocalFolder, writer: Writer) -> None:
-    """Files past the checkpoint, and those that were merged into another, go; what is another's stays."""
-    writer.write(numbered(0, 4), -1, held)
-    writer.write(batch(5, [line(5), b"{"]), 4, held)
-    writer.write(batch(7, [line(7), b"{"]), 6, held)
-    Writer(folder, "cd").write(numbered(90, 99), 89, held)
+def test_recovery_deletes_what_a_killed_writer_left(folder: LocalFolder, writer: Writer) -> None:
+    """Files past the checkpoint, and those merged into another, are deleted; other streams' files stay."""
+    writer.write(numbered(0, 4), -1, locked)
+    writer.write(batch(5, [line(5), b"{"]), 4, locked)
+    writer.write(batch(7, [line(7), b"{"]), 6, locked)
+    Writer(folder, "cd").write(numbered(90, 99), 89, locked)
     merged = (folder.path / Part(HOUR, "ab", "0", 0, 4).name).read_bytes()
     folder.write(Part(HOUR, "ab", "0", 0, 6).name, memoryview(merged))
-    assert writer.recover("0", 6, 7, held) == set()
+    assert writer.recover("0", 6, 7, locked) == set()
     assert ranges(folder) == [(0, 6), (90, 99)]
     assert [file.name for file in folder.path.glob("_set_aside/*")] == ["ab-0-000000000000005-000000000000006.jsonl"]
 
 
-def test_what_another_left_meanwhile_does_not_count(folder: LocalFolder, writer: Writer) -> None:
-    """A consumer that had the partition for a moment and was killed before its checkpoint leaves rows that the next
-    owner deletes: the one that writes now must not take them for held, nor merge them."""
-    writer.write(numbered(0, 9), -1, held)
-    writer.write(numbered(10, 19), 9, held)  # by the one that was killed
-    assert writer.write(numbered(10, 12), 9, held).records == 3
+def test_files_of_a_killed_owner_do_not_count(folder: LocalFolder, writer: Writer) -> None:
+    """A consumer that owned the partition for a moment and was killed before its checkpoint leaves rows that the next
+    owner deletes: the current writer neither takes them for repeats nor merges them."""
+    writer.write(numbered(0, 9), -1, locked)
+    writer.write(numbered(10, 19), 9, locked)  # by the killed owner
+    assert writer.write(numbered(10, 12), 9, locked).records == 3
     assert ranges(folder) == [(0, 9), (10, 12)]
-    writer.write(batch(13, [line(13)]), 12, held)
+    writer.write(batch(13, [line(13)]), 12, locked)
     assert merge(folder, HOUR, "ab", "0", 12, closed=True) == 2
-    assert writer.recover("0", 12, 13, held) == set()
+    assert writer.recover("0", 12, 13, locked) == set()
     assert ids(folder) == list(range(13))
 
 
 @pytest.mark.parametrize(
     ("position", "next_event"),
     [(-1, 0), (3, 4), (-1, 10), (4, 8)],
-    ids=["none", "an old one", "none, and the hub has forgotten", "forgotten since"],
+    ids=["none", "out of date", "none, and events expired", "events expired since"],
 )
-def test_a_table_whose_checkpoint_was_lost_is_left_alone(
+def test_recovery_refuses_a_lost_checkpoint(
     folder: LocalFolder, writer: Writer, position: int, next_event: int
 ) -> None:
-    """What no killed writer can have left, or the hub will not give again, is not deleted: that is told instead."""
-    writer.write(numbered(0, 4), -1, held)
-    writer.write(numbered(5, 9), 4, held)
+    """Files that no killed writer can have left, or that the hub cannot deliver again, stay: CheckpointLost."""
+    writer.write(numbered(0, 4), -1, locked)
+    writer.write(numbered(5, 9), 4, locked)
     with pytest.raises(CheckpointLost, match="of partition 0, past its checkpoint"):
-        writer.recover("0", position, next_event, held)
+        writer.recover("0", position, next_event, locked)
     assert ids(folder) == list(range(10))
 
 
-def test_a_first_batch_that_was_cut_off_is_written_again(folder: LocalFolder, writer: Writer) -> None:
-    """Also where the hub has forgotten what was before it."""
-    writer.write(numbered(500, 509), -1, held)
-    assert writer.recover("0", -1, 500, held) == set()
+def test_recovery_deletes_an_interrupted_first_batch(folder: LocalFolder, writer: Writer) -> None:
+    """Even if the hub no longer has the events before it."""
+    writer.write(numbered(500, 509), -1, locked)
+    assert writer.recover("0", -1, 500, locked) == set()
     assert parts(folder) == {}
 
 
-def test_what_another_has_written_is_left_out(folder: LocalFolder, writer: Writer) -> None:
-    """Of a batch that begins before the checkpoint only what is past it is written; of one that ends there, nothing."""
-    writer.write(numbered(0, 9), -1, held)
-    assert writer.write(numbered(4, 9), 9, held).records == 0
-    done = writer.write(batch(5, [*(line(n) for n in range(5, 12)), b"{"]), 9, held)
+def test_events_before_the_checkpoint_are_skipped(folder: LocalFolder, writer: Writer) -> None:
+    """Of a batch that starts before the checkpoint only the events past it are written, none if it ends there."""
+    writer.write(numbered(0, 9), -1, locked)
+    assert writer.write(numbered(4, 9), 9, locked).records == 0
+    done = writer.write(batch(5, [*(line(n) for n in range(5, 12)), b"{"]), 9, locked)
     assert (done.records, done.repeats, done.aside) == (2, 0, 1)
     assert ranges(folder) == [(0, 9), (10, 12)]
     assert ids(folder) == list(range(12))
 
 
-def test_without_the_lock_nothing_is_written(folder: LocalFolder, writer: Writer) -> None:
+def test_nothing_is_written_without_the_lock(folder: LocalFolder, writer: Writer) -> None:
     """A writer that has lost the table's lock stops before its next file."""
     with pytest.raises(LockLost):
         writer.write(numbered(0, 3), -1, lambda: False)
     assert parts(folder) == {}
 
 
-def test_an_event_that_comes_again_is_left_out() -> None:
-    """After a reconnection the client hands out events twice: the intake knows them by their numbers."""
+def test_intake_skips_events_delivered_again() -> None:
+    """After a reconnect the client delivers events twice: the intake recognises them by sequence number."""
     intake = Intake("0")
-    intake.add([Event(n, line(n)) for n in range(5)])
-    intake.add([Event(n, line(n)) for n in range(3, 8)])
+    intake.add([event(n, line(n)) for n in range(5)])
+    intake.add([event(n, line(n)) for n in range(3, 8)])
     taken = intake.take()
     assert taken
     assert (taken.first, taken.last, taken.rows.num_rows) == (0, 7, 8)
-    intake.add([Event(n, line(n)) for n in range(6, 8)])
+    intake.add([event(n, line(n)) for n in range(6, 8)])
     assert intake.take() is None
 
 
 def small_files(folder: LocalFolder, writer: Writer, count: int) -> None:
     for number in range(count):
-        writer.write(numbered(number, number), number - 1, held)
+        writer.write(numbered(number, number), number - 1, locked)
 
 
 def test_small_files_are_merged(folder: LocalFolder, writer: Writer) -> None:
-    """Sixteen small files become one; fewer stay; the rows are the same, each once."""
+    """Sixteen small files become one, fewer stay; the rows are the same, each once."""
     small_files(folder, writer, FAN - 1)
     assert merge(folder, HOUR, "ab", "0") == 0
-    writer.write(numbered(FAN - 1, FAN - 1), FAN - 2, held)
+    writer.write(numbered(FAN - 1, FAN - 1), FAN - 2, locked)
     assert merge(folder, HOUR, "ab", "0") == FAN
     assert ranges(folder) == [(0, FAN - 1)]
     assert ids(folder) == list(range(FAN))
 
 
-def test_a_closed_hour_is_one_file(folder: LocalFolder, writer: Writer) -> None:
-    """An hour that is over is merged whatever the number; another partition's files are left alone."""
+def test_a_closed_hour_is_merged_into_one_file(folder: LocalFolder, writer: Writer) -> None:
+    """Whatever the number of its files; another stream's files stay."""
     small_files(folder, writer, 3)
-    Writer(folder, "cd").write(numbered(50, 50), 49, held)
+    Writer(folder, "cd").write(numbered(50, 50), 49, locked)
     assert merge(folder, HOUR, "ab", "0", closed=True) == 3
     assert ranges(folder) == [(0, 2), (50, 50)]
     assert merge(folder, HOUR, "ab", "0", closed=True) == 0
 
 
-def test_killed_while_merging(folder: LocalFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the merged file written and some parts still there, each row counts once; the next start deletes them."""
+def test_each_row_counts_once_after_a_kill_while_merging(
+    folder: LocalFolder, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the merged file written and some parts left, each row counts once; the next start deletes the parts."""
     small_files(folder, writer, 4)
     deleted: list[str] = []
 
@@ -184,14 +178,29 @@ def test_killed_while_merging(folder: LocalFolder, writer: Writer, monkeypatch: 
     monkeypatch.undo()
     assert len(parts(folder)) == 4
     assert ids(folder) == list(range(4))
-    assert writer.recover("0", 3, 4, held) == set()
+    assert writer.recover("0", 3, 4, locked) == set()
     assert list(parts(folder)) == current(parts(folder)) == [Part(HOUR, "ab", "0", 0, 3)]
 
 
-def test_a_replaced_row_is_taken_out_of_a_merged_file(folder: LocalFolder, writer: Writer) -> None:
-    """A finished record finds the interrupted one in whichever file it lies by then."""
-    writer.write(batch(0, [line(0, status="interrupted"), line(1)]), -1, held)
-    writer.write(numbered(2, 3), 1, held)
-    merge(folder, HOUR, "ab", "0", closed=True)
-    writer.write(batch(4, [line(0)]), 3, held)
-    assert [row["status"] for row in rows(folder.path, "id, status")] == ["completed"] * 4
+@pytest.mark.parametrize(
+    "batches",
+    [[[CUT, 1], [2, 0]], [[0, 1], [CUT, 2]], [[CUT, 1, 2, 0, CUT]], [[0, 1, 2, CUT]]],
+    ids=["interrupted first", "finished first", "together", "together, finished first"],
+)
+@pytest.mark.parametrize("merged", [False, True], ids=["unmerged", "merged"])
+def test_a_finished_record_replaces_an_interrupted_one(
+    folder: LocalFolder, writer: Writer, batches: list[list[int]], merged: bool
+) -> None:
+    """Whichever comes first, and even if the interrupted one is in a merged file by then."""
+    next_event = 0
+    for numbers in batches:
+        bodies = [line(0, status="interrupted", usage=None) if number == CUT else line(number) for number in numbers]
+        writer.write(batch(next_event, bodies), next_event - 1, locked)
+        writer.write(batch(next_event + len(bodies), [line(7 + next_event)]), next_event + len(bodies) - 1, locked)
+        next_event += len(bodies) + 1
+        if merged:
+            merge(folder, HOUR, "ab", "0", closed=True)
+    found = rows(folder.path, "id, status")
+    assert ids(folder)[:3] == [0, 1, 2]
+    assert len(found) == 3 + len(batches)
+    assert {row["status"] for row in found} == {"completed"}

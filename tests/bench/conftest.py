@@ -1,4 +1,4 @@
-"""The benchmark places processes on processors, as Linux does: elsewhere it refuses, and its tests are skipped."""
+"""The benchmark pins processes to processors, which needs Linux: elsewhere it refuses, and its tests are skipped."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How measurements become figures, demands and the tables of docs/performance.md."""
+"""Figures, requirements and the tables of docs/performance.md are computed from measurements."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import pytest
 from bench import report
 from bench.capacity import capacity
 from bench.figures import Figure, Figures
-from bench.must import CALL, DIRECT, NGINX, PROXY, demands
+from bench.requirements import CALL, DIRECT, NGINX, PROXY, requirements
 from bench.stage import Measurement, Stage
 from bench.subjects import Subject
 from bench.workloads import WORKLOADS, Workload
@@ -23,7 +23,7 @@ def measured(subject: str, workload: str, cpu: float) -> Measurement:
 
 
 def rounds(*costs: dict[str, float]) -> Figures:
-    """One round for each: the CPU of each subject, in every workload."""
+    """One round per argument, with the CPU of each subject in every workload."""
     return Figures([[measured(name, w.name, cpu) for w in WORKLOADS for name, cpu in each.items()] for each in costs])
 
 
@@ -35,53 +35,53 @@ THREE = rounds(
 
 
 def test_ratios_are_taken_within_a_round() -> None:
-    """30, 20 and 10 times: what slowed the second round down slowed both."""
+    """Ratios of 30, 20 and 10: what slowed the second round affected both subjects."""
     assert THREE.ratio("json-1k", PROXY, NGINX, CALL) == Figure(20.0, 10.0, 30.0)
 
 
 def test_a_demand_is_judged_by_its_median() -> None:
-    """20 times nginx is within the 35 that must hold and past the 18 aimed at."""
-    request = demands(THREE, None)[0]
-    assert (request.found.median, request.holds, request.met) == (20.0, True, False)
-    dear = demands(rounds({DIRECT: 0, NGINX: 1_000, PROXY: 36_000}), None)[0]
-    assert not dear.holds
+    """A ratio of 20 to nginx is within the limit of 35 and over the target of 18."""
+    request = requirements(THREE, None)[0]
+    assert (request.found.median, request.met, request.on_target) == (20.0, True, False)
+    costly = requirements(rounds({DIRECT: 0, NGINX: 1_000, PROXY: 36_000}), None)[0]
+    assert not costly.met
 
 
 class Neighbours(Stage):
-    """A stage whose runs cost and are robbed as told."""
+    """A stage with given shares stolen; each run costs more than the one before."""
 
     def __init__(self, *stolen: float) -> None:
         self.runs = [
             dataclasses.replace(measured(PROXY, "json-1k", 1_000.0 * number), stolen=share)
             for number, share in enumerate(stolen, 1)
         ]
-        self.made = 0
+        self.runs_made = 0
 
     def _run(self, subject: Subject, workload: Workload, seconds: float) -> Measurement:
-        self.made += 1
-        return self.runs[self.made - 1]
+        self.runs_made += 1
+        return self.runs[self.runs_made - 1]
 
 
 @pytest.mark.parametrize(
-    ("stolen", "made", "counts"),
+    ("stolen", "runs_made", "counted"),
     [((0.0,), 1, 1), ((0.02,), 1, 1), ((0.3, 0.01), 2, 2), ((0.3, 0.2, 0.25), 3, 2), ((0.1, 0.2, 0.3), 3, 1)],
 )
-def test_what_was_stolen_alone_says_which_run_counts(stolen: tuple[float, ...], made: int, counts: int) -> None:
-    """Not how dear it was: here each is dearer than the one before."""
+def test_the_run_with_least_stolen_time_counted(stolen: tuple[float, ...], runs_made: int, counted: int) -> None:
+    """Runs repeat while too much is stolen, at most three; the cost of a run does not decide."""
     stage = Neighbours(*stolen)
     found = stage.run(Subject(PROXY, None), WORKLOADS[0], 1.0)
-    assert (stage.made, found.cpu) == (made, 1_000.0 * counts)
+    assert (stage.runs_made, found.cpu) == (runs_made, 1_000.0 * counted)
 
 
-def test_capacity_by_arithmetic() -> None:
-    """100 calls a second of 300 tokens at 300 µs a call and 30 a chunk: 0.93 cores, 1,500 streams."""
+def test_capacity_is_computed_from_cost_per_call_and_chunk() -> None:
+    """100 calls per second of 300 tokens at 300 µs per call and 30 per chunk: 0.93 cores, 1,500 streams."""
     needed = capacity(rounds({DIRECT: 0, NGINX: 1_000, PROXY: 30_000}), 100)
     assert needed.cores == pytest.approx(0.93)
     assert (needed.open_streams, needed.instances_by_cpu, needed.instances_by_calls) == (1_500, 2, 15)
     assert (needed.throughput_units, needed.gateway_units) == (1, 1)
 
 
-def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
+def test_the_page_matches_the_results(tmp_path: Path) -> None:
     """The tables of docs/performance.md are those of bench/results/bench.json."""
     page = ROOT / "docs/performance.md"
     copy = tmp_path / "page.md"
@@ -91,7 +91,7 @@ def test_the_page_shows_what_was_measured(tmp_path: Path) -> None:
 
 
 def test_measurements_survive_json() -> None:
-    """What is read back from bench.json gives the same figures."""
+    """Measurements read back from bench.json give the same figures."""
     again = Figures.from_json(json.loads(json.dumps(THREE.as_json())))
     assert again.as_json() == THREE.as_json()
-    assert dataclasses.asdict(demands(again, None)[0]) == dataclasses.asdict(demands(THREE, None)[0])
+    assert dataclasses.asdict(requirements(again, None)[0]) == dataclasses.asdict(requirements(THREE, None)[0])

@@ -1,4 +1,4 @@
-"""The count of the records: one for each call, each saying what was asked and answered."""
+"""The benchmark's check of records: one per call, each with the request and response of that call."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ RIGHT = {
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[tuple[Hub, Callable[..., None]]]:
-    """The benchmark's look at a real broker, and a way to put records there."""
+    """The benchmark's hub on a real broker, and a function that puts records there."""
     with BrokerProcess(tmp_path) as broker:
         producer = EventHubProducerClient.from_connection_string(broker.connection_string)
 
@@ -40,7 +40,7 @@ def hub(tmp_path: Path) -> Iterator[tuple[Hub, Callable[..., None]]]:
 
 
 def test_right_records_are_counted_once(hub: tuple[Hub, Callable[..., None]]) -> None:
-    """Records of two calls pass, one of them sent twice; they are no part of what comes after."""
+    """Records of two calls pass, one of them a duplicate; the next check starts after them."""
     seen, put = hub
     put(RIGHT, RIGHT | {"id": "b"}, RIGHT)
     seen.check_new(STREAM, 2)
@@ -62,7 +62,7 @@ def test_right_records_are_counted_once(hub: tuple[Hub, Callable[..., None]]) ->
     ],
 )
 def test_a_wrong_record_ends_the_run(hub: tuple[Hub, Callable[..., None]], wrong: dict[str, Any]) -> None:
-    """Whatever a record says otherwise than it was, the run does not count."""
+    """A record that differs from its call in any field ends the run."""
     seen, put = hub
     put(RIGHT | wrong)
     with pytest.raises(WrongRecords):
@@ -70,7 +70,7 @@ def test_a_wrong_record_ends_the_run(hub: tuple[Hub, Callable[..., None]], wrong
 
 
 def test_a_missing_record_ends_the_run(hub: tuple[Hub, Callable[..., None]]) -> None:
-    """One record of two calls is not enough."""
+    """One record for two calls is not enough."""
     seen, put = hub
     put(RIGHT)
     with pytest.raises(WrongRecords, match="1 records of 2 calls"):

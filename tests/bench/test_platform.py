@@ -1,4 +1,4 @@
-"""The benchmark elsewhere than on Linux."""
+"""The benchmark on systems other than Linux."""
 
 import sys
 
@@ -9,7 +9,7 @@ from bench.tools import Missing
 
 
 def test_another_system_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what it needs, rather than to fail somewhere on its way."""
+    """The benchmark says what it needs instead of failing later."""
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(Missing, match=r"needs Linux.*darwin"):
         processors()

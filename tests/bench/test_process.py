@@ -1,4 +1,4 @@
-"""What a process is said to cost."""
+"""The measured cost of a process."""
 
 import os
 import sys
@@ -12,8 +12,8 @@ from bench.process import Clock, NotStarted, Process, processors
 BUSY = "import time\nwhile time.process_time() < 0.2: pass\n"
 
 
-def test_cpu_is_that_of_the_whole_tree(tmp_path: Path) -> None:
-    """Threads that ended and children that live count; a process that only waits costs nothing."""
+def test_cpu_covers_the_process_tree(tmp_path: Path) -> None:
+    """Ended threads and running children count; a waiting process costs nothing."""
     script = f"""
 import subprocess, sys, threading
 def spin():
@@ -38,13 +38,14 @@ child.wait()
         process.stop()
 
 
-def test_what_is_stolen_is_a_share_of_all_time() -> None:
+def test_stolen_time_is_a_share_of_total_time() -> None:
+    """An interval without ticks has no share stolen."""
     assert Clock(1_100, 30).share_stolen_since(Clock(1_000, 20)) == 0.1
     assert Clock(1_000, 20).share_stolen_since(Clock(1_000, 20)) == 0.0
 
 
-def test_time_passes_on_our_processors() -> None:
-    """Kept busy for ten ticks and more."""
+def test_the_clock_counts_our_processors() -> None:
+    """After ten busy ticks, total time has advanced, and stolen time by no more."""
     before, until = Clock.now(), time.process_time() + 10 / os.sysconf("SC_CLK_TCK")
     while time.process_time() < until:
         pass
@@ -53,8 +54,8 @@ def test_time_passes_on_our_processors() -> None:
     assert 0 <= found.stolen - before.stolen <= found.total - before.total
 
 
-def test_a_program_whose_interpreter_is_gone_is_named(tmp_path: Path) -> None:
-    """As that of an environment made with a Python that was removed since."""
+def test_a_program_with_a_missing_interpreter_is_named(tmp_path: Path) -> None:
+    """E.g. one of a virtual environment whose Python was removed."""
     program = tmp_path / "program"
     program.write_text("#!/gone/python\n")
     program.chmod(0o700)

@@ -1,4 +1,4 @@
-"""The mock upstream and the load generator: what they send, and that they notice whatever is wrong with it."""
+"""The mock upstream and the load generator: what they send, and that they detect any change to it."""
 
 import json
 import os
@@ -47,8 +47,8 @@ def load(tmp_path: Path) -> Callable[[int, Workload], tuple[int, Any]]:
     return run
 
 
-def test_every_chunk_of_every_stream_is_seen(upstream: int, load: Callable[..., tuple[int, Any]]) -> None:
-    """Each of 20 streams has its 30 chunks, each with its age, and takes as long as their pauses."""
+def test_every_chunk_of_every_stream_is_counted(upstream: int, load: Callable[..., tuple[int, Any]]) -> None:
+    """Each of 20 streams has 30 chunks, and takes at least as long as their pauses."""
     status, seen = load(upstream, STREAMS)
     assert (status, seen["calls"], seen["chunks"], seen["wrong"], seen["failed"]) == (0, 20, 600, 0, 0)
     assert seen["first_byte_us"]["count"] == 20
@@ -56,8 +56,8 @@ def test_every_chunk_of_every_stream_is_seen(upstream: int, load: Callable[..., 
     assert seen["whole_us"]["p50"] >= 29_000
 
 
-def test_json_is_of_the_size_asked_for(upstream: int, load: Callable[..., tuple[int, Any]]) -> None:
-    """Each answer has the bytes that its deployment names."""
+def test_json_has_the_requested_size(upstream: int, load: Callable[..., tuple[int, Any]]) -> None:
+    """Each response has the number of bytes that its deployment names."""
     status, seen = load(upstream, JSON)
     assert status == 0
     assert seen["calls"] > 4
@@ -65,8 +65,8 @@ def test_json_is_of_the_size_asked_for(upstream: int, load: Callable[..., tuple[
 
 
 @pytest.mark.parametrize("stream", [{"include_usage": True}, None])
-def test_usage_only_if_asked_for(upstream: int, stream: dict[str, bool] | None) -> None:
-    """A stream has a chunk with the usage exactly if the request asks for one, as at Azure OpenAI."""
+def test_usage_is_sent_only_if_requested(upstream: int, stream: dict[str, bool] | None) -> None:
+    """A stream has a chunk with usage exactly if the request asks for it, like Azure OpenAI."""
     connection = HTTPConnection("127.0.0.1", upstream, timeout=60)
     body = json.dumps({"stream": True, "stream_options": stream})
     connection.request("POST", "/openai/deployments/stream-5-0/chat/completions", body)
@@ -82,28 +82,28 @@ def test_usage_only_if_asked_for(upstream: int, stream: dict[str, bool] | None) 
 
 @pytest.mark.parametrize("workload", [JSON, STREAMS])
 @pytest.mark.parametrize(
-    "spoil",
+    "corrupt",
     [
         lambda data: data.replace(b"safe", b"sofe", 1),
         lambda data: data.replace(b"hate", b"haet", 1),
     ],
-    ids=["a byte changed", "two bytes exchanged"],
+    ids=["a byte changed", "two bytes swapped"],
 )
-def test_changed_bytes_are_noticed(
-    upstream: int, load: Callable[..., tuple[int, Any]], workload: Workload, spoil: Callable[[bytes], bytes]
+def test_changed_bytes_are_detected(
+    upstream: int, load: Callable[..., tuple[int, Any]], workload: Workload, corrupt: Callable[[bytes], bytes]
 ) -> None:
-    """An answer of which a proxy changed anything is counted as wrong, and the load ends with status 1."""
+    """A response that a proxy changed is counted as wrong, and the load exits with status 1."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=_relay, args=(listener, upstream, spoil), daemon=True).start()
+        threading.Thread(target=_relay, args=(listener, upstream, corrupt), daemon=True).start()
         one = Workload(workload.name, "", workload.deployment, 1, share=0)
         status, seen = load(listener.getsockname()[1], one)
     assert (status, seen["calls"], seen["wrong"]) == (1, 1, 1)
 
 
-def _relay(listener: socket.socket, upstream: int, spoil: Callable[[bytes], bytes]) -> None:
-    """Pass one connection on, what comes back spoilt."""
+def _relay(listener: socket.socket, upstream: int, corrupt: Callable[[bytes], bytes]) -> None:
+    """Relay one connection and corrupt the response."""
     client, _ = listener.accept()
     with client, socket.create_connection(("127.0.0.1", upstream)) as server:
         server.sendall(client.recv(65536))
         while data := server.recv(65536):
-            client.sendall(spoil(data))
+            client.sendall(corrupt(data))

@@ -1,4 +1,4 @@
-"""The chaos: calls while the hub is killed, frozen and throttled and the proxy is killed; then the count."""
+"""Chaos: calls while the hub is killed, frozen and throttled and the proxy is killed; then the count."""
 
 import time
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ ADDED_MS = 250.0
 STALL_MS = 50.0
 REPEATED_SHARE = 0.01
 DRAIN_S = 120.0
-SHARE = 0.4  # of one core for the proxy: nearer to what it can do, calls wait for each other and not for the hub
-LOADED = 0.8  # of the time; the rest goes into restarts
+SHARE = 0.4  # of one core for the proxy: at a higher load calls wait for each other, not for the hub
+LOADED = 0.8  # of the time; restarts take the rest
 
 CALM = "calm"
 KILLED, FROZEN, THROTTLED = "hub killed", "hub frozen", "hub throttled"
 BACK = "hub back"
 OUTAGE = (KILLED, FROZEN, THROTTLED, BACK)
 KILLS = "proxy killed"
-REFUSED = "ClientConnectorError"  # by a port on which no proxy listens yet
+REFUSED = "ClientConnectorError"  # the proxy does not listen yet
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run leaves to be looked at, beside what the stage has kept."""
+    """The results of a run, in addition to those the stage keeps."""
 
     rate: float
     timeline: Timeline
@@ -35,30 +35,30 @@ class Outcome:
 
 
 def run(stage: Stage, calls: int, seconds: float) -> Outcome:
-    """Run it in about so many seconds, or in as many as so many calls take on this machine."""
-    rate = min(calls / (seconds * LOADED), SHARE / stage.cost_of_a_call())
+    """Run for about `seconds`, or longer if `calls` take longer on this machine."""
+    rate = min(calls / (seconds * LOADED), SHARE / stage.cost_per_call())
     timeline, part = Timeline(), calls / (rate * LOADED) / 20
     hub = stage.hub
     with stage.load(rate):
-        stage.go_on(2 * part)  # connections, caches
+        stage.run_for(2 * part)  # opens connections, fills caches
         faults = (
             (KILLED, hub.kill, hub.start),
             (FROZEN, hub.freeze, hub.thaw),
             (THROTTLED, lambda: hub.throttle(True), lambda: hub.throttle(False)),
         )
-        for name, hurt, mend in faults:
-            with timeline.phase(CALM):  # each time, since others use the machine as well
-                stage.go_on(1.5 * part)
+        for name, inject, recover in faults:
+            with timeline.phase(CALM):  # before each fault, since the load of the machine changes
+                stage.run_for(1.5 * part)
             with timeline.phase(name):
-                hurt()
-                stage.go_on(1.5 * part)
+                inject()
+                stage.run_for(1.5 * part)
             with timeline.phase(BACK):
-                mend()
-                stage.go_on(1.5 * part)
+                recover()
+                stage.run_for(1.5 * part)
         with timeline.phase(KILLS):
             kill_the_proxy(stage, part)
         while stage.count() < calls:
-            stage.go_on(0.5)
+            stage.run_for(0.5)
     began = time.monotonic()
     stage.drain(DRAIN_S)
     drained = time.monotonic() - began
@@ -68,13 +68,13 @@ def run(stage: Stage, calls: int, seconds: float) -> Outcome:
 
 
 def kill_the_proxy(stage: Stage, part: float) -> None:
-    """Five times, once just when a hub that was frozen is back, and once with the hub away."""
+    """Kill it five times: once right after a frozen hub resumes, and once while the hub is down."""
     for number in range(5):
         if number == 2:
             stage.hub.freeze()
         if number == 3:
             stage.hub.kill()
-        stage.go_on(0.6 * part)
+        stage.run_for(0.6 * part)
         if number == 2:
             stage.hub.thaw()
         stage.proxy.kill()
@@ -84,17 +84,20 @@ def kill_the_proxy(stage: Stage, part: float) -> None:
 
 
 def report(stage: Stage, outcome: Outcome) -> Report:
-    """What it comes to."""
+    """Compare the results with the requirements."""
     found = outcome.count
     made = stage.calls()
     timings = Timings(outcome.timeline, made, stage.probes())
-    broken = [result for *_, result in made if result not in ("whole", REFUSED)]
-    calm, hurt = timings.of(timings.own_calls, CALM), timings.of(timings.own_calls, *OUTAGE)
-    still, moved = timings.of(timings.own_probes, CALM).longest, timings.of(timings.own_probes, *OUTAGE).longest
+    cut = [result for *_, result in made if result not in ("whole", REFUSED)]
+    calm, faulty = timings.of(timings.own_calls, CALM), timings.of(timings.own_calls, *OUTAGE)
+    calm_stall, fault_stall = (
+        timings.of(timings.own_probes, CALM).longest,
+        timings.of(timings.own_probes, *OUTAGE).longest,
+    )
     result = Report("chaos")
-    result.add("calls a second, of what this machine can do", f"{outcome.rate:.0f}")
+    result.add("calls per second, as this machine allows", f"{outcome.rate:.0f}")
     result.add("calls that upstream saw", f"{found.seen:,}")
-    result.add("of them with a record at the hub", f"{found.seen - found.lost:,}")
+    result.add("of these, with a record in the hub", f"{found.seen - found.lost:,}")
     result.add("lost", found.lost, "0", found.lost == 0)
     result.add("counted as lost by the proxy", sum(outcome.lost_by_reason.values()), "0", not outcome.lost_by_reason)
     share = found.repeated_share
@@ -102,13 +105,13 @@ def report(stage: Stage, outcome: Outcome) -> Report:
     result.add("calls with two ids", found.two_ids, "0", found.two_ids == 0)
     result.add("records that name another call", found.wrong, "0", found.wrong == 0)
     result.add("interrupted records", found.interrupted)
-    result.add("of them of calls that upstream never saw", found.never_asked)
-    result.add("calls that broke for the client, by 5 kills of the proxy", len(broken))
-    for what, more in (("p99", hurt.p99 - calm.p99), ("longest", hurt.longest - calm.longest)):
+    result.add("of these, for calls that upstream never saw", found.never_sent)
+    result.add("calls cut for the client by 5 kills of the proxy", len(cut))
+    for what, more in (("p99", faulty.p99 - calm.p99), ("longest", faulty.longest - calm.longest)):
         added = max(0.0, more)
         result.add(f"added to a call by the hub's faults, {what}", f"{added:.0f} ms", "≤ 250 ms", added <= ADDED_MS)
-    result.add("longest stall of the proxy's loop, in calm", f"{still:.0f} ms")
-    result.add("… while the hub failed", f"{moved:.0f} ms", "≤ 50 ms more", moved - still <= STALL_MS)
-    result.add("from the last call to an empty spool", f"{outcome.drained_s:.1f} s")
+    result.add("longest stall of the proxy's event loop, in calm", f"{calm_stall:.0f} ms")
+    result.add("… while the hub failed", f"{fault_stall:.0f} ms", "≤ 50 ms more", fault_stall - calm_stall <= STALL_MS)
+    result.add("time from the last call to an empty spool", f"{outcome.drained_s:.1f} s")
     result.tables.append(timings.table((CALM, *OUTAGE, KILLS), stage.memory))
     return result

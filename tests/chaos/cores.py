@@ -1,16 +1,27 @@
-"""Cores: how long the threads of a process have waited for one, which is the machine's doing and not theirs.
+"""Cores: how long the threads of a process have waited for a core, which is due to the machine and not to them.
 
-The kernel counts it (`run_delay` in Documentation/scheduler/sched-stats.rst). Without that every run on a machine with
-other work on it would find that the proxy stood still.
+The kernel counts it (`run_delay` in Documentation/scheduler/sched-stats.rst). Without it, every run on a busy machine
+would report that the proxy stalled.
 """
 
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from pathlib import Path
 
 
+class NeedsLinux(Exception):
+    """This system has no /proc to read waits, CPU time and memory of processes from."""
+
+
+def require_proc() -> None:
+    """Raise NeedsLinux on other systems, where `waited` would return 0 and hide it."""
+    if sys.platform != "linux":
+        raise NeedsLinux(f"The chaos tests need Linux: they read /proc; this is {sys.platform}.")
+
+
 def waited(pid: int | str) -> float:
-    """Seconds that all threads together have waited so far; 0 for a process that is gone."""
+    """Seconds that all threads together have waited so far; 0 for a process that has exited."""
     try:
         threads = list(Path(f"/proc/{pid}/task").iterdir())
         return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads) / 1e9
@@ -19,18 +30,18 @@ def waited(pid: int | str) -> float:
 
 
 class Waiting:
-    """What `waited` said at some moments."""
+    """Readings of `waited` over time."""
 
     def __init__(self, readings: Iterable[tuple[float, float]]) -> None:
-        """Moments, and the seconds waited until then."""
+        """Each reading is a time and the seconds waited until then."""
         ordered = sorted(readings)
-        self._moments = [moment for moment, _ in ordered]
+        self._times = [at for at, _ in ordered]
         self._sums = [seconds for _, seconds in ordered]
 
     def within(self, began: float, seconds: float) -> float:
-        """How much of some time went into waiting, at most all of it."""
-        if not self._moments:
+        """Seconds waited within an interval, at most its length."""
+        if not self._times:
             return 0.0
-        first = max(0, bisect_right(self._moments, began) - 1)
-        last = min(len(self._moments) - 1, bisect_left(self._moments, began + seconds))
+        first = max(0, bisect_right(self._times, began) - 1)
+        last = min(len(self._times) - 1, bisect_left(self._times, began + seconds))
         return min(seconds, max(0.0, self._sums[last] - self._sums[first]))

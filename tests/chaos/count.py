@@ -1,4 +1,4 @@
-"""The count: what upstream saw against what arrived at the hub, call by call; and how long clients waited."""
+"""The count: compares, call by call, what upstream saw with what arrived in the hub; and summarises durations."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,18 +9,18 @@ from tests.kit.hub import Record, checked
 
 @dataclass(frozen=True)
 class Count:
-    """Of calls that upstream saw, by the CLIENT span that each carried, and of records."""
+    """Numbers of calls that upstream saw, by their CLIENT spans, and of records."""
 
     seen: int
     recorded: int
     lost: int
     repeated: int
     interrupted: int
-    never_asked: int
-    """Interrupted records of calls that upstream never saw: the proxy died between the two."""
+    never_sent: int
+    """Interrupted records of calls that upstream never saw: the proxy was killed before it sent the request."""
     two_ids: int
     wrong: int
-    """Records that name another call than the one whose span they have."""
+    """Records whose prompt is that of another call than their span."""
 
     @property
     def repeated_share(self) -> float:
@@ -31,42 +31,42 @@ def count(seen: Iterable[tuple[int, str, str]], records: list[Record]) -> Count:
     """Match calls and records by span id; every tenth record is checked against the schema."""
     for record in records[::10]:
         checked(record)
-    asked = {(trace, span): number for number, trace, span in seen}
+    sent = {(trace, span): number for number, trace, span in seen}
     by_call: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for record in records:
         by_call[record["trace_id"], record["span_id"]].append(record)
     ids = {record["id"] for record in records}
-    # of an interrupted and a finished record with one id the finished one counts
+    # a finished record replaces an interrupted one with the same id
     finished = {record["id"] for record in records if record["status"] != "interrupted"}
     wrong = sum(
-        not record["prompt"][0]["content"].startswith(f"call {asked[call]}.")
+        not record["prompt"][0]["content"].startswith(f"call {sent[call]}.")
         for call, found in by_call.items()
-        if call in asked
+        if call in sent
         for record in found
     )
     return Count(
-        seen=len(asked),
+        seen=len(sent),
         recorded=len(ids),
-        lost=len(asked.keys() - by_call.keys()),
+        lost=len(sent.keys() - by_call.keys()),
         repeated=len(records) - len(ids),
         interrupted=len(ids - finished),
-        never_asked=len(by_call.keys() - asked.keys()),
+        never_sent=len(by_call.keys() - sent.keys()),
         two_ids=sum(len({record["id"] for record in found}) > 1 for found in by_call.values()),
         wrong=wrong,
     )
 
 
 @dataclass(frozen=True)
-class Waits:
-    """How long something took, in milliseconds."""
+class Durations:
+    """Durations in milliseconds."""
 
     number: int
-    half: float
+    p50: float
     p99: float
     longest: float
 
     @classmethod
-    def of(cls, seconds: Iterable[float]) -> "Waits":
+    def of(cls, seconds: Iterable[float]) -> "Durations":
         ordered = sorted(one * 1000 for one in seconds)
         if not ordered:
             return cls(0, 0.0, 0.0, 0.0)

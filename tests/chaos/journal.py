@@ -1,8 +1,8 @@
-"""What the journal costs a call: CPU time of the thread that serves, with a prompt of 1 KB, on this disk.
+"""What the journal costs per call: CPU time of the serving thread, with a prompt of 1 KB, on this disk.
 
     python -m tests.chaos.journal
 
-Made and kept is the record that an interrupted call shall have; forgotten is what happens when it ends.
+Measures building the record for an interrupted call, writing it, and deleting it when the call ends.
 """
 
 import statistics
@@ -26,7 +26,7 @@ from otel.span import CallSpan
 
 CALLS: Final = 2000
 ROUNDS: Final = 15
-OPEN: Final = 50  # calls at a time
+OPEN: Final = 50  # concurrent calls
 PROMPT: Final = '[{"role":"user","content":"%s"}]' % ("Tell me about reliability. " * 38)
 
 
@@ -39,25 +39,25 @@ def main() -> int:
 
 
 def measured(directory: Path) -> dict[str, float]:
-    """Microseconds a call, the median of some rounds."""
+    """Microseconds per call, as the median of ROUNDS."""
     span = started()
     journal = Journal(OwnDirectory(directory / "spool"))
     line = Record.interrupted(span).to_json()
     names = [str(number) for number in range(OPEN)]
 
-    def made() -> None:
+    def build() -> None:
         for _ in names:
             Record.interrupted(span).to_json()
 
-    def kept_and_forgotten() -> None:
+    def write_and_delete() -> None:
         for name in names:
             journal.begin(name, line)
         for name in names:
             journal.end(name)
 
-    parts = {"made": cost(made), "kept and forgotten": cost(kept_and_forgotten)}
+    parts = {"built": cost(build), "written and deleted": cost(write_and_delete)}
     journal.close()
-    return {**parts, "in all": sum(parts.values())}
+    return {**parts, "total": sum(parts.values())}
 
 
 class _Started(SpanProcessor):
@@ -66,7 +66,7 @@ class _Started(SpanProcessor):
 
 
 def started() -> Span:
-    """The span of a call as the journal sees it."""
+    """The span of a call, as the journal sees it."""
     processor = _Started()
     tracer = make_provider([processor], ALWAYS_OFF).get_tracer(SCOPE)
     caller = {"user_id": "user-1", "product": "product-1"}
@@ -75,7 +75,7 @@ def started() -> Span:
 
 
 def cost(what: Callable[[], None]) -> float:
-    """Microseconds of CPU time for one of the calls that `what` makes fifty of."""
+    """Microseconds of CPU time per call; `what` handles OPEN calls."""
     found = []
     for _ in range(ROUNDS):
         began = time.thread_time_ns()

@@ -1,10 +1,10 @@
-"""The probe: asks /health/live every 20 ms, so that its slowest answer tells how long the proxy's loop stood still.
+"""The probe: requests /health/live every 20 ms; the slowest response shows the longest stall of the proxy's event loop.
 
     python -m tests.chaos.probe URL PIDFILE FILE
 
-Ends at SIGTERM, and then writes FILE: one line of JSON a probe, `[began, seconds, waited, before, after]`, times by the
-system's monotonic clock: how long it took, how much of that this process waited for a core, and how long the proxy had
-waited for one before it and after it. Probes that fail are left out: the proxy is being restarted.
+On SIGTERM it writes FILE and exits: one line of JSON per probe, `[began, seconds, waited, before, after]`, by the
+system's monotonic clock: its duration, how much of it this process waited for a core, and how long the proxy had
+waited for one before and after it. Failed probes are omitted: the proxy is restarting.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from tests.chaos.cores import waited
+from tests.chaos.cores import require_proc, waited
 
 EVERY_S: Final = 0.02
 
@@ -26,7 +26,7 @@ type Probe = tuple[float, float, float, float, float]
 
 
 class Target:
-    """A connection that is kept, and made again when it breaks."""
+    """A keep-alive connection that reconnects when it breaks."""
 
     def __init__(self, url: str, path: str) -> None:
         self._address = urlsplit(url)
@@ -34,7 +34,7 @@ class Target:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self) -> float | None:
-        """How many seconds an answer took; None if there was none."""
+        """Seconds until the response; None if there was none."""
         try:
             async with asyncio.timeout(30):
                 if self._streams is None:
@@ -76,5 +76,6 @@ async def probe(url: str, proxy_pid: Callable[[], str]) -> list[Probe]:
 
 
 if __name__ == "__main__":
+    require_proc()
     found = asyncio.run(probe(sys.argv[1], Path(sys.argv[2]).read_text))
     Path(sys.argv[3]).write_text("".join(json.dumps(one) + "\n" for one in found))

@@ -1,10 +1,9 @@
-"""A tiny upstream in a process of its own, fast enough not to matter: it answers, and remembers every call it saw.
+"""A minimal upstream, fast enough not to matter, that remembers every call it saw.
 
     python -m tests.chaos.upstream
 
-The first line on stdout is its port. GET /seen gives `[[number, trace id, span id], …]`: the number stands in the
-prompt, the ids in the traceparent that the proxy sent; GET /count gives how many there are. A stream has its events
-10 ms apart.
+The first line on stdout is its port. GET /seen returns `[[number, trace id, span id], …]`: the number from the
+prompt, the ids from the proxy's traceparent; GET /count returns how many. A stream sends events 10 ms apart.
 """
 
 import asyncio
@@ -44,7 +43,7 @@ class Connection(asyncio.Protocol):
             return
         self._received = b""
         if head.startswith(b"GET"):
-            self._answer(json.dumps(len(seen) if b"/count" in head else seen).encode())
+            self._respond(json.dumps(len(seen) if b"/count" in head else seen).encode())
             return
         number, trace = NUMBER.search(rest), TRACE.search(head)
         assert number, rest
@@ -55,9 +54,9 @@ class Connection(asyncio.Protocol):
             self._transport.write(STREAM_HEAD)
             loop.call_later(PAUSE_S, self._stream, 0)
         else:
-            loop.call_later(PAUSE_S, self._answer, JSON)
+            loop.call_later(PAUSE_S, self._respond, JSON)
 
-    def _answer(self, body: bytes) -> None:
+    def _respond(self, body: bytes) -> None:
         self._transport.write(JSON_HEAD % len(body) + body)
 
     def _stream(self, sent: int) -> None:

@@ -1,13 +1,12 @@
-"""What the tests of the stand-in for Event Hubs share: azure-eventhub in short, and a client of bare frames."""
+"""Shared by the tests of the stand-in for Event Hubs: shortcuts for azure-eventhub, and a client of raw frames."""
 
 import asyncio
 import socket
 import threading
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self, cast
 
+import pytest
 from azure.eventhub import EventData, EventHubProducerClient, aio
 from azure.eventhub.exceptions import EventHubError
 
@@ -15,6 +14,10 @@ from dev.event_hubs import amqp
 from dev.event_hubs.amqp_values import Described, Symbol, ULong
 from dev.event_hubs.process import BrokerProcess
 
+# azure-eventhub leaves the sockets of broken connections to the garbage collector.
+LEAVES_SOCKETS = pytest.mark.filterwarnings(
+    "ignore:unclosed:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 _SELECTOR = Symbol("apache.org:selector-filter:string")
 
 
@@ -24,14 +27,6 @@ def producer_of(broker: BrokerProcess, **options: Any) -> EventHubProducerClient
 
 def bodies(broker: BrokerProcess) -> list[object]:
     return [event["body"] for event in broker.events()]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Poll until the condition holds; the deadline is only there to end a test that hangs."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "the condition never held"
-        time.sleep(0.005)
 
 
 def send_in_thread(producer: EventHubProducerClient, body: str) -> threading.Thread:
@@ -45,7 +40,7 @@ def send_in_thread(producer: EventHubProducerClient, body: str) -> threading.Thr
 
 
 async def receive(broker: BrokerProcess, count: int, **where: Any) -> list[EventData]:
-    """Read with the aio client until so many events have come."""
+    """Read with the aio client until `count` events have arrived."""
     received: list[EventData] = []
     enough = asyncio.Event()
 
@@ -58,13 +53,13 @@ async def receive(broker: BrokerProcess, count: int, **where: Any) -> list[Event
     async with client:
         reading = asyncio.create_task(client.receive_batch(on_batch, **where))
         await asyncio.wait_for(enough.wait(), 60)
-        # Left alone it would sleep until the next load balancing, 30 s, before it ends.
+        # Without this it sleeps until the next load balancing, up to 30 s, before it ends.
         reading.cancel()
     return received
 
 
 class Wire:
-    """An AMQP connection by hand, with one session on channel 0; SASL PLAIN opens the whole namespace to it."""
+    """A raw AMQP connection with one session on channel 0; SASL PLAIN authorises it for the whole namespace."""
 
     def __init__(self, broker: BrokerProcess, *, authorised: bool = True, max_frame_size: int = 65536) -> None:
         self.socket = socket.create_connection(("127.0.0.1", broker.port), timeout=60)
@@ -88,7 +83,7 @@ class Wire:
         self.socket.sendall(amqp.frame(0, performative, payload))
 
     def next[T: amqp.Performative](self, kind: type[T]) -> tuple[T, bytes]:
-        """The next frame of that kind and its payload; what comes before it is passed over."""
+        """Return the next frame of that kind and its payload; earlier frames are skipped."""
         while True:
             while self._received:
                 item = self._received.pop(0)
@@ -99,7 +94,7 @@ class Wire:
             self._received.extend(self._parser.feed(data))
 
     def refusal(self) -> object:
-        """The condition with which the link just asked for is refused."""
+        """Return the condition with which the requested link is refused."""
         attach, _ = self.next(amqp.Attach)
         detach, _ = self.next(amqp.Detach)
         assert (attach.source, attach.target) == (None, None), "a refused link has no terminus"

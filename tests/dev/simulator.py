@@ -1,4 +1,4 @@
-"""The simulator of Azure OpenAI in a process, called by the client library or byte for byte."""
+"""Service: the Azure OpenAI simulator in a process, called through the openai library or by plain HTTP."""
 
 import functools
 import json
@@ -57,33 +57,36 @@ class Service:
         return azure(self.url, **options) if surface == "azure" else v1(self.url, **options)
 
     def chat(self, text: str, simulate: str = "", surface: str = "azure", **more: Any) -> Any:
-        """Ask for a chat completion through the client library."""
+        """Request a chat completion through the client library."""
         options = {"model": "prod", "messages": user(text), "extra_headers": {"x-simulate": simulate}} | more
         return self.client(surface).chat.completions.create(**options)
 
     def respond(self, text: str, simulate: str = "", surface: str = "v1", **more: Any) -> Any:
-        """Ask for a response through the client library."""
+        """Request a response through the client library."""
         options = {"model": "prod", "input": text, "extra_headers": {"x-simulate": simulate}} | more
         return self.client(surface).responses.create(**options)
 
-    def request(self, method: str, path: str, body: object = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    def request(
+        self, method: str, path: str, body: object = None, **headers: str | None
+    ) -> tuple[int, dict[str, str], bytes]:
         """Send one request without the client library; return status, headers in lower case, and body."""
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         sent = {"api-key": KEY} | {name.replace("_", "-"): value for name, value in headers.items()}
+        sent = {name: value for name, value in sent.items() if value is not None}
         request = urllib.request.Request(self.url + path, data, sent, method=method)
         try:
-            answer = urllib.request.urlopen(request, timeout=60)
+            response = urllib.request.urlopen(request, timeout=60)
         except HTTPError as error:
-            answer = error
-        with answer:
-            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+            response = error
+        with response:
+            return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read()
 
     def events(self, simulate: str = "", **body: Any) -> list[Any]:
-        """Return the data of each event of a streamed chat, decoded but for [DONE]."""
+        """Return the data of each event of a streamed chat, decoded except for [DONE]."""
         body = {"model": "prod", "messages": user("Hello"), "stream": True} | body
-        status, headers, answer = self.request("POST", CHAT, body, x_simulate=simulate)
+        status, headers, response = self.request("POST", CHAT, body, x_simulate=simulate)
         assert (status, headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
-        data = [event.removeprefix("data: ") for event in answer.decode().split("\n\n")[:-1]]
+        data = [event.removeprefix("data: ") for event in response.decode().split("\n\n")[:-1]]
         return [event if event == "[DONE]" else json.loads(event) for event in data]
 
     def seen(self) -> Any:
@@ -94,6 +97,6 @@ def start(*options: str) -> Service:
     command = [sys.executable, "-m", "dev.azure_openai", "--port", "0", *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    hello = json.loads(process.stdout.readline())
-    assert hello["base_url"] == f"http://127.0.0.1:{hello['port']}"
-    return Service(process, hello["base_url"])
+    ready = json.loads(process.stdout.readline())
+    assert ready["base_url"] == f"http://127.0.0.1:{ready['port']}"
+    return Service(process, ready["base_url"])

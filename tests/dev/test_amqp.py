@@ -1,4 +1,4 @@
-"""The AMQP codec, without a socket: against itself, the specification, and the codec of azure-eventhub."""
+"""The AMQP codec, without a socket, against itself, the specification and the codec of azure-eventhub."""
 
 from typing import Any
 from uuid import UUID
@@ -68,7 +68,7 @@ _VALUES = st.recursive(
 
 
 def _typed(value: object) -> object:
-    """The value with the type of each part, since 1 == UInt(1) == True."""
+    """Pair each part of the value with its type, since 1 == UInt(1) == True."""
     match value:
         case list():
             return [_typed(item) for item in value]
@@ -82,8 +82,8 @@ def _typed(value: object) -> object:
 
 
 @given(_VALUES)
-def test_a_value_keeps_its_type(value: object) -> None:
-    """What is encoded decodes to the same value of the same AMQP type, and is used up to the last byte."""
+def test_values_round_trip(value: object) -> None:
+    """An encoded value decodes to the same value and AMQP type, and to the last byte."""
     data = encode(value)
     decoded, end = decode(data)
     assert _typed(decoded) == _typed(value)
@@ -112,15 +112,15 @@ def test_a_value_keeps_its_type(value: object) -> None:
         ("00 53 24 45", Described(ULong(0x24), [])),
     ],
 )
-def test_encodings_of_the_specification(data: str, value: object) -> None:
-    """Each constructor of part 1 §1.6 is understood, the short forms too."""
+def test_decode_reads_each_constructor(data: str, value: object) -> None:
+    """Each constructor of part 1 §1.6 is decoded, including the short forms."""
     decoded, _ = decode(bytes.fromhex(data))
     assert _typed(decoded) == _typed(value)
 
 
 @given(_VALUES, st.data())
-def test_cut_bytes_are_an_error(value: object, data: st.DataObject) -> None:
-    """A value that ends too soon is amqp:decode-error, never a wrong value or another exception."""
+def test_truncated_values_are_decode_errors(value: object, data: st.DataObject) -> None:
+    """A truncated value raises amqp:decode-error; it is never a wrong value or another exception."""
     whole = encode(value)
     cut = data.draw(st.integers(0, len(whole) - 1))
     with pytest.raises(AmqpError, match="amqp:decode-error"):
@@ -128,8 +128,8 @@ def test_cut_bytes_are_an_error(value: object, data: st.DataObject) -> None:
 
 
 @given(st.lists(st.binary(max_size=600), max_size=6), st.data())
-def test_frames_do_not_depend_on_where_the_stream_is_cut(payloads: list[bytes], data: st.DataObject) -> None:
-    """Fed in any pieces, the parser yields the same header, frames and heartbeats."""
+def test_frames_do_not_depend_on_how_the_stream_is_split(payloads: list[bytes], data: st.DataObject) -> None:
+    """However the bytes are split, the parser yields the same header, frames and heartbeats."""
     stream = amqp.AMQP_HEADER + b"".join(
         amqp.frame(number, amqp.Transfer(handle=number), payload) + amqp.HEARTBEAT
         for number, payload in enumerate(payloads)
@@ -144,8 +144,8 @@ def test_frames_do_not_depend_on_where_the_stream_is_cut(payloads: list[bytes], 
 
 
 @pytest.mark.parametrize("stream", ["GET / HTTP/1.1\r\n", "\0\0\0\7\2\0\0\0", "\0\0\0\x09\1\0\0\0\0"])
-def test_what_is_no_frame_ends_the_connection(stream: str) -> None:
-    """Bytes that cannot be AMQP are a framing error at once, not an endless wait for the rest of a frame."""
+def test_bytes_that_are_not_amqp_are_framing_errors(stream: str) -> None:
+    """Bytes that cannot be AMQP raise a framing error immediately; the parser does not wait for the rest of a frame."""
     with pytest.raises(AmqpError, match="framing-error"):
         list(amqp.FrameParser(65536).feed(stream.encode()))
 
@@ -162,8 +162,8 @@ def test_what_is_no_frame_ends_the_connection(stream: str) -> None:
         (amqp.Detach(1, True, amqp.error_value("amqp:not-found", "gone")), 3),
     ],
 )
-def test_azure_eventhub_finds_every_field(performative: amqp.Performative, count: int) -> None:
-    """azure-eventhub reads fields by position: trailing nulls are written (and a payload counts)."""
+def test_every_field_is_written(performative: amqp.Performative, count: int) -> None:
+    """Trailing nulls are written, since azure-eventhub reads fields by position (and counts a payload)."""
     code, fields = decode_frame(memoryview(performative.encode()))
     assert (code, len(fields)) == (performative.CODE, count)
 
@@ -174,8 +174,8 @@ def _event(body: bytes, **parts: Any) -> bytes:
     return bytes(out)
 
 
-def test_a_batch_opens_to_its_events() -> None:
-    """The events of a batch come out byte for byte, with the partition key that they share."""
+def test_a_batch_is_unpacked_into_its_events() -> None:
+    """The events of a batch are unpacked byte for byte, with their common partition key."""
     events = [_event(b"one"), _event(b"two" * 200, application_properties={"n": 1})]
     out = bytearray()
     encode_payload(out, peer_message.BatchMessage(message_annotations={b"x-opt-partition-key": "k"}, data=events))
@@ -183,7 +183,7 @@ def test_a_batch_opens_to_its_events() -> None:
 
 
 def test_annotations_are_added_to_those_of_the_sender() -> None:
-    """A consumer gets the service's annotations beside the sender's own, and the rest untouched."""
+    """A consumer gets the service's and the sender's annotations, and the rest unchanged."""
     event = _event(
         b"body",
         header=peer_message.Header(durable=True),

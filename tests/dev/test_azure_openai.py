@@ -1,4 +1,4 @@
-"""The simulator of Azure OpenAI as a process: its journal, its options, its end."""
+"""The Azure OpenAI simulator as a process: its journal, options and exit."""
 
 import asyncio
 import subprocess
@@ -10,8 +10,8 @@ from openai import AsyncAzureOpenAI
 from tests.dev.simulator import CHAT, KEY, Service, start, user
 
 
-def test_the_journal_shows_requests_as_they_came(service: Service) -> None:
-    """Method, path with query, headers and body are kept as sent, and all requests are counted."""
+def test_the_journal_keeps_requests_as_sent(service: Service) -> None:
+    """Method, path with query, headers and body are kept unchanged, and all requests are counted."""
     path = "/openai/deployments/a%20b/chat/completions?api-version=2024-10-21&x=%2F"
     body = '{ "messages":[{"role":"user","content":"Grüße"}] }'
     service.request("POST", path, body.encode(), x_mine="yes")
@@ -24,8 +24,8 @@ def test_the_journal_shows_requests_as_they_came(service: Service) -> None:
     assert service.seen() == {"total": 0, "requests": []}
 
 
-def test_many_streams_at_once(service: Service) -> None:
-    """Streams run side by side, each whole."""
+def test_concurrent_streams_are_complete(service: Service) -> None:
+    """20 concurrent streams are each complete."""
 
     async def read(client: AsyncAzureOpenAI, number: int) -> int:
         messages: Any = user(f"Stream {number}")
@@ -44,18 +44,19 @@ def test_many_streams_at_once(service: Service) -> None:
 
 
 def test_defaults_come_from_the_command_line() -> None:
-    """Pace, filter, region and any word can be set for all calls; without a key any caller is let in."""
+    """Pace, filter, region and any word can be set for all calls; without a key any caller is admitted."""
     service = start("--first-token-ms=0", "--filter=off", "--region=Here", "--simulate=tokens=3;token-ms=0")
     body = {"model": "prod", "messages": user("Hi"), "stream": True}
-    _, headers, answer = service.request("POST", CHAT, body, api_key="")
+    _, headers, response = service.request("POST", CHAT, body, api_key="")
     service.process.terminate()
     service.process.communicate(timeout=60)
     assert service.process.returncode == 0
-    assert (headers["x-ms-region"], answer.count(b"data: "), b"filter" in answer) == ("Here", 3 + 3, False)
+    assert (headers["x-ms-region"], response.count(b"data: "), b"filter" in response) == ("Here", 3 + 3, False)
+    assert b'"role"' in response.partition(b"\n\n")[0]
 
 
-def test_it_ends_with_its_parent() -> None:
-    """With --parent-pid it ends when that process is gone."""
+def test_it_exits_with_its_parent() -> None:
+    """With --parent-pid it exits when that process does."""
     parent = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     service = start("--parent-pid", str(parent.pid))
     assert service.process.poll() is None

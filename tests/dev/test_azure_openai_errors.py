@@ -1,4 +1,4 @@
-"""The simulator's headers and errors are those of the service."""
+"""The simulator's headers and errors match the service."""
 
 import json
 from collections.abc import Callable
@@ -10,8 +10,8 @@ import pytest
 from tests.dev.simulator import CHAT, SURFACES, Service, user
 
 
-def test_headers_of_an_answer(service: Service) -> None:
-    """An answer names region, deployment, limits and its own ids, and echoes the client's request id."""
+def test_response_headers(service: Service) -> None:
+    """A response names region, deployment, limits and its ids, and echoes the client's request id."""
     body = {"model": "prod", "messages": user("Hi")}
     _, headers, _ = service.request("POST", CHAT, body, x_ms_client_request_id="mine")
     assert headers["x-ms-region"] == "West Europe"
@@ -26,26 +26,26 @@ def test_headers_of_an_answer(service: Service) -> None:
         assert int(remaining) < int(limit)
 
 
-@pytest.mark.parametrize("surface", SURFACES)
-def test_a_wrong_key_is_denied(service: Service, surface: str) -> None:
-    """With the wrong key, as api-key or as bearer, there is a 401 in the gateway's words."""
-    client = service.client(surface, key="wrong")
-    with pytest.raises(openai.AuthenticationError) as denied:
-        client.chat.completions.create(model="prod", messages=user("Hi"))
-    assert denied.value.code == "401"
-
-
-def test_no_key_is_denied(service: Service) -> None:
-    """A request that shows nothing is told of its subscription key."""
-    status, _, body = service.request("POST", CHAT, {}, api_key="")
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"api_key": ""}, "Access denied due to invalid subscription key"),
+        ({"api_key": "wrong"}, "Access denied due to invalid subscription key"),
+        ({"api_key": None, "authorization": "Bearer wrong"}, "Unauthorized. Access token is missing, invalid"),
+    ],
+    ids=["none", "api-key", "bearer"],
+)
+def test_a_missing_or_wrong_key_is_denied(service: Service, keys: dict[str, Any], words: str) -> None:
+    """A missing key, or a wrong one as api-key or as bearer, gets the gateway's 401."""
+    status, _, body = service.request("POST", CHAT, {}, **keys)
     error = json.loads(body)["error"]
     assert (status, error["code"]) == (401, "401")
-    assert error["message"].startswith("Access denied due to invalid subscription key")
+    assert error["message"].startswith(words)
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-def test_a_missing_deployment(service: Service, surface: str) -> None:
-    """A deployment that is not there is a 404 whose headers name the region, and nothing of a model."""
+def test_an_unknown_deployment(service: Service, surface: str) -> None:
+    """An unknown deployment is a 404 whose headers name the region, without the headers of a model."""
     with pytest.raises(openai.NotFoundError) as missing:
         service.chat("Hi", surface=surface, model="missing")
     assert missing.value.code == "DeploymentNotFound"
@@ -68,8 +68,8 @@ def test_a_missing_deployment(service: Service, surface: str) -> None:
         ("GET", "/"),
     ],
 )
-def test_anything_else_is_not_found(service: Service, method: str, path: str) -> None:
-    """A path that leads nowhere, or lacks its api-version, is a 404 in the gateway's words."""
+def test_an_unknown_path_is_not_found(service: Service, method: str, path: str) -> None:
+    """An unknown path, or one without its api-version, gets the gateway's 404."""
     status, headers, body = service.request(method, path, {} if method == "POST" else None)
     assert (status, json.loads(body)) == (404, {"error": {"code": "404", "message": "Resource not found"}})
     assert "x-request-id" not in headers
@@ -77,7 +77,7 @@ def test_anything_else_is_not_found(service: Service, method: str, path: str) ->
 
 @pytest.mark.parametrize("operation", ["chat", "responses", "completions"])
 def test_a_filtered_prompt(service: Service, operation: str) -> None:
-    """A prompt that the filter stops is a 400 that says what was found."""
+    """A filtered prompt is a 400 with the filter's findings."""
     prompt = "[filter the prompt]"
     calls: dict[str, Callable[[], object]] = {
         "chat": lambda: service.chat(prompt, stream=True),
@@ -95,44 +95,37 @@ def test_a_filtered_prompt(service: Service, operation: str) -> None:
     ("body", "param"),
     [(b"{not json", None), (b"[]", None), (b"{}", "messages"), (b'{"messages": []}', None)],
 )
-def test_a_body_that_cannot_be_read(service: Service, body: bytes, param: str | None) -> None:
-    """What is no JSON object, or has no messages, is a 400 of type invalid_request_error."""
+def test_an_invalid_body(service: Service, body: bytes, param: str | None) -> None:
+    """A body that is not a JSON object, or has no messages, is a 400 of type invalid_request_error."""
     path = "/openai/deployments/prod/chat/completions?api-version=2024-10-21"
-    status, _, answer = service.request("POST", path, body)
-    error = json.loads(answer)["error"]
+    status, _, response = service.request("POST", path, body)
+    error = json.loads(response)["error"]
     assert (status, error["type"], error["param"]) == (400, "invalid_request_error", param)
 
 
 @pytest.mark.parametrize(
-    ("api_version", "more", "words"),
+    ("api_version", "more", "status", "words"),
     [
-        ("2024-10-21", {}, "only allowed when 'stream' is enabled"),
-        ("2024-06-01", {"stream": True}, "Unrecognized request argument supplied: stream_options"),
-        ("2024-08-01-preview", {"stream": True}, "Unrecognized request argument supplied: stream_options"),
-        ("2024-10-21", {"stream": True, "data_sources": [{}]}, "Extra inputs are not permitted"),
+        ("2024-10-21", {}, 400, "only allowed when 'stream' is enabled"),
+        ("2024-06-01", {"stream": True}, 400, "Unrecognized request argument supplied: stream_options"),
+        ("2024-08-01-preview", {"stream": True}, 400, "Unrecognized request argument supplied: stream_options"),
+        ("2024-09-01-preview", {"stream": True}, 200, '"total_tokens"'),
+        ("2024-10-21", {"stream": True, "data_sources": [{}]}, 400, "Extra inputs are not permitted"),
     ],
 )
-def test_stream_options_where_they_are_not_taken(
-    service: Service, api_version: str, more: dict[str, Any], words: str
+def test_stream_options_depend_on_stream_api_version_and_data_sources(
+    service: Service, api_version: str, more: dict[str, Any], status: int, words: str
 ) -> None:
-    """stream_options are a 400 without a stream, before their api-version, and with data_sources."""
+    """stream_options are a 400 without a stream, before api-version 2024-09-01-preview, and with data_sources."""
     body = {"messages": user("Hi"), "stream_options": {"include_usage": True}} | more
     path = f"/openai/deployments/prod/chat/completions?api-version={api_version}"
-    status, _, answer = service.request("POST", path, body)
-    assert status == 400
-    assert words in json.loads(answer)["error"]["message"]
+    found, _, response = service.request("POST", path, body)
+    assert found == status
+    assert words in (json.loads(response)["error"]["message"] if status == 400 else response.decode())
 
 
-def test_stream_options_are_taken_from_their_first_version_on(service: Service) -> None:
-    """2024-09-01-preview is the first api-version that takes stream_options."""
-    body = {"messages": user("Hi"), "stream": True, "stream_options": {"include_usage": True}}
-    path = "/openai/deployments/prod/chat/completions?api-version=2024-09-01-preview"
-    status, _, answer = service.request("POST", path, body)
-    assert (status, b'"total_tokens"' in answer) == (200, True)
-
-
-def test_too_many_requests(service: Service) -> None:
-    """A 429 says when to come back, in whole seconds and in milliseconds, and that nothing remains."""
+def test_a_429_says_when_to_retry(service: Service) -> None:
+    """A 429 gives retry-after in seconds and milliseconds, and no remaining requests."""
     with pytest.raises(openai.RateLimitError, match="Please retry after 2 seconds") as limited:
         service.chat("Hi", "429;retry-after-ms=1500")
     headers = limited.value.response.headers
@@ -141,8 +134,8 @@ def test_too_many_requests(service: Service) -> None:
 
 
 @pytest.mark.parametrize("status", [408, 422, 500, 503])
-def test_other_errors(service: Service, status: int) -> None:
-    """Any status from 400 on can be had, with an error in JSON and no retry-after unless given."""
+def test_any_error_status_can_be_simulated(service: Service, status: int) -> None:
+    """Any error status can be simulated, with a JSON error and without retry-after by default."""
     with pytest.raises(openai.APIStatusError) as failed:
         service.respond("Hi", f"status={status}")
     body: Any = failed.value.body

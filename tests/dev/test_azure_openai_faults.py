@@ -1,4 +1,4 @@
-"""What the simulator can be told to do wrong, for one call or for the next ones."""
+"""The faults that the simulator can inject, into one call or the next ones."""
 
 import json
 import re
@@ -11,20 +11,9 @@ from tests.dev.simulator import CHAT, KEY, Service, user
 from tests.kit.hub import wait_until
 
 
-@pytest.mark.parametrize("word", ["cut-after", "close-after"])
-def test_a_stream_breaks_off(service: Service, word: str) -> None:
-    """After so many events the connection is gone: all of them arrive, then the client sees an error."""
-    received = map(repr, service.chat("Hi", f"{word}=5", stream=True))
-    for _ in range(5):
-        next(received)
-    with pytest.raises(openai.APIConnectionError):
-        next(received)
-    assert service.seen()["requests"][-1]["outcome"] == "broken_off"
-
-
 @pytest.mark.parametrize(("word", "resets"), [("cut-after", True), ("close-after", False)])
-def test_a_cut_is_a_reset(service: Service, word: str, resets: bool) -> None:
-    """cut-after sends RST, close-after FIN."""
+def test_a_stream_is_cut_after_n_events(service: Service, word: str, resets: bool) -> None:
+    """All N events arrive, then the connection ends: cut-after with RST, close-after with FIN and no last chunk."""
     body = json.dumps({"model": "prod", "messages": user("Hi"), "stream": True}).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nHost: x\r\napi-key: {KEY}\r\nx-simulate: {word}=2\r\n"
     host, _, port = service.url.removeprefix("http://").partition(":")
@@ -36,59 +25,60 @@ def test_a_cut_is_a_reset(service: Service, word: str, resets: bool) -> None:
                 received += data
         except ConnectionResetError:
             reset = True
-    assert (received.count(b"data: "), reset) == (2, resets)
+    assert (received.count(b"data: "), reset, received.endswith(b"0\r\n\r\n")) == (2, resets, False)
+    assert service.seen()["requests"][-1]["outcome"] == "broken_off"
 
 
-def test_a_json_answer_breaks_off(service: Service) -> None:
-    """A JSON answer is cut in its middle."""
+def test_a_json_response_is_cut_halfway(service: Service) -> None:
+    """cut-after cuts a JSON response off halfway, whatever its number."""
     with pytest.raises(openai.APIConnectionError):
         service.chat("Hi", "cut-after=0")
 
 
 @pytest.mark.parametrize("words", ["silent", "stall-after=3"])
-def test_a_stalled_answer_keeps_the_connection(service: Service, words: str) -> None:
-    """Silence lasts until the client gives up, and the journal tells that it was the client."""
+def test_a_stalled_response_keeps_the_connection_open(service: Service, words: str) -> None:
+    """The stall lasts until the client times out; the journal then shows that the client aborted."""
     with pytest.raises(openai.APITimeoutError):
         list(service.chat("Hi", words, stream=True, timeout=2))
     assert service.seen()["requests"][-1]["events"] == (0 if words == "silent" else 3)
     wait_until(lambda: service.seen()["requests"][-1]["outcome"] == "aborted")
 
 
-def test_an_error_within_a_stream(service: Service) -> None:
-    """error-event-after ends a stream of chat with an error event, and no [DONE]."""
+def test_an_error_event_ends_a_chat_stream(service: Service) -> None:
+    """error-event-after ends a chat stream with an error event and no [DONE]."""
     events = service.events("error-event-after=3")
     assert (len(events), events[-1]["error"]["type"]) == (4, "server_error")
     with pytest.raises(openai.APIError, match="had an error"):
         list(service.chat("Hi", "error-event-after=3", stream=True))
 
 
-def test_an_error_within_a_response(service: Service) -> None:
-    """In the Responses operation the error is an event of its own, with the next number."""
+def test_an_error_event_ends_a_response_stream(service: Service) -> None:
+    """In the Responses operation the error event has a type of its own and the next sequence number."""
     *_, last = service.respond("Hi", "error-event-after=4", stream=True)
     assert (last.type, last.sequence_number) == ("error", 4)
 
 
-def test_a_stream_without_its_end(service: Service) -> None:
-    """no-done leaves out [DONE], and in the Responses operation response.completed."""
+def test_the_last_event_can_be_omitted(service: Service) -> None:
+    """no-done omits [DONE], and in the Responses operation response.completed."""
     assert service.events("no-done")[-1]["choices"][0]["finish_reason"] == "stop"
     *_, last = service.respond("Hi", "no-done", stream=True)
     assert last.type == "response.output_item.done"
 
 
 def test_usage_can_be_withheld(service: Service) -> None:
-    """no-usage reports none, even to a stream that asks."""
+    """no-usage omits usage, even from a stream that requests it."""
     assert service.events("no-usage", stream_options={"include_usage": True})[-2]["choices"]
     assert service.chat("Hi", "no-usage").usage is None
     assert service.respond("Hi", "no-usage").usage is None
 
 
-def test_an_answer_of_a_given_length(service: Service) -> None:
-    """tokens=N makes N chunks of text, each of one token, and counts them."""
+def test_the_number_of_tokens_can_be_set(service: Service) -> None:
+    """tokens=N sends N chunks of one token each, and usage counts them."""
     events = service.events("tokens=20000", stream_options={"include_usage": True})
     assert events[-2]["usage"]["completion_tokens"] == 20000 == len(events) - 5
 
 
-def test_events_in_pieces_are_the_same_events(service: Service) -> None:
+def test_writes_in_pieces_send_the_same_events(service: Service) -> None:
     """pieces=N changes the writes, not the bytes."""
     known = re.compile(r"'(id|created)': ('[^']*'|\d+)")
     whole, pieces = (known.sub("", str(service.events(words))) for words in ("", "pieces=7"))
@@ -96,7 +86,7 @@ def test_events_in_pieces_are_the_same_events(service: Service) -> None:
 
 
 def test_headers_can_be_simulated(service: Service) -> None:
-    """Region and spill-over are as told; an empty region leaves its header out."""
+    """Region and spillover can be set; an empty region omits its header."""
     body = {"model": "prod", "messages": user("Hi")}
     _, headers, _ = service.request("POST", CHAT, body, x_simulate="region=Mars;spilled-over")
     assert (headers["x-ms-region"], headers["x-ms-is-spilled-over"]) == ("Mars", "true")
@@ -106,13 +96,13 @@ def test_headers_can_be_simulated(service: Service) -> None:
 
 @pytest.mark.parametrize("word", ["nonsense", "cut-after", "tokens=many", "status=200", "pieces=0"])
 def test_an_unknown_word_is_an_error(service: Service, word: str) -> None:
-    """A simulation that cannot be read is never passed over."""
+    """An invalid simulation is a 400 and never ignored."""
     status, _, body = service.request("POST", CHAT, {}, x_simulate=f"no-done; {word}")
     assert (status, body.decode().endswith(word)) == (400, True)
 
 
 def test_faults_apply_to_the_next_calls(service: Service) -> None:
-    """A fault set aside strikes as often as told, whatever the headers say, and then no more."""
+    """A queued fault applies the given number of times, whatever the headers say, and then no more."""
     body = {"model": "prod", "messages": user("Hi")}
     service.request("POST", "/_simulator/faults", {"simulate": "503", "times": 2})
     statuses = [service.request("POST", CHAT, body, x_simulate="429")[0] for _ in range(3)]

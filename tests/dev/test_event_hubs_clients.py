@@ -1,4 +1,4 @@
-"""The stand-in for Event Hubs as the official clients of other languages use it: unmodified, over real AMQP."""
+"""The stand-in for Event Hubs with the official clients of other languages, unmodified, over real AMQP."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def _go(environ: dict[str, str]) -> list[str]:
 
 @pytest.fixture(params=[_javascript, _go], ids=["JavaScript", "Go"])
 def use(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Use]:
-    """Run one use of a language's client on a new hub; what it printed."""
+    """A function that runs a use of a language's client on a new hub and returns what it printed."""
     environ = dict(os.environ)
     command = request.param(environ)
     with BrokerProcess(tmp_path / "hub", "--partitions", "2") as broker:
@@ -59,23 +59,23 @@ def use(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Use]:
         yield run
 
 
-def test_events_are_sent_and_read(use: Use) -> None:
-    """100 of 100 events, some of 150 KB, come back equal and in order, and reading starts where it is asked to."""
+def test_clients_send_and_receive(use: Use) -> None:
+    """100 of 100 events, some of 150 KB, arrive unchanged and in order, and reading starts at the given position."""
     found = use("exchange")
     assert (found["partitions"], int(found["last"]), found["equal"]) == (2, 99, True)
     assert (int(found["sequence"]), int(found["offset"]), found["time"]) == (40, 41, True)
 
 
 def test_the_higher_owner_level_wins(use: Use) -> None:
-    """A reader of a higher owner level takes a partition, and the one before is told that it lost it."""
+    """A reader with a higher owner level takes the partition, and the previous reader gets an error."""
     use("exchange")
     found = use("owner")
     assert found["won"] is True
     assert found["lost"] in ("ArgumentError", "ReceiverDisconnectedError", "ownershiplost"), found
 
 
-def test_refusals_are_told(use: Use) -> None:
-    """A wrong key and an unknown partition are refused, to send and to ask; nothing is retried for ever."""
+def test_refusals_are_errors(use: Use) -> None:
+    """A wrong key and an unknown partition fail, for sending and for properties, without endless retries."""
     found = use("refused")
     assert found["key"] == "UnauthorizedError" or "status code 401" in found["key"], found
     assert found["partition"] not in ("let in", False), found

@@ -1,22 +1,22 @@
-"""The page that `python -m dev.up` starts: what was called can be looked at there, and it goes with the rest."""
+"""The page that `python -m dev.up` starts: it shows the calls, and stops with the rest."""
 
 import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from tests.dev.up_process import PATIENCE_S, ROOT, SERVING, Up, alive
+from tests.kit.hub import wait_until
 
 SHOWN_S = 30.0
 
 
 def calls(page: str) -> list[str]:
-    """The traces of the calls that the page has."""
+    """Trace ids of the calls on the page."""
     with urlopen(f"{page}api/view", timeout=PATIENCE_S) as answer:
         found = json.load(answer)["calls"]
     traces = []
@@ -26,32 +26,26 @@ def calls(page: str) -> list[str]:
     return traces
 
 
-def wait_for(page: str, count: int, seconds: float) -> list[str]:
-    deadline = time.monotonic() + seconds
-    while len(found := calls(page)) < count:
-        assert time.monotonic() < deadline, f"{len(found)} of {count} calls within {seconds} s"
-        time.sleep(0.1)
-    return found
-
-
 @pytest.mark.heavy
 def test_calls_are_on_the_page_within_seconds() -> None:
-    """Ten calls by the printed command: soon after the last one all of them are on the page, each once."""
+    """Ten calls by the printed command are on the page within seconds of the last, each once."""
     with Up() as running:
         running.wait_for(SERVING)
         page = running.section("Page").strip()
         shown = json.loads(running.section("Its record"))["trace_id"]
-        assert wait_for(page, 1, PATIENCE_S) == [shown]
+        wait_until(lambda: calls(page) == [shown], PATIENCE_S)
         command = running.section("Serving").strip()
         for _ in range(10):
             subprocess.run(["sh", "-c", f"{command} --silent"], capture_output=True, check=True, timeout=PATIENCE_S)
-        assert len(set(wait_for(page, 11, SHOWN_S))) == 11
+        wait_until(lambda: len(calls(page)) >= 11, SHOWN_S)
+        found = calls(page)
+        assert len(found) == len(set(found)) == 11
         assert "cannot be read" not in running.output
 
 
 @pytest.mark.heavy
-def test_it_ends_with_the_rest(tmp_path: Path) -> None:
-    """A consumer and the page's server end with it, also when it is killed; after a good end no file is left."""
+def test_it_stops_with_the_rest(tmp_path: Path) -> None:
+    """The consumer and the page's server stop with it, even if it is killed; a clean stop leaves no files."""
     with Up("--port", "0", TMPDIR=str(tmp_path)) as running:
         running.wait_for(SERVING)
         children = running.children()
@@ -64,14 +58,11 @@ def test_it_ends_with_the_rest(tmp_path: Path) -> None:
         running.wait_for(SERVING)
         children = running.children()
         running.process.kill()
-        deadline = time.monotonic() + PATIENCE_S
-        while alive(set(children)):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: not alive(set(children)), PATIENCE_S)
 
 
 def test_without_its_packages_there_is_no_page(tmp_path: Path) -> None:
-    """What is missing is named, and all else goes on."""
+    """The missing package is named, and everything else works."""
     program = (
         "import importlib.util, runpy, sys\n"
         "find = importlib.util.find_spec\n"
@@ -85,8 +76,8 @@ def test_without_its_packages_there_is_no_page(tmp_path: Path) -> None:
         assert "It needs duckdb: pip install -r requirements-analytics.txt" in running.section("Page")
 
 
-def test_a_tied_process_ends_with_its_stdin() -> None:
-    """A module that knows nothing of it gets its own arguments, and SIGTERM when its starter is gone."""
+def test_a_tied_process_stops_when_stdin_ends() -> None:
+    """An ordinary module gets its own arguments, and SIGTERM when its parent is gone."""
     command = [sys.executable, "-m", "dev.tied", "http.server", "--bind", "127.0.0.1", "0"]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdin

@@ -1,4 +1,4 @@
-"""`python -m dev.up` as a process: what it prints, what it starts."""
+"""Up: `python -m dev.up` as a process, its output and its children."""
 
 import os
 import re
@@ -17,7 +17,7 @@ SERVING = r"(?m)^time +trace_id .*$"
 
 
 class Up:
-    """A running `dev.up`, and what it has printed so far."""
+    """A running `dev.up` and its output so far."""
 
     def __init__(self, *options: str, python: tuple[str, ...] = ("-m", "dev.up"), **environ: str) -> None:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("AZURE_", "PROXY_"))}
@@ -57,7 +57,7 @@ class Up:
             self._more.notify_all()
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until what was printed matches."""
+        """Wait until the output matches."""
         with self._more:
             self._more.wait_for(lambda: self._ended or re.search(pattern, self.output), PATIENCE_S)
         found = re.search(pattern, self.output)
@@ -65,22 +65,22 @@ class Up:
         return found
 
     def section(self, title: str) -> str:
-        """What stands under a title."""
+        """Return the text below a title."""
         return self.wait_for(rf"(?ms)^── {title} .*?$(.*?)^── ")[1]
 
     def children(self) -> dict[int, str]:
-        """Its processes: their ids and command lines."""
+        """Its child processes: ids and command lines."""
         return {pid: args for pid, parent, args in processes() if parent == self.process.pid}
 
     def status(self) -> int:
-        """Wait for its end, and return its exit status."""
+        """Wait until it exits; return its exit status."""
         status = self.process.wait(PATIENCE_S)
         self._reader.join(PATIENCE_S)
         return status
 
 
 def processes() -> list[tuple[int, int, str]]:
-    """Id, parent's id and command line of all processes but those that are over and wait to be asked how it went."""
+    """Id, parent's id and command line of all processes except zombies."""
     columns = ["ps", "-A", "-ww", "-o", "pid=", "-o", "ppid=", "-o", "stat=", "-o", "args="]
     listed = subprocess.run(columns, capture_output=True, text=True, check=True).stdout
     rows = (line.split(None, 3) for line in listed.splitlines())

@@ -1,4 +1,4 @@
-"""A Bicep file as the tests see it: parsed by pycep, and by its words where the parser takes a name for a text."""
+"""A Bicep file: parsed by pycep, and tokenised where that parser cannot tell a name from text."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ _LANGUAGE = {
 
 @dataclass(frozen=True)
 class Declared:
-    """A resource or module: its type and version or path, its body, and what its condition and loop hide."""
+    """A resource or module: its type and version, or its path, and its body without condition and loop."""
 
     kind: str
     version: str
@@ -41,7 +41,7 @@ class Template:
 
     @property
     def parameters(self) -> dict[str, bool]:
-        """The parameters' names, and whether they may be left out."""
+        """The parameters' names, and whether they are optional."""
         return {name: found["default"] is not None for name, found in self.tree.get("parameters", {}).items()}
 
     @property
@@ -67,12 +67,12 @@ class Template:
         }
 
     def of_type(self, kind: str) -> list[Declared]:
-        """The resources of a type that this file makes."""
+        """The resources of a type that this file creates."""
         return [found for found in self.resources.values() if found.kind == kind and not found.existing]
 
     @cached_property
     def names_used(self) -> set[str]:
-        """Every name in an expression that is no function, property, key, or word of the language."""
+        """Every name in an expression, without functions, properties, keys and keywords."""
         loops = re.findall(r"\bfor \(?(\w+)(?:, (\w+)\))? in\b", self.text)
         return set(_names(self.text)) - _LANGUAGE - {name for pair in loops for name in pair}
 
@@ -82,17 +82,17 @@ class Template:
 
     @property
     def literals(self) -> list[str]:
-        """Every text between quotes, with what is put into it left as it is written."""
+        """Every string literal, with its interpolations as written."""
         return [word[1:-1] for word in _WORDS.findall(self.text) if word.startswith("'")]
 
 
 def templates() -> dict[str, Template]:
-    """All of infra/, by their paths in it."""
+    """All Bicep files in infra/, by relative path."""
     return {str(path.relative_to(INFRA)): Template(path) for path in sorted(INFRA.rglob("*.bicep"))}
 
 
 def keys_in(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Every key anywhere in a tree, and its value."""
+    """Every key anywhere in a tree, with its value."""
     if isinstance(tree, Mapping):
         for key, value in tree.items():
             yield key.strip("'"), value
@@ -125,7 +125,7 @@ def _names(text: str) -> Iterator[str]:
             for inner in re.findall(r"\$\{([^}]*)\}", word):
                 yield from _names(inner)
         elif word.isidentifier():
-            a_key = after == ":" and before in ("\n", "{", ",")
-            a_property = before in (".", "?") and not text.count(f"? {word}")
-            if not (a_key or a_property or after == "(" or before == "@" or before in declares):
+            is_key = after == ":" and before in ("\n", "{", ",")
+            is_property = before in (".", "?") and not text.count(f"? {word}")
+            if not (is_key or is_property or after == "(" or before == "@" or before in declares):
                 yield word

@@ -1,4 +1,4 @@
-"""What the code reads from the environment, what the deployment puts there, and what the documents say of it."""
+"""The environment variables that the code reads, the deployment sets, and the documents describe."""
 
 import ast
 import json
@@ -12,7 +12,7 @@ _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 
 
 def read_by_settings() -> set[str]:
-    """Every variable that app/settings/ names: its files read the environment, and no other does for the proxy."""
+    """Every variable that app/settings/ names; only its files read the proxy's environment."""
     return {name for path in (ROOT / "app/settings").glob("*.py") for name in _texts(path.read_text())}
 
 
@@ -21,14 +21,14 @@ def read_by_doctor() -> set[str]:
 
 
 def set_by_deployment() -> dict[str, Any]:
-    """The app settings in function.bicep, and those that main.parameters.json hands to it, as azd has them at first."""
+    """The app settings in function.bicep and main.parameters.json, with azd's defaults."""
     (config,) = Template(INFRA / "function.bicep").of_type("Microsoft.Web/sites/config")
     found = {name: value for name, value in keys_in(config.body["properties"]) if _NAME.fullmatch(name) or "__" in name}
     return found | parameters({})["settings"]
 
 
 def parameters(environ: dict[str, str]) -> dict[str, Any]:
-    """main.parameters.json as azd hands it on: ${NAME} and ${NAME=default} replaced."""
+    """main.parameters.json after azd has replaced ${NAME} and ${NAME=default}."""
 
     def replaced(match: re.Match[str]) -> str:
         name, _, default = match[1].partition("=")
@@ -39,10 +39,10 @@ def parameters(environ: dict[str, str]) -> dict[str, Any]:
 
 
 def documented(heading: str) -> dict[str, str]:
-    """The variables in the first columns of the tables under a heading of docs/operations.md, and what is said."""
+    """The variables in the tables under a heading of docs/operations.md, with their second column."""
     text = OPERATIONS.read_text()
     section = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
-    assert section, f"{OPERATIONS} has no part {heading!r}"
+    assert section, f"{OPERATIONS} has no section {heading!r}"
     rows = [line.split("|")[1:-1] for line in section.splitlines() if line.startswith("| `")]
     return {name: row[1].strip() for row in rows for name in re.findall(r"`([A-Za-z_]+)`", row[0])}
 

@@ -1,6 +1,6 @@
-"""infra/*.bicep, as far as it can be told without Azure: that it is whole, and lets nobody in by a key.
+"""infra/*.bicep, as far as it can be checked without Azure: it is consistent, and no access is by key.
 
-No compiler is at hand here: a parser reads the files, and these tests compare what they say with each other.
+These tests need no Bicep compiler: a parser reads the files, and the tests compare them with each other.
 """
 
 import re
@@ -38,7 +38,7 @@ GRANTED = {
     ),
     ("roles/insights.bicep", "Monitoring Metrics Publisher", "Microsoft.Insights/components", "principalId"),
 }
-"""File, role, the type it is scoped to, and whose it is."""
+"""File, role, the type it is scoped to, and the principal."""
 
 WHO = {
     "access.bicep": {"proxy.outputs.principalId"},
@@ -47,7 +47,7 @@ WHO = {
     "roles/records.bicep": {"principalId"},
     "roles/insights.bicep": {"principalId", "gateway.identity.principalId"},
 }
-"""What each file is given for principalId."""
+"""The arguments for principalId, by file."""
 
 NO_KEYS: dict[str, dict[str, bool | str]] = {
     "Microsoft.CognitiveServices/accounts": {"disableLocalAuth": True},
@@ -71,7 +71,7 @@ SECRETS = (
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_name_is_declared_and_used(name: str) -> None:
-    """What an expression names is a parameter, variable, resource or module of its file, and none of these is idle."""
+    """Names in expressions are parameters, variables, resources or modules of the file, and none of these is unused."""
     file = FILES[name]
     assert file.names_used - file.declared == set()
     assert {*file.parameters, *file.variables} - file.names_used == set()
@@ -82,8 +82,8 @@ def calls() -> list[tuple[str, str, Declared]]:
 
 
 @pytest.mark.parametrize(("name", "alias", "module"), calls(), ids=lambda part: part if isinstance(part, str) else "")
-def test_a_module_is_given_what_it_asks_for(name: str, alias: str, module: Declared) -> None:
-    """A module's file exists, every parameter given is one of its own, and every one it cannot do without is given."""
+def test_modules_get_their_parameters(name: str, alias: str, module: Declared) -> None:
+    """A module's file exists, gets only parameters that it declares and all required ones, and has the used outputs."""
     called = called_by(name, module)
     given = set(module.body["params"])
     assert given <= set(called.parameters)
@@ -92,8 +92,8 @@ def test_a_module_is_given_what_it_asks_for(name: str, alias: str, module: Decla
     assert asked <= called.outputs
 
 
-def test_no_file_is_left_out() -> None:
-    """main.bicep leads to every file, and every file that is loaded as text is there."""
+def test_main_reaches_every_file() -> None:
+    """Every module is used from main.bicep, and every file loaded as text exists."""
     reached, waiting = set(), ["main.bicep"]
     while waiting:
         name = waiting.pop()
@@ -104,8 +104,8 @@ def test_no_file_is_left_out() -> None:
     assert reached == set(FILES)
 
 
-def test_every_role_assignment() -> None:
-    """These identities have these roles on these things, on nothing wider, and no other."""
+def test_the_role_assignments_are_exactly_these() -> None:
+    """These identities have these roles on these resources, no wider scope and no others."""
     found = set()
     for name, file in FILES.items():
         for assignment in file.of_type("Microsoft.Authorization/roleAssignments"):
@@ -115,14 +115,14 @@ def test_every_role_assignment() -> None:
             scope = file.resources[assignment.body["scope"]].kind
             who = property_of(properties["principalId"])
             found.add((name, ROLES[role], scope, who[0]))
-            # without the kind a role for an identity made a moment ago is refused: it is not known everywhere yet
+            # without the type, a role for a new identity fails until the identity has replicated
             assert (properties.get("principalType") == "ServicePrincipal") is (who[0] != "readerId")
             assert ROLES[role] in file.text, "a comment names the role"
     assert found == GRANTED
 
 
-def test_roles_are_given_to_the_proxy_and_the_gateway() -> None:
-    """The principals are the proxy's and the gateway's own identities."""
+def test_the_principals_are_the_proxy_and_the_gateway() -> None:
+    """Roles go to the proxy's and the gateway's own identities."""
     given: dict[str, set[str]] = {}
     for name, _, module in calls():
         path = path_of(called_by(name, module))
@@ -135,16 +135,16 @@ def test_roles_are_given_to_the_proxy_and_the_gateway() -> None:
 
 
 @pytest.mark.parametrize("kind", NO_KEYS)
-def test_what_can_refuse_keys_refuses_them(kind: str) -> None:
-    """Every account, namespace, workspace and app that is made takes Entra ID only, over TLS 1.2."""
+def test_local_authentication_is_disabled(kind: str) -> None:
+    """Every new account, namespace, workspace and app accepts Entra ID only, over TLS 1.2."""
     made = [found for file in FILES.values() for found in file.of_type(kind)]
     assert made
     for found in made:
         assert NO_KEYS[kind].items() <= dict(keys_in(found.body["properties"])).items()
 
 
-def test_no_secret_is_written_or_passed() -> None:
-    """No text looks like one, no output carries one, and the one key that is read goes into a secret named value."""
+def test_no_secret_is_in_a_file_or_output() -> None:
+    """No text looks like one, no output carries one, and the only key that is read becomes a secret named value."""
     for file in FILES.values():
         for text in (*file.literals, *re.findall(r"//.*", file.text)):
             assert not [pattern for pattern in SECRETS if re.search(pattern, text)], text
@@ -156,15 +156,15 @@ def test_no_secret_is_written_or_passed() -> None:
     assert "listKeys" in str(named["value"]) or "list_keys" in str(named["value"])
 
 
-def test_a_secret_would_be_noticed() -> None:
-    """The patterns know what keys of storage, Event Hubs, Azure OpenAI and Functions look like."""
+def test_the_patterns_match_secrets() -> None:
+    """They match keys of Storage, Event Hubs, Azure OpenAI and Functions."""
     base64 = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     for secret in (f"AccountKey={base64}", base64, "SharedAccessKey=x", "?sv=1&sig=x", "0123456789abcdef" * 2):
         assert [pattern for pattern in SECRETS if re.search(pattern, secret)], secret
 
 
-def test_streams_get_through_and_are_shared() -> None:
-    """The app runs the Python of the repository, and an instance serves many calls: they wait more than they work."""
+def test_an_instance_serves_many_calls() -> None:
+    """Calls mostly wait, so an instance takes at least 100. The app runs the repository's version of Python."""
     (app,) = FILES["function.bicep"].of_type("Microsoft.Web/sites")
     config: Mapping[str, Any] = app.body["properties"]["functionAppConfig"]
     assert config["runtime"] == {"name": "python", "version": (ROOT / ".python-version").read_text().strip()}
@@ -173,7 +173,7 @@ def test_streams_get_through_and_are_shared() -> None:
 
 
 def test_the_gateway_logs_no_body_and_no_query() -> None:
-    """API Management's own telemetry has W3C trace context, a sampling that can be set, and neither bodies nor keys."""
+    """API Management's telemetry has W3C trace context, configurable sampling, and neither bodies nor keys."""
     file = FILES["api.bicep"]
     properties = file.resources["diagnostics"].body["properties"]
     assert properties["httpCorrelationProtocol"] == "W3C"

@@ -1,4 +1,4 @@
-"""What stands around the templates: azd's file, host.json, the container, the workflows, and the documents."""
+"""The files around the templates: azure.yaml, host.json, the container, the workflows, and the documents."""
 
 import json
 import re
@@ -21,11 +21,11 @@ HOST = {
     "logging": {"logLevel": {"default": str, "Host.Startup": str}},
     "extensions": {"http": {"routePrefix": str}},
 }
-"""What host.json may hold here: members of https://json.schemastore.org/host.json, which is not at hand offline."""
+"""The members of host.json and their types, from https://json.schemastore.org/host.json."""
 
 
 def test_azd_finds_the_function_app() -> None:
-    """The service of azure.yaml is the one that the Function App is tagged with, and the template is where it says."""
+    """azure.yaml's service is the Function App's tag, and its template exists."""
     config = yaml.safe_load((ROOT / "azure.yaml").read_text())
     ((name, service),) = config["services"].items()
     assert (service["host"], service["language"], service["project"]) == ("function", "py", ".")
@@ -38,8 +38,8 @@ def test_azd_finds_the_function_app() -> None:
     assert (parameters({"AZURE_ENV_NAME": "e"})["environmentName"], "'rg-${environmentName}'" in main) == ("e", True)
 
 
-def test_host_json_is_of_the_known_form() -> None:
-    """It has the members that the host knows, with their types, and its times are of the form hh:mm:ss."""
+def test_host_json_is_valid() -> None:
+    """It has members that the host knows, with the right types, and its timeout has the form hh:mm:ss."""
     host = json.loads((ROOT / "host.json").read_text())
     assert_form(host, HOST)
     assert (host["version"], host["telemetryMode"]) == ("2.0", "OpenTelemetry")
@@ -55,12 +55,12 @@ def assert_form(found: Any, form: Any) -> None:
         assert isinstance(found, form)
 
 
-def test_the_container_has_what_is_deployed() -> None:
-    """It copies the packages that .funcignore lets through, runs as its own user, and starts as the README says."""
+def test_the_container_has_the_deployed_packages() -> None:
+    """It copies the packages that .funcignore includes, runs as its own user, and starts the app."""
     text = (INFRA / "container/Dockerfile").read_text()
     copied = set(re.findall(r"^COPY (\S+)", text, re.MULTILINE))
-    let_through = {line[2:].strip("/") for line in (ROOT / ".funcignore").read_text().splitlines() if line[:1] == "!"}
-    assert copied == let_through - {"function_app.py", "host.json"}
+    included = {line[2:].strip("/") for line in (ROOT / ".funcignore").read_text().splitlines() if line[:1] == "!"}
+    assert copied == included - {"function_app.py", "host.json"}
     command = json.loads(re.findall(r"^CMD (\[.*\])$", text, re.MULTILINE)[-1])
     assert command[:3] == ["uvicorn", "app.main:create_app", "--factory"]
     assert f"FROM python:{(ROOT / '.python-version').read_text().strip()}-" in text
@@ -68,8 +68,8 @@ def test_the_container_has_what_is_deployed() -> None:
 
 
 @pytest.mark.parametrize("path", [*(ROOT / ".github/workflows").glob("*.yml")], ids=lambda path: path.name)
-def test_a_workflow_runs_what_there_is(path: Path) -> None:
-    """Every `make` target in it exists, and no permission is wider than it needs."""
+def test_workflows_run_existing_targets(path: Path) -> None:
+    """Every `make` target in them exists, and no permission is wider than needed."""
     text = path.read_text()
     workflow = yaml.safe_load(text)
     targets = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -81,8 +81,8 @@ def test_a_workflow_runs_what_there_is(path: Path) -> None:
     assert "secrets." not in text
 
 
-def test_the_options_in_the_document_are_those_of_azd() -> None:
-    """docs/deploy.md names every variable that main.parameters.json reads, or says that the proxy's own go by name."""
+def test_deploy_md_lists_the_options() -> None:
+    """Every variable that main.parameters.json reads, except the proxy's own settings."""
     read = set(re.findall(r"\$\{([A-Z_]+)", (INFRA / "main.parameters.json").read_text()))
     named = set(re.findall(r"`([A-Z_]+)`", DEPLOY.partition("### Options")[2].partition("\n## ")[0]))
     assert read - {"AZURE_ENV_NAME", "AZURE_LOCATION", "APIM_PUBLISHER_EMAIL", "RECORDS_READER_ID"} == (
@@ -92,16 +92,16 @@ def test_the_options_in_the_document_are_those_of_azd() -> None:
     assert "azd env set RECORDS_READER_ID" in DEPLOY
 
 
-def test_the_document_names_every_role_of_the_proxy() -> None:
-    """Who goes step by step gives the app the roles that the template gives it."""
+def test_deploy_md_lists_the_roles() -> None:
+    """The manual steps grant the roles that the template grants."""
     table = DEPLOY.partition("### Role assignments")[2].partition("### App settings")[0]
     assert set(re.findall(r"^\| ([A-Z][\w ]+) \|", table, re.MULTILINE)) == {
         role for _, role, _, who in GRANTED if who != "readerId"
     }
 
 
-def test_the_commands_in_the_document_fit() -> None:
-    """They set settings that are read, use outputs that there are, and files that are here."""
+def test_the_commands_in_deploy_md_are_valid() -> None:
+    """They set existing settings and use existing outputs."""
     block = DEPLOY.partition("az functionapp config appsettings set")[2].partition("\n\n")[0]
     known = read_by_settings() | {"PYTHON_ENABLE_OPENTELEMETRY"}
     assert set(re.findall(r"^ +([A-Z_]+)=", block, re.MULTILINE)) <= known
@@ -111,8 +111,8 @@ def test_the_commands_in_the_document_fit() -> None:
     assert set(re.findall(r"-e ([A-Z_]+)=", DEPLOY)) <= read_by_settings()
 
 
-def test_the_endpoint_is_an_output() -> None:
-    """`azd up` ends with the address to call: that of API Management."""
+def test_the_gateways_url_is_an_output() -> None:
+    """`azd up` ends with the address to call, API Management's."""
     main = Template(INFRA / "main.bicep")
     assert property_of(main.tree["outputs"]["API_ENDPOINT"]["value"]) == ["api", "outputs", "endpoint"]
     api = Template(INFRA / "api.bicep")
@@ -120,8 +120,8 @@ def test_the_endpoint_is_an_output() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(path: Path) -> None:
-    """Every file that a document links to is there, and every part of it that a link names."""
+def test_links_are_valid(path: Path) -> None:
+    """Every file and heading that a document links to exists."""
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", path.read_text()):
         file = (path.parent / target) if target else path
         assert file.exists(), f"{target} in {path.name}"

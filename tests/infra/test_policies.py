@@ -1,4 +1,4 @@
-"""The policies of API Management: their shape, each rule that another part relies on, and why it is there."""
+"""The policies of API Management: their form, and each rule that another part relies on."""
 
 import itertools
 import re
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.settings import DEFAULT_CALLER_HEADERS
 from tests.infra.apim.expression import Claims, Context, Jwt, Named, Variables, evaluate
 from tests.infra.apim.policy import APIM, OPTIONS, Policy
 from tests.infra.bicep import Template, keys_in
@@ -27,7 +26,7 @@ EVERY = [(), ("token",), ("token-limit",), ("token", "token-limit")]
 
 @pytest.mark.parametrize("options", EVERY)
 def test_a_policy_is_well_formed(options: tuple[str, ...]) -> None:
-    """With any of its options it is XML of the four sections, without an element that would read or log a body."""
+    """With any of its options it is XML with the four sections, without elements that would read or log a body."""
     policy = Policy(VALUES, *options)
     assert [section.tag for section in policy.root] == ["inbound", "backend", "outbound", "on-error"]
     assert {element.tag for section in policy.root for element in section.iter()} <= ALLOWED
@@ -39,8 +38,8 @@ def test_a_policy_is_well_formed(options: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", [APIM / "api.xml", *OPTIONS.values()], ids=lambda path: path.name)
-def test_every_expression_is_of_the_known_shape(path: Path) -> None:
-    """Each `@(…)` parses, and comes to a text with and without a subscription, a product, a user and a token."""
+def test_every_expression_evaluates(path: Path) -> None:
+    """Each `@(…)` parses, and yields text with and without a subscription, a product, a user and a token."""
     root = ET.fromstring(f"<all>{re.sub(r'{{.*?}}', 'x', path.read_text())}</all>")
     texts = [text for element in root.iter() for text in (element.text or "", *element.attrib.values())]
     expressions = [text for text in texts if "@" in text]
@@ -52,32 +51,21 @@ def test_every_expression_is_of_the_known_shape(path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["@{ return 1; }", "@(context.Request.Body)", '@("a" + "b")', "@(context.", "@(x)"])
-def test_another_shape_is_refused(text: str) -> None:
-    """What is not in the part of C# that is used here, or of .NET, does not pass for checked."""
+def test_other_expressions_are_rejected(text: str) -> None:
+    """Anything outside the subset of C# and .NET that the evaluator implements raises."""
     with pytest.raises((SyntaxError, AttributeError, IndexError, KeyError)):
         evaluate(text, Context())
 
 
-def test_a_stream_is_not_held() -> None:
-    """Each chunk is passed on at once; nothing is retried, and the wait ends where the Function App hangs up: 230 s."""
+def test_streams_are_not_buffered() -> None:
+    """Each chunk is passed on immediately; no retries; the timeout is the Function App's own limit: 230 s."""
     policy = Policy(VALUES)
     assert (policy.forward().buffer_response, policy.forward().timeout) == (False, 230)
     assert policy.outbound() == ["base"]
 
 
-def test_the_proxys_caller_headers_are_the_gateways() -> None:
-    """Of the headers by which the proxy knows a caller, the gateway overrides every one but the client's session."""
-    known = {pair.partition("=")[2] for pair in DEFAULT_CALLER_HEADERS.split(",")}
-    overridden = {
-        element.attrib["name"]: element.attrib["exists-action"]
-        for element in Policy(VALUES).root.iter("set-header")
-        if element.attrib["name"].startswith("x-apim-")
-    }
-    assert overridden == dict.fromkeys(known - {"x-session-id"}, "override")
-
-
-def test_every_rule_says_why() -> None:
-    """Right above each rule, or the group of rules it belongs to, stands a comment."""
+def test_every_rule_has_a_comment() -> None:
+    """Directly above each rule or its group of rules."""
     lines = (APIM / "api.xml").read_text().splitlines()
     bare = [
         line
@@ -89,8 +77,8 @@ def test_every_rule_says_why() -> None:
         assert path.read_text().startswith("<!--")
 
 
-def test_the_named_values_are_made() -> None:
-    """Every {{named value}} in a policy is one that api.bicep makes, and the policy waits for all of them."""
+def test_the_named_values_exist() -> None:
+    """api.bicep creates every {{named value}} in a policy, and the policy depends on all of them."""
     file = Template(APIM.parent / "api.bicep")
     used = {name for path in APIM.glob("*.xml") for name in re.findall(r"\{\{([\w-]+)\}\}", path.read_text())}
     made = {each["name"] for each in file.variables["plainValues"]} | {file.resources["functionKey"].body["name"]}
@@ -99,16 +87,16 @@ def test_the_named_values_are_made() -> None:
     assert file.resources["policy"].body["properties"]["format"] == "xml"
 
 
-def test_the_options_are_those_of_the_deployment() -> None:
-    """api.bicep puts in the files that the tests put in, at the marks that are there."""
+def test_api_bicep_has_the_same_options() -> None:
+    """It inserts the files that the tests insert, at the marks in api.xml."""
     text = Template(APIM.parent / "api.bicep").text
     marks = dict(re.findall(r"'<!-- option: ([\w-]+) -->'.*loadTextContent\('apim/([\w.-]+)'\)", text))
     assert marks == {name: path.name for name, path in OPTIONS.items()}
     assert all(f"<!-- option: {name} -->" in (APIM / "api.xml").read_text() for name in marks)
 
 
-def test_clients_of_azure_openai_find_it() -> None:
-    """The API is at /openai, takes the key where Azure's clients put it, and passes on what its description lacks."""
+def test_the_api_fits_azure_openai_clients() -> None:
+    """It is at /openai, takes the key where Azure's clients send it, and passes on paths that its document lacks."""
     file = Template(APIM.parent / "api.bicep")
     properties = file.resources["api"].body["properties"]
     assert (properties["path"], properties["subscriptionKeyParameterNames"]["header"]) == ("openai", "api-key")

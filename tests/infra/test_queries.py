@@ -1,4 +1,4 @@
-"""The queries of docs/queries and the workbook made of them: valid KQL, over what really arrives there.
+"""The queries in docs/queries and the workbook generated from them: valid KQL, over data that really arrives.
 
 Microsoft's parser checks them against the tables. What it cannot know, the keys of dynamic columns and the names of
 metrics and events, is compared with what Azure's exporter sends to a stand-in for ingestion.
@@ -45,11 +45,11 @@ PORTAL = {
     "{Deployment}": "'*'",
     "{Trace}": "7443172185796075a1c4ac88139b6cab",
 }
-"""What the portal writes for the workbook's parameters."""
+"""The portal's values for the workbook's parameters."""
 
 
 class Emitted:
-    """The names in what Application Insights gets."""
+    """The names in the telemetry that Application Insights receives."""
 
     def __init__(self, ingestion: Ingestion) -> None:
         self.keys: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -64,7 +64,7 @@ class Emitted:
 
 @pytest.fixture(scope="module")
 def emitted() -> Iterator[Emitted]:
-    """What leaves for Application Insights after one call with everything to tell, and one reading of the metrics."""
+    """The telemetry of one call with every attribute, and one reading of the metrics."""
     ingestion = Ingestion()
     with pytest.MonkeyPatch.context() as environ:
         for name, value in QUIET.items():
@@ -114,7 +114,7 @@ def without_comments(query: str) -> str:
 
 
 def readings(query: str) -> Iterator[tuple[list[str], str]]:
-    """The tables that are read in a query, one or a union of several, each with the text up to the next."""
+    """The tables that a query reads, one or a union of several, each with the text up to the next."""
     code = without_comments(query)
     table = rf"\b(?:{'|'.join(TABLES.values())}|exceptions)\b"
     starts = list(re.finditer(rf"{table}(?:\s*,\s*{table})*", code))
@@ -123,16 +123,27 @@ def readings(query: str) -> Iterator[tuple[list[str], str]]:
         yield re.findall(r"\w+", start[0]), code[start.end() : end]
 
 
+def assert_sent(query: str, emitted: Emitted) -> None:
+    """The proxy sends every key of a dynamic column, metric, event and status in a query."""
+    for tables, text in readings(query):
+        for column, key in re.findall(r'\b(customDimensions|customMeasurements)\b(?:\["([^"]*)"\])?', text):
+            assert any(key in emitted.keys[table, column] for table in tables), f"{column}[{key}] of {tables}"
+    code = without_comments(query)
+    for column, known in {"message": emitted.events, "name": emitted.metrics, "status": set(Status)}.items():
+        for words in re.findall(rf'\b{column} (?:==|!=|!?in) (\(.*?\)|".*?")', code):
+            assert set(re.findall(r'"(.*?)"', words)) <= known
+
+
 @pytest.mark.parametrize("name", FILES)
-def test_a_query_says_what_it_answers(name: str) -> None:
-    """Each file starts with a question, and docs/queries/README.md leads to it."""
+def test_queries_start_with_a_question(name: str) -> None:
+    """And docs/queries/README.md links to each."""
     assert re.match(r"// [A-Z].*\?\n", FILES[name])
     assert f"({name}.kql)" in (QUERIES / "README.md").read_text()
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_row_is_counted_for_what_it_stands_for(name: str) -> None:
-    """No aggregate takes a row of a sampled table, or of a metric, for one call: all are weighted."""
+def test_aggregates_are_weighted(name: str) -> None:
+    """No aggregate counts a row of a sampled table, or of a metric, as one call."""
     code = without_comments(FILES[name])
     assert not re.search(r"\b(count|countif|dcount|avg|avgif|percentiles?)\(", code)
     weight = "itemCount|valueSum|valueCount"
@@ -142,20 +153,14 @@ def test_a_row_is_counted_for_what_it_stands_for(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_what_a_query_asks_for_is_sent(name: str, emitted: Emitted) -> None:
-    """Every key of a dynamic column, metric, event and status in a query is one that the proxy sends."""
-    for tables, text in readings(FILES[name]):
-        for column, key in re.findall(r'\b(customDimensions|customMeasurements)\b(?:\["([^"]*)"\])?', text):
-            assert any(key in emitted.keys[table, column] for table in tables), f"{column}[{key}] of {tables}"
-    code = without_comments(FILES[name])
-    for column, known in {"message": emitted.events, "name": emitted.metrics, "status": set(Status)}.items():
-        for words in re.findall(rf'\b{column} (?:==|!=|!?in) (\(.*?\)|".*?")', code):
-            assert set(re.findall(r'"(.*?)"', words)) <= known
+def test_queries_ask_for_what_is_sent(name: str, emitted: Emitted) -> None:
+    """The proxy sends every key of a dynamic column, metric, event and status in a query."""
+    assert_sent(FILES[name], emitted)
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_a_query_of_the_workbook_is_that_of_a_file(name: str) -> None:
-    """With the parameters replaced by the constants of the file of its name, a step's query is that file."""
+def test_the_workbook_has_the_files_queries(name: str) -> None:
+    """Each step has the query of the file with its name, with parameters in place of constants."""
     constants = dict(re.findall(r"^let (\w+) = (.*);$", FILES[name], re.MULTILINE))
     query: str = STEPS[name]["query"]
     for constant, parameter in PARAMETERS.items():
@@ -163,8 +168,8 @@ def test_a_query_of_the_workbook_is_that_of_a_file(name: str) -> None:
     assert query == FILES[name], "run infra/workbook/fill.py"
 
 
-def test_the_workbook_is_whole() -> None:
-    """It is a Notebook/1.0 whose steps have a title and a name of their own, and whose parameters are all declared."""
+def test_the_workbook_is_consistent() -> None:
+    """It is a Notebook/1.0, its steps have titles and unique names, and all parameters are declared."""
     assert BOOK["version"] == "Notebook/1.0"
     items = list(_all_items(BOOK["items"]))
     names = [item["name"] for item in items]
@@ -185,8 +190,8 @@ def test_the_workbook_is_whole() -> None:
     assert len(ids) == len(set(ids))
 
 
-def test_the_views_are_there() -> None:
-    """The workbook has the views an operator was promised, and the slowest calls lead to their transaction."""
+def test_the_promised_views_exist() -> None:
+    """The workbook has the views for operators, and the slowest calls link to their transaction."""
     promised = {"calls-and-errors", "latency", "tokens-by-model", "tokens-by-caller", "outcomes", "slowest-calls"}
     assert promised | {"losses", "spool-backlog", "active-streams"} <= STEPS.keys()
     formats = STEPS["slowest-calls"]["gridSettings"]["formatters"]
@@ -196,7 +201,7 @@ def test_the_views_are_there() -> None:
 
 
 def test_the_parser_is_pinned() -> None:
-    """One exact version, by its hash, from no registry but the public one."""
+    """One exact version, by hash, from the public registry only."""
     (wanted,) = json.loads((PINNED / "package.json").read_text())["dependencies"].items()
     lock = (PINNED / "package-lock.json").read_text()
     packages = json.loads(lock)["packages"]
@@ -214,7 +219,7 @@ def _all_items(items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """The parser's word on every file, on every query of the workbook as the portal sends it, and on wrong ones."""
+    """The parser's report on every file, every query of the workbook as the portal sends it, and invalid ones."""
     queries = {f"{name}.kql": query for name, query in FILES.items()}
     for name, place in STEPS.items():
         queries[name] = re.sub(r"\{\w+(:\w+)?\}", lambda found: PORTAL[found[0]], place["query"])
@@ -228,29 +233,29 @@ WRONG = {
     "KS211": "dependencies | summarize totl(itemCount)",
     "KS176": "dependencies | sumarize sum(itemCount)",
 }
-"""By the fault that each has."""
+"""By the error of each."""
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", [*(f"{name}.kql" for name in FILES), *STEPS])
-def test_a_query_fits_the_tables(name: str, report: Report) -> None:
-    """Microsoft's parser finds no fault in a query, and knows its tables and columns."""
+def test_queries_are_valid(name: str, report: Report) -> None:
+    """Microsoft's parser finds no errors against the tables and columns."""
     assert report[name]["faults"] == []
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("code", WRONG)
-def test_a_wrong_query_is_noticed(code: str, report: Report) -> None:
-    """An unknown column, table, function or operator is a fault."""
+def test_an_invalid_query_is_detected(code: str, report: Report) -> None:
+    """An unknown column, table, function or operator is an error."""
     assert code in {fault["code"] for fault in report[code]["faults"]}
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", STEPS)
-def test_the_workbook_formats_what_a_query_returns(name: str, report: Report) -> None:
+def test_the_workbook_formats_existing_columns(name: str, report: Report) -> None:
     """Every column that a step formats, labels or exports is in its query's result."""
     columns, place = set(report[name]["columns"]), STEPS[name]
     grid = place.get("gridSettings", {})

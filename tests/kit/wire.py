@@ -69,7 +69,11 @@ USAGE = {
     "total_tokens": 19,
 }
 STREAM = [FILTER_FIRST, ROLE, *(delta({"content": word}) for word in WORDS), STOP, DONE]
-STREAM_WITH_USAGE = [*STREAM[:-1], event({"choices": [], **CHUNK, "usage": USAGE}), DONE]
+STREAM_WITH_USAGE = [  # each other event says that it has no usage
+    *(one.replace(b"}\n\n", b',"usage":null}\n\n') for one in STREAM[:-1]),
+    event({"choices": [], **CHUNK, "usage": USAGE}),
+    DONE,
+]
 TEXT = "".join(WORDS)
 
 

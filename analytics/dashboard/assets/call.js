@@ -1,4 +1,4 @@
-// One call: its time line and its record, in a dialog.
+// One call: its timeline and its record, in a dialog.
 
 import { count, el, lasting, moment, named } from "./words.js";
 import { parsed, texts } from "./content.js";
@@ -15,11 +15,11 @@ const FACTS = [
 const LONGEST = 200_000;
 
 export class Call {
-  /** `fetched` gets a record by its id; `beside` names the call so many rows below one. */
-  constructor(dialog, fetched, beside) {
+  /** `fetched` gets a record by its id; `neighbour` returns the id a number of rows below the given one. */
+  constructor(dialog, fetched, neighbour) {
     this.dialog = dialog;
     this.fetched = fetched;
-    this.beside = beside;
+    this.neighbour = neighbour;
     dialog.addEventListener("close", () => {
       if (location.hash) history.replaceState(null, "", location.pathname + location.search);
     });
@@ -31,7 +31,7 @@ export class Call {
     addEventListener("hashchange", () => this.openNamed());
   }
 
-  /** Open the call that the address names, if it names one. */
+  /** Open the call named in the address, if any. */
   openNamed() {
     const id = new URLSearchParams(location.hash.slice(1)).get("call");
     if (id) this.open(id);
@@ -46,15 +46,15 @@ export class Call {
     } catch (fault) {
       shown = [el("section", {}, el("p", {}, fault.message))];
     }
-    if (this.id !== id) return; // another was opened meanwhile
+    if (this.id !== id) return; // another call was opened meanwhile
     this.dialog.replaceChildren(this.#head(shown.title ?? "A call", shown.under ?? ""), ...(shown.sections ?? shown));
     if (!this.dialog.open) this.dialog.showModal();
-    this.dialog.querySelector("[autofocus]").focus(); // what had the focus before is gone
+    this.dialog.querySelector("[autofocus]").focus(); // the element with the focus was replaced
     this.dialog.scrollTop = 0;
   }
 
   #go(step) {
-    const id = this.beside(this.id, step);
+    const id = this.neighbour(this.id, step);
     if (id) this.open(id);
   }
 
@@ -65,7 +65,7 @@ export class Call {
       return made;
     };
     const steps = [["←", "Newer call", -1], ["→", "Older call", 1]].map(([text, label, step]) =>
-      button(text, label, () => this.#go(step), !this.beside(this.id, step)));
+      button(text, label, () => this.#go(step), !this.neighbour(this.id, step)));
     const close = button("Close", "Close", () => this.dialog.close(), false);
     close.autofocus = true;
     return el("header", {}, el("h2", { id: "call-title" }, title), el("nav", {}, ...steps, close), el("p", {}, under));
@@ -78,10 +78,10 @@ function body(record) {
     title: `${named(record.operation)} · ${named(record.deployment)} · ${record.status}`,
     under: `${record.model} in ${named(record.region)}, ended ${moment(record.timestamp, 23)} UTC`,
     sections: [
-      section("Time line", timeline(record)),
+      section("Timeline", timeline(record)),
       ...(record.content_captured
         ? captured.length ? [section("Content", ...captured)] : []
-        : [section("Content", el("p", { className: "hint" }, "The record holds no prompt and no answer: they were not captured."))]),
+        : [section("Content", el("p", { className: "hint" }, "The record holds no prompt and no completion: they were not captured."))]),
       ...FACTS.map(([title, names]) => [title, facts(record, names)])
         .filter(([, list]) => list.children.length)
         .map(([title, list]) => section(title, list)),
@@ -92,16 +92,16 @@ function body(record) {
 
 const section = (title, ...children) => el("section", {}, el("h3", {}, title), ...children);
 
-/** Phases of the call, each a bar at its time: the queue, the wait for the first token, the writing, the whole. */
+/** The phases of the call as bars: attempts, queue, wait for the first token, streaming, whole call. */
 function timeline(record) {
   const { latency_ms: end, time_to_first_chunk_ms: chunk, time_to_first_token_ms: token, attempts } = record;
-  if (end === null) return el("p", { className: "hint" }, "It was interrupted: when it ended is not known.");
+  if (end === null) return el("p", { className: "hint" }, "The call was interrupted: its end is unknown.");
   const known = (value) => value !== null && value !== undefined;
   const made = attemptsMade(record);
   const tries = attempts > 1 && !made.length
-    ? `${attempts} requests were sent upstream within this time; the last one was answered` : "";
+    ? `${attempts} requests were sent upstream in this time; the last one got the response` : "";
   const phases = made.map(({ backend, after_ms: after, http_status: status }, index) =>
-    ["attempt", `${index + 1}. ${backend}`, after, made[index + 1]?.after_ms ?? chunk ?? end, status ? `HTTP ${status}` : "no answer"]);
+    ["attempt", `${index + 1}. ${backend}`, after, made[index + 1]?.after_ms ?? chunk ?? end, status ? `HTTP ${status}` : "no response"]);
   if (known(chunk)) {
     phases.push(["queue", "Queue, to first chunk", 0, chunk, tries]);
     if (known(token)) phases.push(["wait", "To first token", chunk, token, ""]);
@@ -109,13 +109,13 @@ function timeline(record) {
     const seconds = (end - from) / 1000;
     const pace = known(token) && record.completion_tokens && seconds > 0
       ? `${count(record.completion_tokens)} tokens, ${(record.completion_tokens / seconds).toFixed(1)} a second` : "";
-    phases.push(["write", known(token) ? "Writing, to the end" : "To the end", from, end, pace]);
+    phases.push(["write", known(token) ? "Streaming, to the end" : "To the end", from, end, pace]);
   }
   phases.push(["whole", { client_aborted: "Client went away" }[record.status] ?? "Whole call", 0, end, known(chunk) ? "" : tries]);
   return el("ol", { className: "timeline" }, ...phases.map((phase) => bar(phase, Math.max(end, 1))));
 }
 
-/** What the record says of each request upstream, which it does of calls with more than one. */
+/** The record's list of requests upstream; only calls with more than one have it. */
 function attemptsMade(record) {
   const made = parsed(record.attempts_made);
   return Array.isArray(made) ? made : [];
@@ -139,8 +139,8 @@ function facts(record, names) {
     const text = typeof value === "number" && name !== "http_status" ? count(value) : value === true ? "yes" : String(value);
     const shown = ["timestamp", "started_at"].includes(name) ? moment(text, 26) : text;
     const link = name === "trace_id" && record.trace_url?.startsWith("https://");
-    const told = link ? el("a", { href: record.trace_url, target: "_blank", rel: "noreferrer" }, shown) : shown;
-    list.append(el("div", {}, el("dt", {}, name), el("dd", {}, told)));
+    const content = link ? el("a", { href: record.trace_url, target: "_blank", rel: "noreferrer" }, shown) : shown;
+    list.append(el("div", {}, el("dt", {}, name), el("dd", {}, content)));
   }
   return list;
 }
@@ -148,5 +148,5 @@ function facts(record, names) {
 function whole(record) {
   const text = JSON.stringify(record, (name, value) => (value === "" || value === null || name === "trace_url" ? undefined : value), 2);
   const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)}\n… ${count(text.length - LONGEST)} characters more` : text;
-  return el("details", {}, el("summary", {}, "As the table has it"), el("pre", { tabIndex: 0 }, cut));
+  return el("details", {}, el("summary", {}, "JSON"), el("pre", { tabIndex: 0 }, cut));
 }

@@ -1,4 +1,4 @@
-// The latest calls: a table that follows what arrives, and from which one call is opened.
+// The table of the latest calls: it updates as calls arrive, and opens one on request.
 
 import { count, el, lasting, moment, named } from "./words.js";
 
@@ -9,7 +9,7 @@ const COLUMNS = [
   ["deployment", (call) => named(call.deployment)],
   ["model", (call) => call.model],
   ["caller", (call) => [call.subscription_id, call.user_id || call.app_id].filter(Boolean).join(" · ") || "–"],
-  ["tries", (call) => count(call.attempts), true],
+  ["attempts", (call) => count(call.attempts), true],
   ["first chunk", (call) => lasting(call.time_to_first_chunk_ms), true],
   ["first token", (call) => lasting(call.time_to_first_token_ms), true],
   ["latency", (call) => lasting(call.latency_ms), true],
@@ -17,13 +17,13 @@ const COLUMNS = [
   ["out", (call) => count(call.completion_tokens), true],
 ];
 
-const PAGE = 100; // what the server sends at once
+const PAGE = 100; // the server's page size
 
-/** Newest first, as the server has them. */
+/** The server's order: newest first. */
 const later = (one, other) => one.timestamp > other.timestamp || (one.timestamp === other.timestamp && one.id > other.id);
 
 export class Calls {
-  /** `open` is called with the id of a call; `older` fetches those that come after one, none at the end. */
+  /** `open` is called with the id of a call; `older` fetches the calls after a given one, none at the end. */
   constructor(table, more, open, older) {
     this.body = table.tBodies[0];
     this.more = more;
@@ -43,7 +43,7 @@ export class Calls {
     });
   }
 
-  /** Show the latest; `same` says that older ones shown before are of the same selection, and stay. */
+  /** Show the latest calls. `same`: the selection is unchanged, so older calls already shown stay. */
   show(latest, same) {
     const last = latest.at(-1);
     const joined = same && last && this.calls.some((call) => call.id === last.id);
@@ -51,8 +51,8 @@ export class Calls {
     this.#draw(joined ? [...latest, ...this.calls.filter((call) => later(last, call))] : latest);
   }
 
-  /** The id of the call so many rows below one. */
-  beside(id, step) {
+  /** The id of the call `step` rows below the given one. */
+  neighbour(id, step) {
     return this.calls[this.calls.findIndex((call) => call.id === id) + step]?.id;
   }
 
@@ -65,7 +65,7 @@ export class Calls {
     if (back) back.querySelector("button").focus();
   }
 
-  /** Of all rows Tab reaches one; the arrows reach the others. */
+  /** Roving tabindex: Tab reaches one row, the arrow keys the others. */
   #reachable(button) {
     if (!button) return;
     for (const other of this.body.querySelectorAll("button[tabindex='0']")) other.tabIndex = -1;

@@ -1,4 +1,4 @@
-// The charts, by Vega-Lite: what each shows of a view, and how it is drawn in the colours of the page.
+// The charts: for each, the rows of a view that it shows and its Vega-Lite specification, in the page's colours.
 
 import { Drawing } from "./drawing.js";
 import { compact, count, el, lasting, moment, named, percent, period, table } from "./words.js";
@@ -18,7 +18,7 @@ const colour = (entries) => ({
   type: "nominal", title: null, legend: { orient: "top" },
   scale: { domain: entries.map(([, title]) => title), range: entries.map(([, , name]) => ({ css: name })) },
 });
-/** From when to when, in milliseconds: whole bars. */
+/** The time axis in milliseconds, rounded out to whole bars. */
 const whole = (view) => {
   const bar = view.bin_seconds * 1000;
   return [Math.floor(Date.parse(view.since) / bar) * bar, Math.ceil(Date.parse(view.before) / bar) * bar];
@@ -30,14 +30,14 @@ const time = (view) => ({
   scale: { type: "utc", domain: whole(view).map((ms) => ({ expr: `${ms}` })), nice: false },
 });
 
-/** What a line across is wide, in milliseconds of the chart by region. */
+/** The width of a median mark in the chart by region, in milliseconds. */
 const thin = (view) => 0.005 * Math.max(1, ...view.by_region.flatMap((row) => MARKS.map(([name]) => row[name]?.[1] ?? 0)));
 
-/** Each: a title, what it means, its rows, its columns as a table, its specification. */
+/** Each has a title, a subtitle, its rows, the columns of its table, and its specification. */
 const CHARTS = [
   {
     title: "Calls and how they ended",
-    means: (view) => `a bar is ${period(view.bin_seconds)}`,
+    subtitle: (view) => `a bar is ${period(view.bin_seconds)}`,
     rows: (view) => view.over_time,
     columns: (view) => [
       ["from (UTC)", at(view)],
@@ -67,7 +67,7 @@ const CHARTS = [
   },
   {
     title: "Waiting, over time",
-    means: () => "of streams: median, and up to 95 %; the first chunk ends the queue",
+    subtitle: () => "streams: median to 95th percentile; the first chunk ends the queue",
     rows: (view) => view.over_time.filter((row) => row.first_chunk || row.first_token),
     columns: (view) => [["from (UTC)", at(view)], ...MARKS.flatMap(quantiles)],
     spec: (view) => ({
@@ -100,7 +100,7 @@ const CHARTS = [
   },
   {
     title: "Waiting, by region and deployment",
-    means: () => "of streams: median, and up to 95 %",
+    subtitle: () => "streams: median to 95th percentile",
     rows: (view) => view.by_region,
     columns: () => [
       ["region", (row) => named(row.region)], ["deployment", (row) => named(row.deployment)],
@@ -137,7 +137,7 @@ const CHARTS = [
   },
   {
     title: "Tokens by caller",
-    means: (view, by) => `by ${by}; the ten with the most`,
+    subtitle: (view, by) => `by ${by}; top ten`,
     rows: (view) => view.by_caller,
     columns: (view, by) => [
       [by, (row) => named(row.caller)], ["calls", (row) => count(row.calls), true],
@@ -149,7 +149,7 @@ const CHARTS = [
           KINDS.map(([name, title], order) => ({
             caller: named(row.caller), tokens: row[name], kind: title, order,
             says: `${named(row.caller)}, ${count(row.calls)} calls\n${title}: ${count(row[name])} tokens, ` +
-              `${percent(row[name], row.prompt_tokens + row.completion_tokens)} of its`,
+              `${percent(row[name], row.prompt_tokens + row.completion_tokens)} of the caller's`,
           })),
         ),
       },
@@ -167,13 +167,13 @@ const CHARTS = [
 export class Charts {
   constructor(place, tooltip) {
     this.figures = CHARTS.map((chart) => {
-      const means = el("p");
+      const subtitle = el("p");
       const drawn = el("div", { className: "drawn" });
       const figures = el("div");
       const details = el("details", {}, el("summary", {}, "Figures"), figures);
-      place.append(el("figure", {}, el("figcaption", {}, el("h2", {}, chart.title), means), drawn, details));
-      const figure = { chart, means, figures, details, drawing: new Drawing(drawn, tooltip, chart.title) };
-      details.addEventListener("toggle", () => this.#tell(figure));
+      place.append(el("figure", {}, el("figcaption", {}, el("h2", {}, chart.title), subtitle), drawn, details));
+      const figure = { chart, subtitle, figures, details, drawing: new Drawing(drawn, tooltip, chart.title) };
+      details.addEventListener("toggle", () => this.#fillTable(figure));
       return figure;
     });
     const redraw = () => this.view && this.show(this.view, this.by);
@@ -186,22 +186,22 @@ export class Charts {
     }).observe(place);
   }
 
-  /** Draw a view; `by` says what callers are told apart by. */
+  /** Draw a view; `by` names the field that identifies callers. */
   show(view, by) {
     [this.view, this.by] = [view, by];
     for (const figure of this.figures) {
-      figure.means.textContent = figure.chart.means(view, by);
+      figure.subtitle.textContent = figure.chart.subtitle(view, by);
       figure.drawing.draw(figure.chart.spec(view));
-      this.#tell(figure);
+      this.#fillTable(figure);
     }
   }
 
-  #tell({ chart, figures, details }) {
+  #fillTable({ chart, figures, details }) {
     if (details.open) figures.replaceChildren(table(chart.columns(this.view, this.by), chart.rows(this.view)));
   }
 }
 
-/** The numbers over all of the selection. */
+/** The totals of the selection. */
 export function totals(list, view) {
   const all = view.totals;
   const tokens = all.prompt_tokens === null ? null : all.prompt_tokens + all.completion_tokens;

@@ -1,16 +1,16 @@
-// What was sent and what was generated, as far as a record holds it: blocks of plain text.
+// The prompt and the completion of a record, as blocks of plain text.
 
 import { count, el } from "./words.js";
 
 const LONGEST = 200_000;
 
-/** The blocks of a record, none where it holds no content. */
+/** The blocks of a record; none if it holds no content. */
 export function texts(record) {
   return [
     ...plain("instructions", parsed(record.instructions)),
     ...prompt(parsed(record.prompt)),
     ...plain("reasoning", record.reasoning),
-    ...plain("answer", record.content),
+    ...plain("completion", record.content),
     ...plain("refusal", record.refusal),
     ...plain("tool calls", parsed(record.tool_calls)),
     ...plain("all choices", parsed(record.choices)),
@@ -25,11 +25,11 @@ function prompt(sent) {
   }
   return sent.flatMap(({ role, content, ...more }) => [
     ...plain(String(role), Array.isArray(content) ? content.map(part).join("\n") : content),
-    ...(Object.keys(more).length ? plain(`${role}, beside`, more) : []),
+    ...(Object.keys(more).length ? plain(`${role}, other fields`, more) : []),
   ]);
 }
 
-/** A part of a message: its text, or what else it is. */
+/** A part of a message: its text, or its JSON. */
 const part = (one) => (typeof one?.text === "string" ? one.text : JSON.stringify(one, null, 2));
 
 function plain(title, value) {
@@ -39,7 +39,7 @@ function plain(title, value) {
   return [el("div", { className: "text" }, el("h4", {}, title), el("pre", { tabIndex: 0 }, cut))];
 }
 
-/** JSON of a column, as text where it is none. */
+/** The value of a JSON column; the text itself if it is not JSON. */
 export function parsed(text) {
   if (!text) return null;
   try {

@@ -1,4 +1,4 @@
-// One chart on the page: a Vega-Lite specification, compiled, coloured and drawn, with a tooltip of plain text.
+// One chart: compiles a Vega-Lite specification, applies the page's colours and draws it, with a plain-text tooltip.
 
 /* global vega, vegaLite */
 import { expressionInterpreter } from "./vendor/vega-interpreter.js";
@@ -13,7 +13,7 @@ export class Drawing {
     this.view = null;
   }
 
-  /** Draw anew, in place of what was there. */
+  /** Replace the drawing. */
   draw(spec) {
     const css = getComputedStyle(document.documentElement);
     const colour = (name) => css.getPropertyValue(name).trim();
@@ -26,18 +26,18 @@ export class Drawing {
       config: config(colour),
     };
     const previous = this.view;
-    // no compiled expressions: the page's Content-Security-Policy lets no text become code
+    // interpret expressions: the page's Content-Security-Policy forbids compiling them
     const parsed = vega.parse(vegaLite.compile(whole).spec, null, { ast: true });
     this.view = new vega.View(parsed, { expr: expressionInterpreter, renderer: "svg", hover: true });
     this.view.description(this.title);
-    this.view.tooltip((handler, event, item, value) => this.#tell(event, value));
+    this.view.tooltip((handler, event, item, value) => this.#showTooltip(event, value));
     const drawn = document.createElement("div");
     this.view.initialize(drawn).run();
     this.place.replaceChildren(drawn);
     previous?.finalize();
   }
 
-  #tell(event, value) {
+  #showTooltip(event, value) {
     this.tooltip.hidden = !value;
     if (!value) return;
     this.tooltip.textContent = value;

@@ -1,4 +1,4 @@
-// The filters: a form whose state is the page's address, so that a view can be kept as a bookmark.
+// The filters: a form whose state is in the page's address, so that a view can be bookmarked.
 
 import { count, el, named } from "./words.js";
 
@@ -7,10 +7,10 @@ const TIMES = [["900", "Last 15 minutes"], ["3600", "Last hour"], ["86400", "Las
 const DEFAULT_TIME = "86400";
 const FIELDS = [["subscription_id", "subscription"], ["product", "product"], ["user_id", "user"], ["app_id", "application"]];
 const ALL = "";
-const ONE = "="; // stands before a chosen value, which may itself be empty
+const ONE = "="; // prefix of a selected value, which may be empty
 
 export class Filters {
-  /** `changed` is called when the reader has chosen otherwise. */
+  /** `changed` is called after the selection changes. */
   constructor(form, changed) {
     this.form = form;
     this.field = form.elements;
@@ -31,7 +31,7 @@ export class Filters {
     });
   }
 
-  /** What the server is asked for. */
+  /** The query string for the server. */
   query() {
     const query = new URLSearchParams({ by: this.field.by.value });
     const { time, since, before } = this.field;
@@ -52,13 +52,13 @@ export class Filters {
     return this.field.by.selectedOptions[0].text;
   }
 
-  /** Show all there are, whatever was chosen. */
+  /** Reset the filters and select all times. */
   showAll() {
     this.#read(new URLSearchParams({ time: "all" }));
     this.#write();
   }
 
-  /** Offer what there is to choose from; what is chosen stays, also when there is nothing of it just now. */
+  /** Update the options. The selected value stays, even if there are no calls for it now. */
   offer(choices) {
     this.#options("region", "All regions", choices.filter((choice) => choice.field === "region"));
     this.#options("deployment", "All deployments", choices.filter((choice) => choice.field === "deployment"));
@@ -74,7 +74,7 @@ export class Filters {
     }
     const wanted = [[ALL, all], ...offered];
     const shown = [...select.options].map((option) => [option.value, option.text]);
-    if (JSON.stringify(wanted) === JSON.stringify(shown)) return; // an open list stays as it is
+    if (JSON.stringify(wanted) === JSON.stringify(shown)) return; // do not disturb an open list
     select.replaceChildren(...wanted.map(([value, title]) => el("option", { value }, title)));
     select.value = chosen;
   }

@@ -1,4 +1,4 @@
-// The page: asks the server for a view when the reader chooses, and again and again for what is new in it.
+// The page: requests a view when the selection changes, and polls for new calls.
 
 import { Call } from "./call.js";
 import { Calls } from "./calls.js";
@@ -12,10 +12,10 @@ const at = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 const filters = new Filters(at("filters"), () => ask());
 const charts = new Charts(at("charts"), at("tooltip"));
-const call = new Call(at("call"), fetchCall, (id, step) => calls.beside(id, step));
+const call = new Call(at("call"), fetchCall, (id, step) => calls.neighbour(id, step));
 const calls = new Calls(at("calls"), at("older"), (id) => call.open(id), fetchOlder);
 
-let asking = null; // what is being asked just now, to be given up when something else is
+let asking = null; // the request in flight; a new one aborts it
 let shown = { query: null, tag: "" };
 let timer = 0;
 
@@ -26,7 +26,7 @@ at("nothing").querySelector("button").addEventListener("click", () => {
 document.addEventListener("visibilitychange", () => document.hidden || ask());
 ask().then(() => call.openNamed());
 
-/** Ask for the view of what is chosen now, and go on asking from then on. */
+/** Request the view of the current selection, and keep polling. */
 async function ask() {
   clearTimeout(timer);
   asking?.abort();
@@ -38,13 +38,13 @@ async function ask() {
     const headers = same ? { "if-none-match": shown.tag } : {};
     const response = await fetch(`/api/view?${query}`, { headers, signal: mine.signal, cache: "no-store" });
     if (response.status !== 304) {
-      show(await answer(response), same);
+      show(await json(response), same);
       shown = { query, tag: response.headers.get("etag") };
     }
     fault("");
   } catch (failure) {
     if (mine.signal.aborted) return;
-    fault(failure instanceof TypeError ? "The page's server does not answer. Trying again …" : failure.message);
+    fault(failure instanceof TypeError ? "The server does not respond. Retrying …" : failure.message);
   } finally {
     if (mine === asking) {
       main.ariaBusy = "false";
@@ -70,7 +70,7 @@ function show(view, same) {
   title.textContent = table.calls ? "No calls in this selection" : "No calls yet";
   text.textContent = table.calls
     ? `The table holds ${count(table.calls)}, from ${moment(table.first)} to ${moment(table.last)} UTC.`
-    : "The table is empty. Calls appear here by themselves, a few seconds after they end.";
+    : "The table is empty. Calls appear here a few seconds after they end.";
   at("nothing").querySelector("button").hidden = !table.calls;
 }
 
@@ -83,15 +83,15 @@ async function fetchOlder(last) {
   const query = filters.query();
   query.set("last_at", last.timestamp);
   query.set("last_id", last.id);
-  return (await answer(await fetch(`/api/calls?${query}`))).calls;
+  return (await json(await fetch(`/api/calls?${query}`))).calls;
 }
 
 async function fetchCall(id) {
-  return answer(await fetch(`/api/call?${new URLSearchParams({ id })}`));
+  return json(await fetch(`/api/call?${new URLSearchParams({ id })}`));
 }
 
-/** The JSON of an answer. Throws an Error that says why there is none. */
-async function answer(response) {
+/** The JSON of a response. Throws an Error with the server's message if it failed. */
+async function json(response) {
   const value = await response.json();
   if (!response.ok) throw new Error(value.error);
   return value;

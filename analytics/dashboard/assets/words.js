@@ -1,4 +1,4 @@
-// How numbers, moments and elements are made. All text goes in as text: nothing here, or anywhere, parses markup.
+// Formats numbers and times, and creates elements. All text is set as text; no code parses markup.
 
 const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -8,7 +8,7 @@ export const count = (value) => (value === null || value === undefined ? "–" :
 export const compact = (value) => (value === null || value === undefined ? "–" : short.format(value));
 export const percent = (part, all) => (all ? share.format(part / all) : "–");
 
-/** Milliseconds as a reader wants them: 85 ms, 2.4 s, 1 min 10 s. */
+/** A duration for display: 85 ms, 2.41 s, 1 min 10 s. */
 export function lasting(ms) {
   if (ms === null || ms === undefined) return "–";
   if (ms < 1000) return `${ms} ms`;
@@ -16,16 +16,16 @@ export function lasting(ms) {
   return `${Math.floor(ms / 60_000)} min ${Math.round((ms % 60_000) / 1000)} s`;
 }
 
-/** A length of time that is a whole number of something. */
+/** A period in its largest whole unit: a day, 5 minutes. */
 export function period(seconds) {
   const [size, name] = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]].find(([size]) => seconds % size === 0);
   return seconds === size ? `${name === "hour" ? "an" : "a"} ${name}` : `${seconds / size} ${name}s`;
 }
 
-/** A moment of the server, 2024-11-13T06:59:30.584946Z, as 2024-11-13 06:59:30. */
+/** The server's 2024-11-13T06:59:30.584946Z as 2024-11-13 06:59:30. */
 export const moment = (text, digits = 19) => (text ? text.replace("T", " ").slice(0, digits) : "–");
 
-/** What stands for text that is not known. */
+/** Text, with a placeholder if it is unknown. */
 export const named = (text) => text || "(unknown)";
 
 /** An element; `properties` are DOM properties, children are elements or text. */

@@ -1,4 +1,4 @@
--- what there is to choose from in the time, whatever else is chosen; of many callers those with the most calls
+-- filter options in the period, regardless of the other filters; at most 100 per field, those with the most calls
 SELECT field, value, calls
 FROM (
     SELECT

@@ -1,5 +1,5 @@
-ATTACH ':memory:' AS held (COMPRESS);
-USE held;
+ATTACH ':memory:' AS cache (COMPRESS);
+USE cache;
 
 CREATE TABLE calls (
     "timestamp" TIMESTAMP,
@@ -26,12 +26,12 @@ CREATE TABLE calls (
     file VARCHAR
 );
 
--- those that ended in a time
+-- calls that ended in a period
 CREATE MACRO within(since, before) AS TABLE
 SELECT * FROM calls
 WHERE "timestamp" >= since AND "timestamp" < before;
 
--- and of those the ones of a region, a deployment, a caller; each may be null for all
+-- of those, the calls of a region, deployment and caller; null selects all
 CREATE MACRO chosen(since, before, of_region, of_deployment, caller_field, of_caller) AS TABLE
 SELECT * FROM within(since, before)
 WHERE (of_region IS NULL OR region = of_region)

@@ -6,7 +6,7 @@ SELECT
     subscription_id, product, user_id, app_id,
     filename AS file
 FROM (
-    -- the empty one gives every column, also one that an older file has not
+    -- the empty table provides every column, including those that older files lack
     SELECT * FROM _columns
     UNION ALL BY NAME
     SELECT * FROM read_parquet($files, union_by_name = true, hive_partitioning = false, filename = true)

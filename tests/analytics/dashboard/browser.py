@@ -1,4 +1,4 @@
-"""A real Chromium, of the system, driven by Playwright; what it shows is kept as pictures."""
+"""The system's Chromium, driven by Playwright; saves screenshots."""
 
 import os
 import shutil
@@ -9,23 +9,23 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.analytics.dashboard.serving import ROOT
+from tests.analytics.kit import ROOT
 
 PICTURES = ROOT / ".cache" / "test-artefacts" / "dashboard"
 _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 )
-expect.set_options(timeout=60_000)  # a busy machine draws late
+expect.set_options(timeout=60_000)  # a busy machine draws slowly
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """The browser; a skip where there is none, a failure with CI=true."""
+    """The browser; without one, skips, or fails with CI=true."""
     program = next(filter(None, map(shutil.which, _NAMES)), None)
     if program is None:
-        missing = f"none of {', '.join(_NAMES)} is there: apt-get install chromium"
+        missing = f"none of {', '.join(_NAMES)} is installed: apt-get install chromium"
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=_FLAGS.split())
@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
 
 
 class Reader:
-    """A page that somebody reads, and whatever went wrong in it."""
+    """An open page, with its errors and the hosts it requested."""
 
     def __init__(self, context: BrowserContext, url: str) -> None:
         self.faults: list[str] = []
@@ -49,14 +49,14 @@ class Reader:
         self.page.wait_for_selector("main[aria-busy=false]")
 
     def picture(self, name: str) -> Path:
-        """Keep what is seen now."""
+        """Save a screenshot."""
         PICTURES.mkdir(parents=True, exist_ok=True)
         path = PICTURES / f"{name}.png"
         self.page.screenshot(path=path)
         return path
 
     def totals(self) -> dict[str, str]:
-        """The numbers at the top by their titles."""
+        """The totals by title."""
         entries = self.page.locator("#totals > div").all_inner_texts()
         return {title: value for title, value, *_ in (entry.split("\n") for entry in entries)}
 

@@ -1,4 +1,4 @@
-"""A page over the twelve calls that can be counted by hand."""
+"""A dashboard over twelve calls, few enough to count by hand."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.analytics.dashboard.serving import Dashboard
 
 @pytest.fixture(scope="session")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """Its table stays as it is."""
+    """Tests do not change its table."""
     table = tmp_path_factory.mktemp("dashboard")
     fixture.write(table)
     with Dashboard(table, "--app-insights", "/subscriptions/s/x y") as running:

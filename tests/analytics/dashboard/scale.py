@@ -1,12 +1,13 @@
-"""How long views of many calls take: `python -m tests.analytics.dashboard.scale [1000000] [--table DIR]`.
+"""Measures views of many calls: `python -m tests.analytics.dashboard.scale [1000000] [--table DIR]`.
 
-Every view is another selection: the whole table, a part of its time, a region, a caller, and several of them. The first
-one, for which the table is read, is told apart.
+Every view is a different selection of time, region and caller. The first one, which loads the table, is reported
+separately. Needs Linux: it reads the server's memory from /proc.
 """
 
 import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
 from datetime import timedelta
@@ -21,7 +22,7 @@ HOURS = 48
 
 
 def selections(chance: random.Random) -> list[dict[str, str]]:
-    """Of the calls that `tests.analytics.fill` makes."""
+    """Selections among the calls that `tests.analytics.fill` generates."""
     chosen = []
     for number in range(VIEWS):
         query = {"before": (START + timedelta(hours=HOURS, seconds=number)).isoformat()}
@@ -37,11 +38,11 @@ def selections(chance: random.Random) -> list[dict[str, str]]:
 
 
 def measure(table: Path) -> None:
-    """Print the figures."""
+    """Time the views, and print the figures and the server's peak memory."""
     with Dashboard(table) as running:
         began = time.perf_counter()
         calls = running.get("/api/view")["table"]["calls"]
-        print(f"{calls:,} calls, read in {time.perf_counter() - began:.1f} s")
+        print(f"{calls:,} calls, loaded in {time.perf_counter() - began:.1f} s")
         taken = []
         for query in selections(random.Random(3)):
             began = time.perf_counter()
@@ -54,11 +55,13 @@ def measure(table: Path) -> None:
 
 
 def main() -> None:
-    """Make a table, unless one is given, and measure."""
+    """Write a table, unless one is given, and measure."""
     parser = argparse.ArgumentParser()
     parser.add_argument("calls", type=int, nargs="?", default=1_000_000)
     parser.add_argument("--table", type=Path)
     options = parser.parse_args()
+    if sys.platform != "linux":
+        parser.error(f"reads /proc, which {sys.platform} does not have")
     if options.table:
         measure(options.table)
         return

@@ -1,4 +1,4 @@
-"""The page's server as a process of its own, and what tests ask of it over its socket."""
+"""The page's server as a process, and requests to it over its socket."""
 
 import json
 import subprocess
@@ -12,12 +12,11 @@ from urllib.parse import urlencode, urlsplit
 from analytics.folder import LocalFolder
 from analytics.rows import parse, table_of
 from analytics.table import Part, by_hour, encoded
-
-ROOT = Path(__file__).parents[3]
+from tests.analytics.kit import ROOT
 
 
 class Dashboard:
-    """`python -m analytics.dashboard` on a free port, ended with its `with`."""
+    """`python -m analytics.dashboard` on a free port, stopped at the end of its `with`."""
 
     def __init__(self, table: Path, *options: str) -> None:
         command = [sys.executable, "-m", "analytics.dashboard", "--table", str(table), "--port", "0", *options]
@@ -36,7 +35,7 @@ class Dashboard:
         self.process.communicate(timeout=60)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> tuple[HTTPResponse, bytes]:
-        """One request; names of headers with _ for -."""
+        """Send one request; header names have _ for -."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
@@ -46,14 +45,14 @@ class Dashboard:
             connection.close()
 
     def get(self, path: str, **query: str | int) -> Any:
-        """The JSON of an answer that is expected to be one."""
+        """The JSON of a response, which must be 200."""
         response, body = self.ask(f"{path}?{urlencode(query)}")
         assert response.status == 200, body
         return json.loads(body)
 
 
 def add(table: Path, *bodies: bytes, first: int, last: int | None = None) -> Path:
-    """Put records of one hour into a table, as the file of a range of events; return the file."""
+    """Write records of one hour to a table, as the file of a range of events; return the file."""
     rows = table_of([parse(body) for body in bodies])
     ((hour, of_hour),) = by_hour(rows).items()
     name = Part(hour, "ab", "0", first, first + rows.num_rows - 1 if last is None else last).name

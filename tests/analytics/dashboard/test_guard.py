@@ -1,4 +1,4 @@
-"""The page is for this machine alone, and nothing in a record can act in it."""
+"""The page is for this machine only, and nothing in a record can run as code."""
 
 import re
 import socket
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.analytics.dashboard.serving import ROOT, Dashboard
+from tests.analytics.dashboard.serving import Dashboard
+from tests.analytics.kit import ROOT
 from tests.kit.linux import needs_proc
 
 ASSETS = ROOT / "analytics" / "dashboard" / "assets"
@@ -14,8 +15,8 @@ OURS = sorted(path for path in ASSETS.iterdir() if path.is_file())
 PATHS = ["/", "/page.js", "/vendor/vega.min.js", "/api/view", "/api/call?id=x", "/nothing"]
 
 
-def test_it_listens_on_loopback_alone(dashboard: Dashboard) -> None:
-    """No address but 127.0.0.1 has the port: what the kernel says of all sockets that listen on it."""
+def test_it_listens_on_loopback_only(dashboard: Dashboard) -> None:
+    """No address but 127.0.0.1 has the port, according to the kernel's list of listening sockets."""
     needs_proc()
     listening = [
         row.split()[1].partition(":")[0]
@@ -26,18 +27,18 @@ def test_it_listens_on_loopback_alone(dashboard: Dashboard) -> None:
     assert listening == ["0100007F"]
 
 
-@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:{port}", "127.0.0.1", "127.0.0.1:1", "localhost.:{port}", ""]
 )
-def test_another_name_is_refused(dashboard: Dashboard, path: str, host: str) -> None:
-    """A name that was made to point here (DNS rebinding), or another port, gets nothing: 421."""
-    response, body = dashboard.ask(path, host=host.format(port=dashboard.port))
-    assert (response.status, body) == (421, b"This page is served to this machine alone.\n")
+def test_other_host_names_are_refused(dashboard: Dashboard, host: str) -> None:
+    """A name that resolves to this machine (DNS rebinding), or another port, gets 421 for every path."""
+    for path in PATHS:
+        response, body = dashboard.ask(path, host=host.format(port=dashboard.port))
+        assert (response.status, body) == (421, b"This page is served to this machine only.\n"), path
 
 
 def test_a_request_without_a_host_is_refused(dashboard: Dashboard) -> None:
-    """As HTTP/1.0 may be."""
+    """HTTP/1.0 allows it."""
     with socket.create_connection(("127.0.0.1", dashboard.port), 60) as connection:
         connection.sendall(b"GET /api/view HTTP/1.0\r\n\r\n")
         assert b" 421 " in connection.recv(1000).partition(b"\r\n")[0]
@@ -45,15 +46,15 @@ def test_a_request_without_a_host_is_refused(dashboard: Dashboard) -> None:
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "[::1]"])
 def test_this_machine_is_served(dashboard: Dashboard, name: str) -> None:
-    """By each of its names, from an address that the user typed or from the page itself."""
+    """By each of its names, from a typed address or the page itself."""
     for site in ("none", "same-origin"):
         response, _ = dashboard.ask("/api/view", host=f"{name}:{dashboard.port}", sec_fetch_site=site)
         assert response.status == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
-def test_another_site_reads_nothing(dashboard: Dashboard, site: str) -> None:
-    """A page from elsewhere, another port of this machine too, may link to the page and fetch none of its answers."""
+def test_other_sites_read_nothing(dashboard: Dashboard, site: str) -> None:
+    """A page on another site, or another port of this machine, may link to the page but not fetch its data."""
     response, _ = dashboard.ask("/api/view", sec_fetch_site=site, sec_fetch_mode="no-cors")
     assert response.status == 403
     response, _ = dashboard.ask("/api/view", sec_fetch_site=site, sec_fetch_mode="navigate")
@@ -63,14 +64,14 @@ def test_another_site_reads_nothing(dashboard: Dashboard, site: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
-def test_nothing_can_be_changed(dashboard: Dashboard, method: str) -> None:
-    """There is nothing but reading."""
+def test_only_get_and_head_are_allowed(dashboard: Dashboard, method: str) -> None:
+    """Other methods get 405."""
     assert dashboard.ask("/api/view", method)[0].status == 405
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_every_answer_is_guarded(dashboard: Dashboard, path: str) -> None:
-    """No source but the server itself, no markup or code from text, no frame, nothing kept in a cache."""
+def test_every_response_has_the_security_headers(dashboard: Dashboard, path: str) -> None:
+    """Sources from the server only, no markup or code from text, no frames, no caching."""
     headers = dashboard.ask(path)[0].headers
     policy = dict(rule.split(" ", 1) for rule in headers["content-security-policy"].split("; "))
     assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", "'self'", "'self'")
@@ -82,15 +83,15 @@ def test_every_answer_is_guarded(dashboard: Dashboard, path: str) -> None:
     assert "access-control-allow-origin" not in headers
 
 
-@pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/vendor/../../held.py", "//etc/passwd"])
-def test_only_the_pages_files_are_served(dashboard: Dashboard, path: str) -> None:
-    """No path leads out of the assets."""
+@pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/vendor/../../cache.py", "//etc/passwd"])
+def test_no_path_leads_out_of_the_assets(dashboard: Dashboard, path: str) -> None:
+    """Traversal, encoded or not, gets 404."""
     assert dashboard.ask(path)[0].status == 404
 
 
 @pytest.mark.parametrize("file", OURS, ids=lambda path: path.name)
-def test_nothing_is_fetched_from_elsewhere(file: Path) -> None:
-    """No address of another host, but the name of SVG's namespace; no text is parsed as markup or run as code."""
+def test_assets_load_nothing_from_other_hosts(file: Path) -> None:
+    """No URL of another host, except SVG's namespace; no text is parsed as markup or run as code."""
     text = file.read_text()
     assert set(re.findall(r"https?://[^\s\"']+", text)) <= {"http://www.w3.org/2000/svg"}
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", text)

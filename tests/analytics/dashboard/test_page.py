@@ -1,4 +1,4 @@
-"""The page as somebody reads it, in a real browser: what is seen, by mouse and by keyboard, in light and dark."""
+"""The page in a real browser: its content, by mouse and keyboard, in light and dark."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def read(browser: Browser) -> Iterator[Open]:
-    """Open an address: `read(url, color_scheme="dark")`; at the end nothing may have gone wrong in the page."""
+    """Open an address: `read(url, color_scheme="dark")`. At the end, the page must not have had an error."""
     readers: list[Reader] = []
     contexts = []
 
@@ -44,8 +44,8 @@ def read(browser: Browser) -> Iterator[Open]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_shows_numbers_charts_and_calls(read: Open, dashboard: Dashboard, scheme: str) -> None:
-    """Twelve calls, counted and drawn, readable in light and in dark, from no host but its own."""
+def test_totals_charts_and_calls_are_shown(read: Open, dashboard: Dashboard, scheme: str) -> None:
+    """Twelve calls, counted and drawn, readable in light and dark, loaded from no other host."""
     reader = read(f"{dashboard.url}?time=all", color_scheme=scheme)
     totals = reader.totals()
     assert (totals["Calls"], totals["Failed"], totals["First token, median"]) == ("12", "16.7%", "200 ms")
@@ -53,7 +53,7 @@ def test_it_shows_numbers_charts_and_calls(read: Open, dashboard: Dashboard, sch
     charts = reader.page.locator("#charts svg")
     expect(charts).to_have_count(4)
     bars = reader.page.locator("figure").first.locator(".mark-rect.role-mark path")
-    expect(bars).to_have_count(6)  # four bars, one of them of three outcomes
+    expect(bars).to_have_count(6)  # four bars, one with three outcomes
     assert reader.hosts == {f"127.0.0.1:{dashboard.port}"}
     reader.picture(f"calls-{scheme}")
     background = reader.page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -61,8 +61,8 @@ def test_it_shows_numbers_charts_and_calls(read: Open, dashboard: Dashboard, sch
     assert (red > 200) == (scheme == "light")
 
 
-def test_filters_narrow_and_are_kept_in_the_address(read: Open, dashboard: Dashboard) -> None:
-    """What is chosen narrows all that is shown, is in the address, survives a reload, and can be undone."""
+def test_filters_apply_and_are_kept_in_the_address(read: Open, dashboard: Dashboard) -> None:
+    """The selection applies to everything shown, is in the address, survives a reload, and can be undone."""
     reader = read(f"{dashboard.url}?time=all")
     page = reader.page
     page.locator("[name=region]").select_option("=Japan East")
@@ -82,12 +82,12 @@ def test_filters_narrow_and_are_kept_in_the_address(read: Open, dashboard: Dashb
     page.locator("[name=time]").select_option("between")
     page.locator("[name=since]").fill("2024-11-14T06:59:31")
     expect(page.get_by_role("heading", name="No calls in this selection")).to_be_visible()
-    page.get_by_role("button", name="Show all there are").click()
+    page.get_by_role("button", name="Show all calls").click()
     expect(page.locator("#calls tbody tr")).to_have_count(12)
 
 
-def test_one_call_by_keyboard_alone(read: Open, dashboard: Dashboard) -> None:
-    """Tab to the calls, down two, Enter: time line and record; right for the next; Escape, and back where one was."""
+def test_a_call_opens_by_keyboard(read: Open, dashboard: Dashboard) -> None:
+    """Tab to the calls, down two, Enter: timeline and record; right for the next; Escape returns to the row."""
     reader = read(f"{dashboard.url}?time=all")
     page = reader.page
     for _ in range(30):
@@ -111,7 +111,7 @@ def test_one_call_by_keyboard_alone(read: Open, dashboard: Dashboard) -> None:
     assert phases.locator("span:first-child").all_text_contents() == [
         "Queue, to first chunk",
         "To first token",
-        "Writing, to the end",
+        "Streaming, to the end",
         "Whole call",
     ]
     assert phases.locator(".span").all_text_contents() == ["80 ms", "100 ms", "8.82 s", "9.00 s"]
@@ -126,21 +126,19 @@ def test_one_call_by_keyboard_alone(read: Open, dashboard: Dashboard) -> None:
     page.wait_for_function("id => document.activeElement.closest('tr')?.dataset.id === id", arg=chosen)
 
 
-def test_attempts_are_told_beside_the_queue(read: Open, tmp_path: Path) -> None:
-    """Of a call that needed three requests upstream the time line says so, where their time went."""
+def test_attempts_are_noted_at_the_queue(read: Open, tmp_path: Path) -> None:
+    """For a call that needed three requests upstream, the timeline says so where their time went."""
     add(tmp_path, line(1, attempts=3), line(2, attempts=1), first=0)
     with Dashboard(tmp_path) as running:
         reader = read(f"{running.url}?time=all#call={1:032x}")
-        expect(reader.page.locator(".timeline .queue")).to_contain_text(
-            "3 requests were sent upstream within this time"
-        )
+        expect(reader.page.locator(".timeline .queue")).to_contain_text("3 requests were sent upstream in this time")
         reader.page.keyboard.press("ArrowLeft")
         expect(reader.page.get_by_role("dialog").get_by_text("answer 2", exact=True)).to_be_visible()
         assert "requests were sent" not in reader.page.locator(".timeline").inner_text()
 
 
-def test_attempts_are_drawn_where_they_were_made(read: Open, tmp_path: Path) -> None:
-    """A record that tells of each request upstream has a bar for each, up to the next one or the first chunk."""
+def test_attempts_are_drawn_at_their_time(read: Open, tmp_path: Path) -> None:
+    """A record that lists its requests upstream has a bar for each, up to the next one or the first chunk."""
     made = [
         {"backend": "eu", "after_ms": 0, "http_status": 429},
         {"backend": "us", "after_ms": 20},
@@ -153,12 +151,12 @@ def test_attempts_are_drawn_where_they_were_made(read: Open, tmp_path: Path) -> 
         expect(tries).to_have_count(3)
         assert tries.locator("span:first-child").all_text_contents() == ["1. eu", "2. us", "3. asia"]
         assert tries.locator(".span").all_text_contents() == ["20 ms", "30 ms", "50 ms"]
-        assert tries.locator(".note").all_text_contents() == ["HTTP 429", "no answer", "HTTP 200"]
+        assert tries.locator(".note").all_text_contents() == ["HTTP 429", "no response", "HTTP 200"]
         reader.picture("attempts")
 
 
-def test_older_calls_are_a_button_away(read: Open, tmp_path: Path) -> None:
-    """A hundred at first, the rest on asking; they stay while newer ones come, and then there is nothing to ask for."""
+def test_a_button_shows_older_calls(read: Open, tmp_path: Path) -> None:
+    """A hundred at first, the rest on request; they stay when newer ones arrive. At the end the button disappears."""
     add(tmp_path, *(line(number) for number in range(150)), first=0)
     with Dashboard(tmp_path) as running:
         reader = read(f"{running.url}?time=all")
@@ -174,7 +172,7 @@ def test_older_calls_are_a_button_away(read: Open, tmp_path: Path) -> None:
 
 
 def test_a_call_can_be_linked_to(read: Open, dashboard: Dashboard) -> None:
-    """An address with #call opens it; one that is not there is said to be missing."""
+    """An address with #call opens it; an unknown call is reported."""
     reader = read(f"{dashboard.url}?time=all#call={7:032x}")
     expect(reader.page.get_by_role("dialog")).to_contain_text("slow down")
     link = reader.page.get_by_role("dialog").get_by_role("link")
@@ -186,8 +184,8 @@ def test_a_call_can_be_linked_to(read: Open, dashboard: Dashboard) -> None:
     reader.faults.clear()
 
 
-def test_records_are_text(read: Open, tmp_path: Path) -> None:
-    """Markup in whatever a record holds is shown as it is written, and nothing of it acts."""
+def test_records_are_shown_as_text(read: Open, tmp_path: Path) -> None:
+    """Markup anywhere in a record is shown literally and has no effect."""
     caller = dict.fromkeys(("subscription_id", "product", "user_id", "app_id"), HOSTILE)
     names = dict.fromkeys(("model", "deployment", "region", "operation", "finish_reason"), HOSTILE)
     parts = [{"type": "text", "text": HOSTILE}, {"type": HOSTILE}]
@@ -213,18 +211,18 @@ def test_records_are_text(read: Open, tmp_path: Path) -> None:
         assert page.title() == "Calls"
 
 
-def test_what_was_not_captured_is_said(read: Open, tmp_path: Path) -> None:
-    """A record without content shows none, and says so; an interrupted one has no time line to draw."""
+def test_missing_content_is_reported(read: Open, tmp_path: Path) -> None:
+    """A record without content says so; an interrupted call has no timeline to draw."""
     add(tmp_path, line(1, content="", content_captured=False, status="interrupted", latency_ms=None), first=0)
     with Dashboard(tmp_path) as running:
         dialog = read(f"{running.url}#call={1:032x}").page.get_by_role("dialog")
         expect(dialog).to_contain_text("they were not captured")
-        expect(dialog).to_contain_text("when it ended is not known")
+        expect(dialog).to_contain_text("its end is unknown")
         assert dialog.locator(".text").count() == 0
 
 
-def test_an_empty_table_fills(read: Open, tmp_path: Path) -> None:
-    """Without a call it says so; what is written then is there soon, unasked for, and opened figures follow."""
+def test_new_calls_appear_by_themselves(read: Open, tmp_path: Path) -> None:
+    """An empty table says so; calls written then appear without a reload, also in an open table of figures."""
     with Dashboard(tmp_path / "none yet") as running:
         reader = read(f"{running.url}?time=all")
         page = reader.page
@@ -240,18 +238,18 @@ def test_an_empty_table_fills(read: Open, tmp_path: Path) -> None:
         assert page.evaluate("document.activeElement.closest('tr').dataset.id") == f"{1:032x}"
 
 
-def test_a_narrow_page_has_all(read: Open, dashboard: Dashboard) -> None:
-    """On 420 pixels nothing is wider than the page but the table of calls, which scrolls by itself."""
+def test_a_narrow_page_does_not_scroll_sideways(read: Open, dashboard: Dashboard) -> None:
+    """At 420 pixels only the table of calls is wider than the page, and scrolls by itself."""
     reader = read(f"{dashboard.url}?time=all", viewport={"width": 420, "height": 900})
     reader.picture("narrow")
     assert reader.page.evaluate("document.documentElement.scrollWidth") <= 420
 
 
-def test_a_server_that_is_gone_is_told(read: Open, tmp_path: Path) -> None:
-    """What was seen stays, with a line that says the server does not answer."""
+def test_a_lost_server_is_reported(read: Open, tmp_path: Path) -> None:
+    """The page keeps its content and says that the server does not respond."""
     add(tmp_path, line(1), first=0)
     with Dashboard(tmp_path) as running:
         reader = read(f"{running.url}?time=all")
-    expect(reader.page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(reader.page.get_by_role("alert")).to_contain_text("does not respond")
     assert reader.calls() == 1
     reader.faults.clear()

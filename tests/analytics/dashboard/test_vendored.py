@@ -1,10 +1,10 @@
-"""The libraries that draw the charts are those that npm has, byte for byte."""
+"""The chart libraries are npm's, byte for byte."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.analytics.dashboard.serving import ROOT
+from tests.analytics.kit import ROOT
 from tests.kit import npm
 
 VENDOR = ROOT / "analytics" / "dashboard" / "assets" / "vendor"
@@ -20,8 +20,8 @@ def packages() -> Path:
 
 
 @pytest.mark.heavy
-def test_they_are_what_npm_has(packages: Path) -> None:
-    """Nothing was changed but the interpreter's import and its reference to a map; the licences are theirs."""
+def test_vendored_files_are_npms(packages: Path) -> None:
+    """Only the interpreter's import and its source map reference differ; the licences are included."""
     for name in ("vega", "vega-lite"):
         assert (VENDOR / f"{name}.min.js").read_bytes() == (packages / name / "build" / f"{name}.min.js").read_bytes()
         assert (VENDOR / f"LICENSE.{name}").read_bytes() == (packages / name / "LICENSE").read_bytes()

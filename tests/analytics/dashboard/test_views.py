@@ -1,26 +1,24 @@
-"""What the page's server answers, over its socket: the right calls, of a table that changes beneath it."""
+"""The page's server over its socket: the right calls, while the table changes."""
 
 import json
 import signal
 import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
 
-from tests.analytics.dashboard.serving import ROOT, Dashboard, add
-from tests.analytics.kit import START, call_id, line
+from tests.analytics.dashboard.serving import Dashboard, add
+from tests.analytics.kit import START, call_id, line, run
 
 
 def ids(view: dict[str, list[dict[str, str]]]) -> set[int]:
     return {int(call["id"], 16) for call in view["calls"]}
 
 
-def test_a_view_counts_what_can_be_counted_by_hand(dashboard: Dashboard) -> None:
-    """Twelve calls: nine completed, one given up, two failed, two filtered; times and tokens as they were written."""
+def test_a_view_counts_the_calls(dashboard: Dashboard) -> None:
+    """Twelve calls: nine completed, one aborted, two failed, two filtered; times and tokens as written."""
     view = dashboard.get("/api/view")
     assert view["table"]["calls"] == 12
     totals = view["totals"]
@@ -58,8 +56,8 @@ def test_a_view_counts_what_can_be_counted_by_hand(dashboard: Dashboard) -> None
         ({"by": "user_id", "caller": "%"}, set()),
     ],
 )
-def test_filters_choose_calls(dashboard: Dashboard, query: dict[str, str], found: set[int]) -> None:
-    """By the end of the call, region, deployment and caller, together; text is compared and never taken for SQL."""
+def test_filters_select_calls(dashboard: Dashboard, query: dict[str, str], found: set[int]) -> None:
+    """By end, region, deployment and caller, combined; values are compared as text and never run as SQL."""
     view = dashboard.get("/api/view", **query)
     assert ids(view) == found
     assert view["totals"]["calls"] == sum(row["calls"] for row in view["by_region"]) == len(found)
@@ -70,15 +68,15 @@ def test_filters_choose_calls(dashboard: Dashboard, query: dict[str, str], found
     "query",
     [{"since": "yesterday"}, {"last": "1e3"}, {"last": "9" * 30}, {"by": "id"}, {"before": "0001-01-01T00:00+14:00"}],
 )
-def test_nonsense_is_refused(dashboard: Dashboard, query: dict[str, str]) -> None:
-    """A selection that means nothing gets 400 with the reason, whatever was asked."""
+def test_invalid_selections_are_rejected(dashboard: Dashboard, query: dict[str, str]) -> None:
+    """With 400 and a reason."""
     response, body = dashboard.ask(f"/api/view?{urlencode(query)}")
     assert response.status == 400
     assert json.loads(body)["error"]
 
 
-def test_a_record_is_whole(dashboard: Dashboard) -> None:
-    """All columns of one call, with its content and a link to its trace; an unknown id gets 404."""
+def test_a_call_returns_the_whole_record(dashboard: Dashboard) -> None:
+    """All columns, with content and a link to its trace; an unknown id gets 404."""
     record = dashboard.get("/api/call", id=call_id(7))
     assert (record["status"], record["http_status"], record["error_message"]) == ("upstream_error", 429, "slow down")
     assert json.loads(record["prompt"]) == [{"role": "user", "content": "prompt 7"}]
@@ -89,14 +87,14 @@ def test_a_record_is_whole(dashboard: Dashboard) -> None:
 
 
 def test_an_unchanged_view_is_not_sent_again(dashboard: Dashboard) -> None:
-    """With If-None-Match the answer is 304 until there is something new."""
+    """With If-None-Match the response is 304 while nothing is new."""
     response, _ = dashboard.ask("/api/view?region=x")
     again, body = dashboard.ask("/api/view?region=x", if_none_match=str(response.headers["etag"]))
     assert (again.status, body) == (304, b"")
 
 
-def test_the_table_is_followed(tmp_path: Path) -> None:
-    """An empty table; a file that comes; one that others are merged into; one rewritten; one deleted: all are seen."""
+def test_changes_of_the_table_appear(tmp_path: Path) -> None:
+    """New, merged, rewritten and deleted files, starting from an empty table."""
     table = tmp_path / "it's a table"
     with Dashboard(table) as running:
         view = running.get("/api/view")
@@ -119,8 +117,8 @@ def test_the_table_is_followed(tmp_path: Path) -> None:
         assert running.get("/api/view")["totals"]["calls"] == 0
 
 
-def test_no_content_stays_no_content(tmp_path: Path) -> None:
-    """Of a record without content the server has none; of any, a view has none."""
+def test_content_is_only_in_its_record(tmp_path: Path) -> None:
+    """A record captured without content has none, and a view never has any."""
     secret = line(1, prompt="the secret", content="the answer")
     without = line(2, prompt=None, content="", content_captured=False)
     add(tmp_path, secret, without.replace(b'"content":""', b'"content":"","prompt":null'), first=0)
@@ -133,8 +131,8 @@ def test_no_content_stays_no_content(tmp_path: Path) -> None:
         assert b"the answer" not in body
 
 
-def test_older_calls_come_page_by_page(tmp_path: Path) -> None:
-    """Each call once and newest first, also where many ended in the same moment."""
+def test_older_calls_are_paged(tmp_path: Path) -> None:
+    """Each call once, newest first, even if many end at the same time."""
     bodies = [line(number, START + timedelta(microseconds=number // 60)) for number in range(250)]
     add(tmp_path, *bodies, first=0)
     with Dashboard(tmp_path) as running:
@@ -147,8 +145,8 @@ def test_older_calls_come_page_by_page(tmp_path: Path) -> None:
     assert [int(call["id"], 16) for call in calls] == [*reversed(range(250))]
 
 
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    """What is no Parquet is told as such, with 503; when it is gone the page works again."""
+def test_a_broken_file_is_reported(tmp_path: Path) -> None:
+    """A file that is not Parquet gives 503 with its name; once it is deleted the page works again."""
     broken = add(tmp_path, line(1), first=0)
     broken.write_bytes(b"PAR1 but no more")
     with Dashboard(tmp_path) as running:
@@ -159,14 +157,18 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         assert running.get("/api/view")["totals"]["calls"] == 0
 
 
-def test_it_starts_and_ends_well(tmp_path: Path) -> None:
-    """A taken port is said at once; Ctrl-C ends it, and leaves nothing in the temporary directory."""
+def test_startup_and_shutdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A port in use is reported; Ctrl-C stops the server and leaves no temporary files."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "analytics.dashboard", "--table", str(tmp_path), "--port", port]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+        ended = run("analytics.dashboard", "--table", tmp_path, "--port", port)
     assert (ended.returncode, port in ended.stderr) == (1, True)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     with Dashboard(tmp_path / "table") as running:
         running.get("/api/view")
+        assert list(temporary.iterdir())
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(60) in (0, -signal.SIGINT)
+    assert list(temporary.iterdir()) == []

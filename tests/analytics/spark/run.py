@@ -1,8 +1,8 @@
-"""What the test has Spark do: the job's own transformation, over a stream of files. Prints the rows as JSON.
+"""Runs the job's transformation in Spark over a stream of files, and prints the rows as JSON.
 
     python run.py EVENTS TABLE
 
-EVENTS is a folder of files with an event a line, base64 of its body and its time of enqueueing.
+EVENTS is a folder of files with one event per line: its base64 body and enqueued time.
 """
 
 import json
@@ -22,7 +22,7 @@ spark = (
 events, table = sys.argv[1:]
 lines = spark.readStream.schema("body STRING, enqueued STRING").option("maxFilesPerTrigger", 1).json(events)
 stream = lines.selectExpr("CAST(unbase64(body) AS STRING) AS body", "to_timestamp(enqueued) AS enqueued")
-for query in start(stream, table, at_once=True):
+for query in start(stream, table, drain=True):
     query.awaitTermination()
 records = spark.read.parquet(table)
 records.createOrReplaceTempView("records")

@@ -223,14 +223,14 @@ def test_responses_without_a_body_pass(stage: Stage, hub: HubReader) -> None:
 
 
 def test_an_empty_response_to_a_chat_is_recorded(stage: Stage, hub: HubReader) -> None:
-    """An empty 200 is a completed call without content; an event stream without events is upstream_cut."""
+    """An empty 200 is no answer, an event stream without events is cut; neither has usage that nobody reported."""
     stage.play(by_way(json=sized(b""), sse=chunked(b"", 1)))
     with client(stage.url) as caller:
         whole, nothing = ask(caller, "json")
         stream, none = ask(caller, "sse", stream=True)
     assert (nothing, none) == (b"", b"")
-    assert outcome(hub.record(whole.trace_id))[:2] == ("completed", "")
-    assert outcome(hub.record(stream.trace_id))[:2] == ("upstream_cut", "")
+    assert outcome(hub.record(whole.trace_id)) == ("upstream_error", "", None)
+    assert outcome(hub.record(stream.trace_id)) == ("upstream_cut", "", None)
 
 
 def test_informational_responses_are_dropped(stage: Stage, hub: HubReader) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from app.answer.reader import AnswerReader
 from app.operations import Operation, Plain
+from app.operations.audio import Speech
 from app.operations.chat import Chat
 from otel.call import Call, Status, Usage
 from tests.app.operations.shapes import JSON, SSE
@@ -184,10 +185,22 @@ def test_an_error_in_a_200_fails_the_call() -> None:
     assert call.answer.usage_source == "missing"
 
 
-@pytest.mark.parametrize("body", [chat_json()[:-20], b"[]", b'"text"', b"<html>", b"\xff"])
-def test_an_unreadable_success_fails_the_call(body: bytes) -> None:
-    """A 200 of a known operation that is not a JSON object is an upstream error, unless the body broke off."""
-    assert read([body], JSON).error_code == "invalid_json"
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (chat_json()[:-20], "invalid_json"),
+        (b"<html>", "invalid_json"),
+        (b"\xff", "invalid_json"),
+        (b"[]", "unexpected_answer"),
+        (b"null", "unexpected_answer"),
+        (b'"text"', "unexpected_answer"),
+        (b'{"message":"Welcome"}', "unexpected_answer"),
+        (b" ", "unexpected_answer"),
+    ],
+)
+def test_an_unreadable_success_fails_the_call(body: bytes, code: str) -> None:
+    """A 200 of a known operation that is no answer of it is an upstream error, unless the body broke off."""
+    assert read([body], JSON).error_code == code
     assert read([body], JSON, operation=Plain()).status is Status.COMPLETED
     call, reader = reading(JSON)
     reader.feed(body)
@@ -244,8 +257,8 @@ def test_only_the_end_of_a_large_answer_is_read(megabytes: int) -> None:
 
 
 def test_other_content_types_are_only_counted() -> None:
-    """Only the size of another content type is known."""
-    call = read([b"any", b"bytes"], "audio/mpeg")
+    """Only the size of sound is known."""
+    call = read([b"any", b"bytes"], "audio/mpeg", operation=Speech())
     assert (call.response_bytes, call.status) == (8, Status.COMPLETED)
     assert call.answer.choices == []
 

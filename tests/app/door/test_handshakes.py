@@ -12,7 +12,12 @@ from tests.app.relay.stage import Stage
 from tests.app.relay.test_connections import answers
 from tests.kit.wire import CHAT
 
-SESSIONS = ["/openai/realtime?api-version=1&deployment=d", "/openai/v1/realtime?model=m", "/openai/v1/responses"]
+SESSIONS = [
+    "/openai/realtime?api-version=1&deployment=d",
+    "/openai/v1/realtime?model=m",
+    "/openai/v1/responses",
+    "/openai/V1/Realtime/",
+]
 HANDSHAKE = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAA"]
 
 

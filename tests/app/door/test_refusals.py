@@ -1,5 +1,6 @@
 """Refusals: their status and shape, and that nothing reaches upstream."""
 
+import json
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from app.operations import Plain
 from app.operations.chat import Chat
 from app.operations.openai import OPENAI
 from tests.app.door.conftest import CHAT_PATH, Door
+from tests.kit.hub import HubReader
 from tests.kit.proxy import KEY
 from tests.kit.scripts import answering
 from tests.kit.wire import CHAT, chat_body, client
@@ -104,6 +106,20 @@ def test_a_chunked_body_past_the_limit_is_a_413(door: Door) -> None:
     door.check(door.ask("POST", CHAT, iter(pieces)), 413, "request_too_large")
     assert door.ask("POST", "/openai/files", iter(pieces)).status == 413
     assert door.upstream.seen == []
+
+
+def test_an_upload_refused_midway_is_a_refusal_like_any_other(door: Door, hub: HubReader) -> None:
+    """Its size shows only after the call began: it is counted once, its spans say why, and it has no record."""
+    got = door.ask("POST", "/openai/files", iter([b" " * 100_000] * 4))
+    assert json.loads(got.body)["error"]["code"] == "request_too_large"
+    assert door.counted() == {"request_too_large": 1}
+    (call,) = [one for one in door.running.spans.of_trace(got.answer.trace_id, 2) if one.kind.name == "CLIENT"]
+    assert call.attributes is not None
+    assert (call.attributes["proxy.status"], call.attributes["proxy.error.code"]) == ("refused", "request_too_large")
+    later = [door.ask("GET", "/openai/models").answer.trace_id for _ in range(3)]
+    recorded = {hub.record(trace)["trace_id"] for trace in later}
+    assert recorded == set(later)
+    assert got.answer.trace_id not in {record["trace_id"] for record in hub.all()}
 
 
 def test_an_incomplete_body_is_a_408(upstream: Any, proxy: Any) -> None:

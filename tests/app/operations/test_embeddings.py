@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.answer.reader import MAX_BULK
+from app.answer.whole import MAX_BULK
 from otel import attributes as a
 from otel.call import Status, Usage
 from tests.app.operations.conftest import Through

@@ -54,6 +54,44 @@ def test_application_insights_shows_the_path_of_each_operation(suffix: str) -> N
 @pytest.mark.parametrize(
     "path",
     [
+        "/openai/Deployments/d/Chat/Completions",
+        "/openai/deployments/d/chat/completions/",
+        "/openai/V1/chat/COMPLETIONS/",
+    ],
+)
+def test_the_case_of_a_path_and_a_slash_at_its_end_do_not_matter(path: str) -> None:
+    """Azure serves these, so they must not pass unread."""
+    target = OPENAI.target(path)
+    assert OPENAI.operation(target).name == "chat"
+    assert target.deployment == ("d" if "eployments" in path else None)
+    assert target.takes_api_version == ("V1" not in path)
+
+
+@pytest.mark.parametrize(
+    ("query", "sent", "version"),
+    [
+        ("Api-Version=2025-01-01", "Api-Version=2025-01-01", "2025-01-01"),
+        ("a=b&API-VERSION=1", "a=b&API-VERSION=1", "1"),
+        ("api%2Dversion=1&x=%31", "api%2Dversion=1&x=%31", "1"),
+        ("x=api-version%3D1", "x=api-version%3D1&api-version=2024-06-01", "2024-06-01"),
+        ("not-api-version=1", "not-api-version=1&api-version=2024-06-01", "2024-06-01"),
+    ],
+)
+def test_the_api_version_is_found_in_any_form(
+    upstream: Any, proxy: Any, hub: HubReader, query: str, sent: str, version: str
+) -> None:
+    """A client that gives one gets no second; the case of its name does not matter, as in Azure."""
+    server = upstream(lambda request, reply: reply.json(b'{"choices":[]}'))
+    with client(proxy(server.url, AZURE_OPENAI_API_VERSION="2024-06-01").url) as caller:
+        answer = caller.send("POST", f"/openai/deployments/d/chat/completions?{query}", b'{"messages":[]}')
+        answer.read()
+    assert server.seen[0].target.partition("?")[2] == sent
+    assert hub.record(answer.trace_id)["api_version"] == version
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
         "/openai/files",
         "/openai/files/file-1/content",
         "/openai/v1/batches",
@@ -134,18 +172,26 @@ def test_an_error_of_a_plain_call_is_named(through: Through) -> None:
     assert record["request_bytes"] == 4
 
 
-@pytest.mark.parametrize("suffix", ["files", "batches", "models", "audio/speech"])
+@pytest.mark.parametrize("suffix", ["files", "batches", "models"])
 def test_some_json_answers_are_not_read(suffix: str) -> None:
-    """JSON of an unknown operation or of speech is only counted."""
+    """JSON of an unknown operation is only counted."""
     call = read(suffix, [b'{"id":"x","error":{"code":"y"},"usage":{"prompt_tokens":1}}'])
     assert (call.status, call.answer.usage, call.answer.truncated) == (Status.COMPLETED, None, False)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "stream"),
-    [("audio/transcriptions", True), ("images/edits", True), ("threads/t/runs", True), ("chat/completions", False)],
-)
-def test_a_response_shows_the_stream_of_an_unread_request(suffix: str, stream: bool) -> None:
+@pytest.mark.parametrize("suffix", ["audio/transcriptions", "images/edits", "threads/t/runs", "chat/completions"])
+def test_a_response_shows_the_stream_of_an_unread_request(suffix: str) -> None:
     """If the request was not read, events in the response make it a stream, unless its status is an error."""
-    assert read(suffix, [DONE], SSE).request.stream is stream
+    assert read(suffix, [DONE], SSE).request.stream is True
     assert read(suffix, [b'{"error":{"code":"x"}}'], SSE, 400).request.stream is False
+
+
+def test_the_span_has_the_name_of_the_deployment_in_the_path(upstream: Any, proxy: Any) -> None:
+    """A model in the body does not rename what was called."""
+    server = upstream(lambda request, reply: reply.json(b'{"choices":[]}'))
+    running = proxy(server.url)
+    with client(running.url) as caller:
+        answer = caller.send("POST", "/openai/deployments/d/chat/completions", b'{"messages":[],"model":"other"}')
+        answer.read()
+    (span,) = [one for one in running.spans.of_trace(answer.trace_id, 2) if one.kind is SpanKind.CLIENT]
+    assert (span.name, span.attributes["gen_ai.request.model"]) == ("chat d", "d")

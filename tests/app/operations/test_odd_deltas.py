@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from app.operations.chat import Chat
+from app.operations.responses import Responses
 from otel.call import Answer, ToolCall
 from tests.app.operations import shapes
 from tests.kit.wire import event
@@ -99,3 +101,73 @@ def test_done_may_have_a_blank() -> None:
     """`[DONE] ` ends a stream too."""
     call = shapes.read("chat/completions", [event(delta(content="a")), b"data: [DONE] \n\n"], shapes.SSE)
     assert (call.status, call.error_code) == ("completed", None)
+
+
+NOT_RUN = {"error": {"code": "content_filter_error", "message": "The contents are not filtered"}}
+
+
+def test_the_content_filters_error_on_a_choice_is_recorded() -> None:
+    """Azure puts it in `content_filter_result`, singular, when the filter did not run; its message is left out."""
+    expected = {"completion": {"error": {"code": "content_filter_error"}}}
+    choice = {"index": 0, "content_filter_result": NOT_RUN}
+    assert streamed({"id": "c", "choices": [{**choice, "delta": {"content": "a"}}]}).content_filter == expected
+    whole = Answer()
+    Chat().read_answer({"choices": [{**choice, "message": {"content": "a"}}]}, whole)
+    assert whole.content_filter == expected
+
+
+ITEMS: dict[str, tuple[dict[str, Any], ToolCall | None]] = {
+    "apply_patch_call": (
+        {"call_id": "c1", "operation": {"type": "delete_file", "path": "a"}},
+        ToolCall("c1", "apply_patch", '{"type":"delete_file","path":"a"}'),
+    ),
+    "computer_call": (
+        {"id": "i", "call_id": "c1", "action": {"type": "wait"}},
+        ToolCall("c1", "computer", '{"type":"wait"}'),
+    ),
+    "computer_call in actions": (
+        {"call_id": "c1", "action": None, "actions": [{"type": "wait"}]},
+        ToolCall("c1", "computer", '[{"type":"wait"}]'),
+    ),
+    "shell_call": (
+        {"call_id": "c1", "action": {"commands": ["ls"]}, "environment": {"type": "local"}},
+        ToolCall("c1", "shell", '{"commands":["ls"]}'),
+    ),
+    "local_shell_call": (
+        {"call_id": "c1", "action": {"type": "exec", "command": ["ls"]}},
+        ToolCall("c1", "local_shell", '{"type":"exec","command":["ls"]}'),
+    ),
+    "mcp_approval_request": (
+        {"id": "mcpr_1", "name": "pay", "arguments": '{"eur":5}', "server_label": "bank"},
+        ToolCall("mcpr_1", "pay", '{"eur":5}'),
+    ),
+    "tool_search_call": (
+        {"call_id": "c1", "execution": "client", "arguments": {"q": "a"}},
+        ToolCall("c1", "tool_search", '{"q":"a"}'),
+    ),
+    "custom_tool_call": ({"call_id": "c1", "name": "f", "arguments": None, "input": "x"}, ToolCall("c1", "f", "x")),
+    "shell_call in a container": (
+        {"call_id": "c1", "action": {"commands": ["ls"]}, "environment": {"type": "container_reference"}},
+        None,
+    ),
+    "tool_search_call of the service": ({"call_id": None, "execution": "server", "arguments": {}}, None),
+    "web_search_call": ({"id": "ws_1", "action": {"type": "search"}}, None),
+    "code_interpreter_call": ({"id": "ci_1", "code": "1"}, None),
+    "mcp_call": ({"id": "mcp_1", "name": "pay", "arguments": "{}", "output": "ok"}, None),
+}
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_calls_that_the_client_must_answer_are_tool_calls(name: str) -> None:
+    """Those that the service answers are not; whole, and in a stream that breaks off after the item."""
+    members, call = ITEMS[name]
+    item = {"type": name.partition(" ")[0], **members}
+    expected = ([call], "tool_calls") if call else ([], "stop")
+    whole = Answer()
+    Responses().read_answer({"status": "completed", "output": [item]}, whole)
+    assert (whole.choices[0].tool_calls, whole.choices[0].finish_reason) == expected
+    stream, broken = Responses().stream(), Answer()
+    stream.event({"type": "response.created", "response": {"status": "in_progress", "output": []}})
+    assert stream.event({"type": "response.output_item.added", "output_index": 0, "item": item})
+    stream.finish(broken)
+    assert broken.choices[0].tool_calls == expected[0]

@@ -142,7 +142,7 @@ def test_a_stream_in_chunks_of_one_byte_passes_unchanged(stage: Stage, hub: HubR
         with_usage = caller.send("POST", CHAT, chat_body(stream=True, stream_options={"include_usage": True}))
         assert with_usage.read() == stream
         without_usage = caller.chat(stream=True)
-        assert without_usage.read() == b"".join(events[:-2] + events[-1:])
+        assert without_usage.read() == b"".join(STREAM).replace(b"\n", b"\r\n")
     for answer in (with_usage, without_usage):
         record = hub.record(answer.trace_id)
         assert outcome(record) == ("completed", TEXT, USAGE)

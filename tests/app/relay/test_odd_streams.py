@@ -1,11 +1,14 @@
 """Streams that are not as Azure sends them: errors in several reads, other content types, refused and odd usage."""
 
 import gzip
-import json
+import http.client
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import brotli
 import pytest
+from backports import zstd
 
 from app.relay.usage_event import UsageEventFilter
 from tests.app.relay.stage import Stage
@@ -14,6 +17,7 @@ from tests.kit.proxy import ProxyThread
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHUNK, DONE, FILTER_FIRST, ROLE, STOP, STREAM, STREAM_WITH_USAGE, USAGE, client, delta, event
 
+SSE = {"content-type": "text/event-stream"}
 ERROR = b'data: {"error":{"code":"server_error","message":"Later.","pad":"%b"}}\n'
 
 
@@ -132,9 +136,59 @@ def test_the_usage_event_is_removed_in_odd_streams(name: str) -> None:
     assert b"".join([*passed, usage_filter.close()]) == b"".join([FILTER_FIRST, *(expected or sent)])
 
 
-def test_a_usage_event_whose_beginning_was_sent_is_completed() -> None:
-    """Half an event would be worse for the client than one too many."""
-    usage_filter = UsageEventFilter()
-    one = usage_event()
-    passed = [usage_filter.feed(one[:20]), usage_filter.feed(one[20:]), usage_filter.close()]
-    assert json.loads(b"".join(passed).removeprefix(b"data: "))["usage"] == USAGE
+COMPRESSORS = {"gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress, "zstd": zstd.compress}
+
+
+@pytest.mark.parametrize("encoding", COMPRESSORS)
+def test_a_stream_that_was_asked_for_plain_reaches_the_client_plain(
+    stage: Stage, hub: HubReader, encoding: str
+) -> None:
+    """Upstream may compress all the same; the event that the client did not ask for is in there too."""
+    compressed = COMPRESSORS[encoding](b"".join(STREAM_WITH_USAGE))
+
+    async def script(request: Seen, reply: Reply) -> None:
+        assert request.header("accept-encoding") == "identity"
+        await reply.head(200, {"transfer-encoding": "chunked", **SSE, "content-encoding": encoding})
+        for at in range(0, len(compressed), 50):
+            await reply.chunk(compressed[at : at + 50])
+        await reply.end()
+
+    stage.play(script)
+    with client(stage.url) as caller:
+        answer = caller.chat(stream=True, accept_encoding=encoding)
+        assert (answer.read(), answer.header("content-encoding")) == (b"".join(STREAM), None)
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["usage"]["total_tokens"]) == ("completed", USAGE["total_tokens"])
+
+
+def test_a_stream_that_cannot_be_decoded_breaks_off(stage: Stage, hub: HubReader) -> None:
+    """Where the client must get it decoded, bytes that do not match their encoding end the call as a cut."""
+    garbled = gzip.compress(b"".join(STREAM_WITH_USAGE), mtime=0)[:60] + b"garbled" * 20
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.head(200, {"transfer-encoding": "chunked", **SSE, "content-encoding": "gzip"})
+        await reply.chunk(garbled)
+        await reply.end()
+
+    stage.play(script)
+    with client(stage.url) as caller:
+        answer = caller.chat(stream=True)
+        with pytest.raises((http.client.HTTPException, OSError)):
+            answer.read()
+    record = hub.record(answer.trace_id)
+    assert (record["status"], record["error"]["code"]) == ("upstream_cut", "connection_broken")
+
+
+def test_an_unknown_encoding_passes_untouched(stage: Stage, hub: HubReader) -> None:
+    """What the proxy cannot read, it leaves alone."""
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.head(200, {"transfer-encoding": "chunked", **SSE, "content-encoding": "exotic"})
+        await reply.chunk(b"\x00\x01data")
+        await reply.end()
+
+    stage.play(script)
+    with client(stage.url) as caller:
+        answer = caller.chat(stream=True)
+        assert (answer.read(), answer.header("content-encoding")) == (b"\x00\x01data", "exotic")
+    assert hub.record(answer.trace_id)["usage_source"] == "missing"

@@ -109,6 +109,9 @@ ENDINGS = {
     "length": b"content-length: 5\r\n\r\nhello",
     "chunks": b"transfer-encoding: chunked\r\n\r\n3\r\nhel\r\n2;x=y\r\nlo\r\n0\r\nX-Trailer: t\r\n\r\n",
     "until closed": b"\r\nhello",
+    "closed, identity": b"transfer-encoding: identity\r\n\r\nhello",
+    "closed, Identity of HTTP/1.0": b"connection: close\r\nTransfer-Encoding: Identity\r\n\r\nhello",
+    "chunked last": b"transfer-encoding: identity, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
     "closed after a length": b"connection: close\r\ncontent-length: 5\r\n\r\nhello",
 }
 

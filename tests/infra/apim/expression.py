@@ -1,11 +1,11 @@
-"""Policy expressions, as far as the policies here use them: a small part of C#, parsed and evaluated.
+"""Policy expressions: parses and evaluates the small subset of C# that the policies here use.
 
     choice    = chain [ "?" choice ":" choice ]        chain = value { "??" value }
     value     = [ "(" type ")" ] primary { "." name | "?." name | "[" choice "]" | "(" [ choice { "," choice } ] ")" }
     primary   = "(" choice ")" | text | name
 
-What does not fit is a SyntaxError, so that reading a policy says that its expressions are of this shape. Of .NET only
-what is in `Context` and `Jwt` exists; any other member is an AttributeError.
+Anything else raises SyntaxError. Of .NET only the members of `Context` and `Jwt` exist; any other raises
+AttributeError.
 """
 
 import re
@@ -44,7 +44,7 @@ class Named:
 
 @dataclass
 class Context:
-    """What the gateway knows of a request: `context` in an expression."""
+    """The gateway's knowledge of a request: `context` in an expression."""
 
     Subscription: Named | None = None
     Product: Named | None = None
@@ -53,12 +53,12 @@ class Context:
 
 
 def evaluate(text: str, context: Context) -> str:
-    """A policy's value: the text itself, or what an `@(…)` comes to. Raises SyntaxError for any other expression."""
+    """A policy's value: the text itself, or the result of an `@(…)`. Raises SyntaxError for any other expression."""
     text = text.strip()
     if not text.startswith("@"):
         return text
     if not (text.startswith("@(") and text.endswith(")")):
-        raise SyntaxError(f"no expression of one line: {text}")
+        raise SyntaxError(f"not a single-line expression: {text}")
     return str(_Parser(text[1:]).whole()({"context": context}))
 
 
@@ -69,14 +69,14 @@ class _Parser:
         while at < len(text.rstrip()):
             found = _TOKEN.match(text, at)
             if found is None:
-                raise SyntaxError(f"not expected: {text[at:]}")
+                raise SyntaxError(f"unexpected: {text[at:]}")
             self._tokens.append(found[1])
             at = found.end()
 
     def whole(self) -> Value:
         value = self._choice()
         if self._tokens:
-            raise SyntaxError(f"not expected: {self._tokens}")
+            raise SyntaxError(f"unexpected: {self._tokens}")
         return value
 
     def _choice(self) -> Value:
@@ -129,7 +129,7 @@ class _Parser:
         if token.startswith('"'):
             return lambda names: token[1:-1]
         if not token.isidentifier():
-            raise SyntaxError(f"not expected: {token}")
+            raise SyntaxError(f"unexpected: {token}")
         return lambda names: names[token]
 
     def _take(self, token: str) -> bool:

@@ -1,7 +1,7 @@
-"""A stand-in for API Management: a server that puts each request through the policy and passes it to the proxy.
+"""A stand-in for API Management: a server that applies the policy to each request and forwards it to the proxy.
 
-It checks subscription keys, and with W3C correlation makes a span of its own in the caller's trace and decides about
-sampling, as the real one does: https://learn.microsoft.com/azure/api-management/api-management-howto-app-insights
+It checks subscription keys, and with W3C correlation adds its own span to the caller's trace and decides on sampling,
+as the real one does: https://learn.microsoft.com/azure/api-management/api-management-howto-app-insights
 """
 
 import http.client
@@ -22,7 +22,7 @@ HOP_BY_HOP = ("connection", "transfer-encoding", "host", "date", "server")
 
 @dataclass
 class Gateway:
-    """Serves on `url` while it is entered."""
+    """Serves on `url` while its context is entered."""
 
     policy: Policy
     backend: str
@@ -31,7 +31,7 @@ class Gateway:
     claims: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sampled: bool = True
     sent: list[Request] = field(default_factory=list)
-    """What the proxy was asked, in order."""
+    """The requests sent to the proxy, in order."""
 
     def __enter__(self) -> "Gateway":
         gateway = self
@@ -40,7 +40,7 @@ class Gateway:
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
-                gateway.answer(self)
+                gateway.handle(self)
 
             def log_message(self, *_: Any) -> None: ...
 
@@ -54,13 +54,13 @@ class Gateway:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, client: BaseHTTPRequestHandler) -> None:
-        """Take one request, and answer it."""
+    def handle(self, client: BaseHTTPRequestHandler) -> None:
+        """Handle one request."""
         parts = urlsplit(client.path)
         body = client.rfile.read(int(client.headers["content-length"]))
         request = Request(client.headers.items(), parse_qsl(parts.query), Context(), self.claims)
         try:
-            request.context = self._let_in(request)
+            request.context = self._authenticate(request)
             self._trace(request)
             self.policy.inbound(request)
         except Refused as refusal:
@@ -72,7 +72,7 @@ class Gateway:
         self.sent.append(request)
         self._forward(client, request, f"{parts.path}?{urlencode(request.query)}", body)
 
-    def _let_in(self, request: Request) -> Context:
+    def _authenticate(self, request: Request) -> Context:
         key = request.header("api-key") or dict(request.query).get("subscription-key", "")
         known = self.subscriptions.get(key)
         if known is None:
@@ -90,19 +90,19 @@ class Gateway:
         connection = http.client.HTTPConnection(self.backend.removeprefix("http://"), timeout=forward.timeout)
         headers = {name: value for name, value in request.headers if name.lower() not in HOP_BY_HOP}
         connection.request("POST", target, body, headers)
-        answer = connection.getresponse()
-        client.send_response_only(answer.status)
-        for name, value in answer.getheaders():
+        response = connection.getresponse()
+        client.send_response_only(response.status)
+        for name, value in response.getheaders():
             if name.lower() not in (*HOP_BY_HOP, "content-length"):
                 client.send_header(name, value)
         client.send_header("transfer-encoding", "chunked")
         client.end_headers()
-        while part := answer.read() if forward.buffer_response else answer.read1(65536):
+        while part := response.read() if forward.buffer_response else response.read1(65536):
             client.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
         client.wfile.write(b"0\r\n\r\n")
         connection.close()
 
 
 def caller(subscription: str, product: str = "azure-openai", user: str | None = None) -> Context:
-    """A subscription of a product, and whose it is."""
+    """A subscription to a product, and its owner."""
     return Context(Named(subscription), Named(product), Named(user) if user else None)

@@ -1,6 +1,6 @@
-"""A policy document of API Management, put together as api.bicep does, and run as far as it is used here.
+"""A policy document of API Management, assembled as api.bicep does, with an interpreter for the elements used here.
 
-Every element and attribute that the gateway would act upon has to be known: one that is not is a fault.
+An element or attribute that the interpreter does not know is an error.
 """
 
 import re
@@ -17,7 +17,7 @@ OPTIONS: Final = {"token": APIM / "token.xml", "token-limit": APIM / "token-limi
 
 
 class Refused(Exception):
-    """The gateway answers by itself."""
+    """The gateway itself responds."""
 
     def __init__(self, status: int, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(status)
@@ -27,13 +27,13 @@ class Refused(Exception):
 
 @dataclass
 class Request:
-    """A request on its way through the inbound section; names of headers and parameters ignore case."""
+    """A request in the inbound section; names of headers and parameters ignore case."""
 
     headers: list[tuple[str, str]]
     query: list[tuple[str, str]]
     context: Context
     claims: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """By the token that Entra ID would vouch for."""
+    """By valid Entra ID token."""
 
     def header(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
@@ -41,7 +41,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Forward:
-    """How the request is to be forwarded."""
+    """How to forward the request."""
 
     timeout: int
     buffer_response: bool
@@ -59,7 +59,7 @@ class Policy:
         self._used: dict[str, int] = {}
 
     def inbound(self, request: Request) -> None:
-        """Change a request as the inbound section says. Raises Refused."""
+        """Apply the inbound section to a request. Raises Refused."""
         for element in self._section("inbound"):
             match element.tag:
                 case "base":
@@ -76,7 +76,7 @@ class Policy:
                     raise ValueError(f"the interpreter knows no inbound <{other}>")
 
     def forward(self) -> Forward:
-        """What the backend section does: it forwards, once."""
+        """The backend section, which must forward exactly once."""
         (element,) = self._section("backend")
         assert element.tag == "forward-request"
         assert set(element.attrib) <= {"timeout", "buffer-response"}
@@ -84,11 +84,11 @@ class Policy:
         return Forward(int(element.get("timeout", "300")), buffers)
 
     def outbound(self) -> list[str]:
-        """What happens to an answer."""
+        """The outbound section's elements."""
         return [element.tag for element in self._section("outbound")]
 
     def use(self, key: str, tokens: int) -> None:
-        """Count what an answer has used."""
+        """Count the tokens of a response."""
         self._used[key] = self._used.get(key, 0) + tokens
 
     def _section(self, name: str) -> list[ET.Element]:

@@ -1,8 +1,8 @@
 // Checks KQL queries with Microsoft's parser, against Application Insights' tables (classic names) or those given as JSON
 // in the first argument: {table: "column: type, …"}.
 //
-// Takes {name: query} as JSON on stdin and writes {name: {faults: [{code, message, line}], columns: [name]}} to stdout.
-// Run where @kusto/language-service-next is installed. The tables are those a query here may use, written out from
+// Reads {name: query} as JSON from stdin and writes {name: {faults: [{code, message, line}], columns: [name]}} to stdout.
+// Run it where @kusto/language-service-next is installed. Application Insights' tables are from
 // https://learn.microsoft.com/azure/azure-monitor/app/convert-classic-resource#table-schemas.
 "use strict";
 

@@ -1,4 +1,4 @@
-"""Microsoft's parser of KQL, @kusto/language-service-next, in the version that package-lock.json pins.
+"""Microsoft's KQL parser, @kusto/language-service-next, in the version that package-lock.json pins.
 
 It needs Node.
 """
@@ -16,11 +16,11 @@ type Report = dict[str, dict[str, Any]]
 
 
 def parse(queries: dict[str, str], tables: dict[str, str] | None = None) -> Report:
-    """By name, each query's faults ({code, message, line}) and the columns of its result, as check.js tells them.
+    """By name, each query's faults ({code, message, line}) and the columns of its result, as check.js reports them.
 
-    `tables` are those that there are, each with its columns as KQL declares them; None: Application Insights'.
+    `tables` maps names to columns in KQL's syntax; None means Application Insights' tables.
 
-    Raises OSError or SubprocessError where Node or npm is missing or cannot get the parser.
+    Raises OSError or SubprocessError if Node or npm is missing or cannot install the parser.
     """
     command = ["node", str(PINNED / "check.js"), *([] if tables is None else [json.dumps(tables)])]
     given = json.dumps(queries)

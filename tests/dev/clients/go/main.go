@@ -1,4 +1,4 @@
-// Event Hubs' client for Go at a hub: what it sent and read, as one line of JSON.
+// Uses Event Hubs' client for Go, and prints what it sent and received as one line of JSON.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Event Hubs' client for JavaScript at a hub: what it sent and read, as one line of JSON.
+// Uses Event Hubs' client for JavaScript, and prints what it sent and received as one line of JSON.
 import { EventHubConsumerClient, EventHubProducerClient, earliestEventPosition } from "@azure/event-hubs";
 
 const connection = process.env.HUB;
@@ -39,7 +39,7 @@ const uses = {
     const from = {};
     from.sequence = await read(client, partition, { sequenceNumber: middle.sequenceNumber, isInclusive: true }, 60);
     from.offset = await read(client, partition, { offset: middle.offset }, 59);
-    // several events may share a millisecond: from the one before, at least these 60 come
+    // several events may share a millisecond: starting one earlier, at least these 60 arrive
     from.time = await read(client, partition, { enqueuedOn: new Date(middle.enqueuedTimeUtc.getTime() - 1) }, 60);
     await client.close();
     return {
@@ -76,7 +76,7 @@ const uses = {
   },
 };
 
-// a reader without an owner level is refused as soon as there is one with
+// while a reader with an owner level exists, one without is refused
 async function owned() {
   const probe = consumer();
   try {

@@ -1,4 +1,4 @@
-"""Content-encodings, decoded chunk by chunk for the record. The client gets the response as upstream encoded it."""
+"""Content-encodings of bodies, decoded chunk by chunk for the record. What passes stays as it was encoded."""
 
 import zlib
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def decoder(encoding: str | None) -> Decode | None:
         case "gzip" | "x-gzip":
             return _Frames(lambda: zlib.decompressobj(16 + zlib.MAX_WBITS), _GZIP).decode
         case "deflate":
-            return _Frames(zlib.decompressobj, None).decode
+            return _Deflate().decode
         case "br":
             return _Brotli().decode
         case "zstd":
@@ -79,6 +79,24 @@ class _Frames:
                 raise DecodedTooLarge
             data = self._frame.unused_data
         return decoded
+
+
+class _Deflate:
+    """Deflate in a zlib stream (RFC 1950), or bare, as some servers send it (RFC 9110 §8.4.1.2)."""
+
+    def __init__(self) -> None:
+        self._begun = b""
+        self._frames: _Frames | None = None
+
+    def decode(self, data: bytes) -> bytes:
+        if self._frames is None:
+            data = self._begun + data
+            if len(data) < 2:
+                self._begun = data
+                return b""
+            wrapped = data[0] & 0x0F == zlib.DEFLATED and int.from_bytes(data[:2]) % 31 == 0
+            self._frames = _Frames(lambda: zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS), None)
+        return self._frames.decode(data)
 
 
 class _Brotli:

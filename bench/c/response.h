@@ -1,6 +1,6 @@
-/* One answer, taken in as it comes: its head, its body plain or in chunks, its times, and whether its sums are right. */
-#ifndef ANSWER_H
-#define ANSWER_H
+/* Parses one response as it arrives: head, body (plain or chunked), times, and whether its sums are right. */
+#ifndef RESPONSE_H
+#define RESPONSE_H
 
 #include "wire.h"
 #include <stdbool.h>
@@ -12,25 +12,25 @@ struct series {
     size_t count, size;
 };
 
-struct answer {
+struct response {
     char head[4096];
     size_t head_length;
     bool in_body, stream;
     long left;                                                  /* bytes of the body, or of its chunk */
     enum { SIZE, SIZE_END, DATA, DATA_END, TRAILER } expecting; /* of the chunked coding */
     bool line_empty;
-    char tail[TAIL_SIZE]; /* the last bytes of the body, of which the sums are not taken yet */
+    char tail[TAIL_SIZE]; /* the last bytes of the body, not yet in the sums */
     size_t tail_length;
     struct sums sums;
-    int digits; /* of a time in the stream, so many seen; -1 outside of one */
+    int digits; /* digits seen of a time in the stream; -1 outside one */
     uint64_t time, began;
 };
 
-/* What all answers together showed. */
+/* Totals of all responses. */
 struct seen {
     unsigned long calls, chunks, bytes, failed, wrong;
     struct series first_byte, whole, age;
-    bool full; /* every connection is in a call: ages count */
+    bool full; /* every connection is in a call, so ages count */
 };
 
 static inline void add(struct series *s, uint64_t value) {
@@ -50,7 +50,7 @@ static inline void print_series(const char *name, struct series *s) {
     printf(",\"%s\":{\"count\":%zu,\"p50\":%u,\"p99\":%u,\"max\":%u}", name, s->count, AT(0.5), AT(0.99), AT(1));
 }
 
-static inline void answer_begin(struct answer *a) {
+static inline void response_begin(struct response *a) {
     a->head_length = a->tail_length = 0;
     a->in_body = a->stream = false;
     a->expecting = SIZE;
@@ -60,8 +60,8 @@ static inline void answer_begin(struct answer *a) {
     a->began = now_us();
 }
 
-/* Whether a whole answer has the bytes that were sent. */
-static inline bool answer_fits(struct answer *a) {
+/* Whether a complete response has the bytes that were sent. */
+static inline bool response_is_intact(struct response *a) {
     const char *tail = a->stream ? STREAM_TAIL : JSON_TAIL;
     size_t length = strlen(tail);
     if (a->tail_length < SUM_DIGITS + length)
@@ -73,8 +73,8 @@ static inline bool answer_fits(struct answer *a) {
     return !memcmp(a->tail + before, sums, SUM_DIGITS) && !memcmp(a->tail + before + SUM_DIGITS, tail, length);
 }
 
-/* The times in a stream: how old each chunk is now. */
-static inline void take_times(struct answer *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
+/* Find the times in a stream and add the age of each chunk. */
+static inline void take_times(struct response *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
     for (const char *end = data + length; data < end;) {
         if (a->digits < 0) {
             data = memchr(data, SENT_MARK, (size_t)(end - data));
@@ -95,7 +95,7 @@ static inline void take_times(struct answer *a, struct seen *seen, const char *d
     }
 }
 
-static inline void take_body(struct answer *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
+static inline void take_body(struct response *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
     if (!a->tail_length)
         add(&seen->first_byte, now - a->began);
     seen->bytes += length;
@@ -110,8 +110,8 @@ static inline void take_body(struct answer *a, struct seen *seen, const char *da
     a->tail_length += keep - old;
 }
 
-/* Chunked coding; whether the body has ended. */
-static inline bool take_chunked(struct answer *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
+/* Parse chunked coding; return whether the body has ended. */
+static inline bool take_chunked(struct response *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
     for (const char *end = data + length; data < end;) {
         char byte = *data;
         switch (a->expecting) {
@@ -153,8 +153,8 @@ static inline bool take_chunked(struct answer *a, struct seen *seen, const char 
     return false;
 }
 
-/* Take what was received; 1 when the answer has ended, -1 when it is none that counts. */
-static inline int answer_take(struct answer *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
+/* Process received bytes; return 1 at the end of the response, -1 if it is not a 200, else 0. */
+static inline int response_take(struct response *a, struct seen *seen, const char *data, size_t length, uint64_t now) {
     if (!a->in_body) {
         size_t some = sizeof a->head - 1 - a->head_length;
         some = length < some ? length : some;

@@ -1,11 +1,11 @@
-"""Held: what the page's numbers are counted from, in memory; it follows the table's files.
+"""CallCache: the columns that the page aggregates, in memory, kept in step with the table's files.
 
 Invariants:
-- It holds the rows of exactly those files that counted at the last `refresh`, each once: numbers and names, nothing
-  of what was written or answered. That stays in the files, and `record` reads it of one call.
-- `version` is another whenever the rows are.
+- It holds the rows of exactly the files that counted at the last `refresh`, each once: numbers and names, but neither
+  prompts nor completions. Those stay in the files; `record` reads one call's.
+- `version` changes whenever the rows do.
 
-A million calls are 40 MB here, and a view of them takes a tenth of what it would over the files themselves.
+A million calls take 40 MB, and a view of them a tenth of the time that the files would need.
 """
 
 import threading
@@ -21,31 +21,31 @@ from analytics.folder import Folder
 from analytics.table import current, parts, while_files_move
 
 _SQL: Final = Path(__file__).with_name("sql")
-_MEMORY: Final = "600MB"  # beyond it DuckDB goes on in its temporary directory
-_REMEMBERED: Final = 64
-_PACK: Final = 10 << 20  # bytes of new files whose rows are worth being compressed
+_MEMORY: Final = "600MB"  # above this DuckDB spills to its temporary directory
+_RESULTS: Final = 64
+_PACK: Final = 10 << 20  # bytes of new files above which compressing their rows pays
 
 type Row = dict[str, Any]
 
 
 def sql(name: str) -> str:
-    """A statement of ours, by the name of its file."""
+    """The statement in sql/NAME.sql."""
     return (_SQL / f"{name}.sql").read_text()
 
 
-class Held:
-    """The calls of a table. May be used by several threads; they wait for each other. Every call blocks."""
+class CallCache:
+    """The calls of a table. Thread-safe; every method blocks, and a lock serialises them."""
 
     lock: threading.RLock
-    """Whoever holds it sees no change between one question and the next."""
+    """While it is held, the rows do not change between queries."""
 
     def __init__(self, folder: Folder) -> None:
         self.version = 0
         self._folder = folder
         self._files: dict[str, int] = {}
-        """The files whose rows are held, by how DuckDB names them, with their sizes."""
-        self._remembered: dict[object, list[Row]] = {}
-        """What was found in this version: who changes one filter asks for most of it again."""
+        """The files whose rows are cached, by DuckDB's name for them, with their sizes."""
+        self._results: dict[object, list[Row]] = {}
+        """Results for this version: after a change of one filter, most queries repeat."""
         self.lock = threading.RLock()
         self._spill = TemporaryDirectory(prefix="dashboard-")
         self._duckdb = duckdb.connect(config={"temp_directory": self._spill.name, "memory_limit": _MEMORY})
@@ -60,12 +60,12 @@ class Held:
         self._spill.cleanup()
 
     def refresh(self) -> int:
-        """Take in what the table has become since, and return the version. Raises duckdb.Error, OSError."""
+        """Load the table's changes, and return the version. Raises duckdb.Error, OSError."""
         with self.lock:
-            while_files_move(self._follow)
+            while_files_move(self._load_changes)
             return self.version
 
-    def _follow(self) -> None:
+    def _load_changes(self) -> None:
         sizes = parts(self._folder)
         found = {f"{self._folder.url}/{part.name}": sizes[part] for part in current(sizes)}
         if found == self._files:
@@ -84,31 +84,31 @@ class Held:
         self._duckdb.commit()
         self._files = dict(found)
         self.version += 1
-        self._remembered.clear()
+        self._results.clear()
         if sum(found[file] for file in new) > _PACK:
-            self._duckdb.execute("CHECKPOINT held")
+            self._duckdb.execute("CHECKPOINT cache")
 
     def rows(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
-        """What a statement of ours finds in the calls; not to be changed. Raises duckdb.Error."""
+        """The rows of the statement in sql/NAME.sql; do not modify them. Raises duckdb.Error."""
         key = (name, *parameters.items())
         with self.lock:
-            if key not in self._remembered:
-                if len(self._remembered) == _REMEMBERED:
-                    del self._remembered[next(iter(self._remembered))]
-                self._remembered[key] = self._ask(name, parameters)
-            return self._remembered[key]
+            if key not in self._results:
+                if len(self._results) == _RESULTS:
+                    del self._results[next(iter(self._results))]
+                self._results[key] = self._query(name, parameters)
+            return self._results[key]
 
-    def _ask(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
+    def _query(self, name: str, parameters: Mapping[str, object]) -> list[Row]:
         found: list[Row] = self._duckdb.sql(sql(name), params=dict(parameters)).to_arrow_table().to_pylist()
         return found
 
     def record(self, id: str) -> Row | None:
-        """All columns of one call as its file has them, None if there is no such call. Raises duckdb.Error, OSError."""
+        """All columns of one call, from its file; None if there is no such call. Raises duckdb.Error, OSError."""
         with self.lock:
             return while_files_move(lambda: self._record(id))
 
     def _record(self, id: str) -> Row | None:
         self.refresh()
-        place = self._ask("file", {"id": id})
-        found = self._ask("record", {"files": [place[0]["file"]], "id": id}) if place else []
+        place = self._query("file", {"id": id})
+        found = self._query("record", {"files": [place[0]["file"]], "id": id}) if place else []
         return found[0] if found else None

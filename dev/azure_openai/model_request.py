@@ -1,4 +1,4 @@
-"""Ask: one request to one operation, and what its path and body say about the answer that is wanted."""
+"""ModelRequest: a request to one operation, and what its path and body ask for."""
 
 import json
 import re
@@ -31,7 +31,7 @@ _API_VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?")
 
 
 @dataclass(frozen=True)
-class Ask:
+class ModelRequest:
     """One request; `api_version` is None under /openai/v1, where the deployment is the body's model."""
 
     operation: str
@@ -43,7 +43,7 @@ class Ask:
 
     @cached_property
     def body(self) -> Json:
-        """The JSON object, or the fields of the form, that was sent. Raises ServiceError."""
+        """The JSON object or form fields of the request. Raises ServiceError."""
         if self.content_type.startswith("multipart/"):
             return _form(self.content_type, self.raw)
         try:
@@ -60,17 +60,17 @@ class Ask:
 
     @cached_property
     def deployment(self) -> str:
-        """The deployment's name, "" where there is none to ask. Raises ServiceError if it is not given."""
+        """The deployment's name; "" for operations without one. Raises ServiceError if it is missing."""
         return self.path_deployment or ("" if self.operation == "models" else str(self.required("model")))
 
     @property
     def model(self) -> str:
-        """The model behind the deployment, which seldom has the same name."""
+        """The model of the deployment, which rarely has the same name."""
         return MODELS[max(filter(self.deployment.startswith, MODELS), key=len, default="gpt-4.1-mini")]
 
     @property
     def reasons(self) -> bool:
-        """Whether a reasoning model answers: one named o1, o3 … or gpt-5 …"""
+        """Whether this is a reasoning model: o1, o3 … or gpt-5 …"""
         return re.match(r"o\d|gpt-5", self.deployment) is not None
 
     @property
@@ -78,14 +78,14 @@ class Ask:
         return self.body.get("stream") is True
 
     def required(self, name: str) -> Any:
-        """Return a member of the body. Raises ServiceError if there is none."""
+        """Return a member of the body. Raises ServiceError if it is missing."""
         if self.body.get(name) is None:
             raise invalid(f"Missing required parameter: '{name}'.", name, "missing_required_parameter")
         return self.body[name]
 
     @property
     def wants_usage(self) -> bool:
-        """Whether totals end the stream. Raises ServiceError where the service does not take the question."""
+        """Whether the stream ends with usage totals. Raises ServiceError where the service rejects stream_options."""
         options = self.body.get("stream_options")
         if options is None:
             return False

@@ -11,7 +11,7 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.answer.decoding import FAULTS, MAX_DECODED, DecodedTooLarge, decoder
+from app.operations.decoding import FAULTS, MAX_DECODED, DecodedTooLarge, decoder
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -61,3 +61,9 @@ def test_a_zstd_window_over_the_limit_is_rejected() -> None:
     compressor = zstd.ZstdCompressor(options=options)
     with pytest.raises(FAULTS):
         decoded("zstd", compressor.compress(b"text") + compressor.flush())
+
+
+@given(text=st.binary(max_size=2000), size=st.integers(1, 50), level=st.integers(0, 9))
+def test_bare_deflate_is_decoded(text: bytes, size: int, level: int) -> None:
+    """Without the zlib wrapper that the standard asks for, as many servers send it."""
+    assert decoded("deflate", zlib.compress(text, level, wbits=-zlib.MAX_WBITS), size) == text

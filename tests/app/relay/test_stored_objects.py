@@ -1,0 +1,193 @@
+"""Several backends: stored objects are looked for where they were made, and forms go where their model is."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.relay.stored import MAX_IDS, StoredIds
+from tests.kit.hub import HubReader
+from tests.kit.upstream import Reply, ScriptedUpstream, Seen
+from tests.kit.wire import Client, client
+
+NAMES = ("a", "b", "c")
+MISSING = b'{"error":{"code":"404","message":"Not on %b."}}'
+
+
+class Resource:
+    """A backend that keeps what was made on it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.made: set[str] = set()
+
+    async def script(self, request: Seen, reply: Reply) -> None:
+        path = request.target.partition("?")[0]
+        _, _, suffix = path.removeprefix("/openai/").removeprefix("v1/").partition("/")
+        if suffix and path.startswith(("/openai/v1/audio", "/openai/v1/images")):
+            await reply.json(b'{"text":"%b"}' % self.name.encode())
+        elif suffix:
+            found = suffix.partition("/")[0] in self.made
+            body = json.dumps({"id": suffix, "on": self.name}).encode() if found else MISSING % self.name.encode()
+            await reply.json(body, 200 if found else 404)
+        elif (previous := json.loads(request.body or b"{}").get("previous_response_id")) and previous not in self.made:
+            await reply.json(b'{"error":{"code":"previous_response_not_found","message":"No."}}', 400)
+        else:
+            made = f"{path.rpartition('/')[2].rstrip('s')}_{self.name}{len(self.made)}"
+            self.made.add(made)
+            answer = {"id": made, "object": "response", "status": "completed", "output": [], "on": self.name}
+            await reply.json(json.dumps(answer).encode())
+
+
+class Proxied:
+    """A proxy with three backends of equal priority, each with a deployment of its own."""
+
+    def __init__(self, upstream: Any, proxy: Any) -> None:
+        self.resources = [Resource(name) for name in NAMES]
+        self.servers: list[ScriptedUpstream] = [upstream(resource.script) for resource in self.resources]
+        self._proxy = proxy
+        self.restart()
+
+    def restart(self) -> None:
+        """Another process, which knows no ids."""
+        backends = [
+            {"name": one.name, "base_url": server.url, "key": "k", "deployments": [f"on-{one.name}", "shared"]}
+            for one, server in zip(self.resources, self.servers, strict=True)
+        ]
+        self.url: str = self._proxy(self.servers[0].url, AZURE_OPENAI_BACKENDS=json.dumps(backends)).url
+
+    def asked(self) -> int:
+        """How many requests have gone upstream."""
+        return sum(len(server.seen) for server in self.servers)
+
+
+@pytest.fixture
+def proxied(upstream: Any, proxy: Any) -> Proxied:
+    return Proxied(upstream, proxy)
+
+
+@pytest.fixture
+def caller(proxied: Proxied) -> Iterator[Client]:
+    with client(proxied.url) as connected:
+        yield connected
+
+
+def made(caller: Client, path: str, body: bytes = b'{"model":"shared","input":"a"}') -> dict[str, Any]:
+    answer = caller.send("POST", path, body)
+    assert answer.status == 200
+    parsed: dict[str, Any] = json.loads(answer.read())
+    return parsed
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/responses", "/openai/files?api-version=1", "/openai/v1/batches"])
+def test_a_stored_object_is_asked_for_where_it_was_made(proxied: Proxied, caller: Client, path: str) -> None:
+    """One request upstream for each, whatever is asked of it."""
+    stored = [made(caller, path) for _ in range(6)]
+    assert {one["on"] for one in stored} == set(NAMES)
+    base = path.partition("?")[0]
+    for one in stored:
+        for method, rest in (("GET", ""), ("GET", "/content"), ("POST", "/cancel"), ("DELETE", "")):
+            before = proxied.asked()
+            answer = caller.send(method, f"{base}/{one['id']}{rest}")
+            assert (answer.status, json.loads(answer.read())["on"]) == (200, one["on"])
+            assert proxied.asked() == before + 1
+
+
+def test_an_unknown_object_is_looked_for_on_each_backend(proxied: Proxied, hub: HubReader) -> None:
+    """Another process made it; once found, it is known."""
+    with client(proxied.url) as caller:
+        stored = [made(caller, "/openai/v1/responses") for _ in range(3)]
+    proxied.restart()
+    with client(proxied.url) as caller:
+        for one in stored:
+            answer = caller.send("GET", f"/openai/v1/responses/{one['id']}")
+            assert (answer.status, json.loads(answer.read())["on"]) == (200, one["on"])
+            record = hub.record(answer.trace_id)
+            assert (record["backend"], record["http_status"], record["status"]) == (one["on"], 200, "completed")
+            before = proxied.asked()
+            caller.send("GET", f"/openai/v1/responses/{one['id']}").read()
+            assert proxied.asked() == before + 1
+
+
+def test_an_object_that_no_backend_has_is_the_first_ones_404(proxied: Proxied, caller: Client, hub: HubReader) -> None:
+    """Each is asked once; status, body and record are of one backend."""
+    answer = caller.send("GET", "/openai/v1/files/file-unknown1")
+    assert answer.status == 404
+    record = hub.record(answer.trace_id)
+    assert answer.read() == MISSING % record["backend"].encode()
+    assert record["backend"] == record["attempts_made"][0]["backend"]
+    assert sorted(attempt["backend"] for attempt in record["attempts_made"]) == list(NAMES)
+
+
+def test_a_404_of_a_deployment_or_a_list_is_final(proxied: Proxied, caller: Client) -> None:
+    """Only stored objects are looked for elsewhere."""
+    answer = caller.send("POST", "/openai/deployments/shared/unknown/path", b"{}")
+    answer.read()
+    assert (answer.status, proxied.asked()) == (404, 1)
+
+
+def test_a_response_continues_where_the_previous_one_is(proxied: Proxied) -> None:
+    """By its id, known or not."""
+    with client(proxied.url) as caller:
+        stored = [made(caller, "/openai/v1/responses") for _ in range(3)]
+        for one in stored:
+            body = json.dumps({"model": "shared", "input": "b", "previous_response_id": one["id"]}).encode()
+            before = proxied.asked()
+            assert made(caller, "/openai/v1/responses", body)["on"] == one["on"]
+            assert proxied.asked() == before + 1
+    proxied.restart()
+    with client(proxied.url) as caller:
+        for one in stored:
+            body = json.dumps({"model": "shared", "input": "b", "previous_response_id": one["id"]}).encode()
+            assert made(caller, "/openai/v1/responses", body)["on"] == one["on"]
+
+
+def test_a_streamed_body_is_sent_once(proxied: Proxied, caller: Client) -> None:
+    """An upload to an unknown object cannot be repeated elsewhere."""
+    answer = caller.send("POST", "/openai/v1/uploads/upload_unknown1/parts", b"x" * 1000, content_type="text/plain")
+    answer.read()
+    assert (answer.status, proxied.asked()) == (404, 1)
+
+
+PART = b'--b\r\ncontent-disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+FILE = b'--b\r\ncontent-disposition: form-data; name="file"; filename="model"\r\n\r\n%b\r\n' % (b"\r\n--x\0" * 50_000)
+
+
+@pytest.mark.parametrize("path", ["/openai/v1/audio/transcriptions", "/openai/v1/images/edits"])
+@pytest.mark.parametrize("order", ["model first", "file first"])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_form_goes_to_a_backend_with_its_model(
+    proxied: Proxied, caller: Client, hub: HubReader, path: str, order: str, chunked: bool
+) -> None:
+    """Its bytes stay as they are, wherever the model is named; the record has the model and the prompt."""
+    for name in NAMES:
+        fields = [PART % (b"model", f"on-{name}".encode()), FILE, PART % (b"prompt", b"A \xc3\xb6")]
+        form = b"".join(fields if order == "model first" else reversed(fields)) + b"--b--\r\n"
+        body: Any = (form[at : at + 5000] for at in range(0, len(form), 5000)) if chunked else form
+        answer = caller.send("POST", path, body, content_type='multipart/form-data; boundary="b"')
+        assert json.loads(answer.read())["text"] == name
+        (seen,) = [one for server in proxied.servers for one in server.seen[-1:] if one.body == form]
+        assert seen.header("content-type") == 'multipart/form-data; boundary="b"'
+        for server in proxied.servers:
+            server.seen.clear()
+        record = hub.record(answer.trace_id)
+        assert (record["model"], record["deployment"], record["prompt"]) == (f"on-{name}", f"on-{name}", "A ö")
+
+
+@pytest.mark.parametrize("body", [b"no form", b"", b'--b\r\ncontent-disposition: form-data; name="x"\r\n\r\n'])
+def test_what_is_no_form_passes(proxied: Proxied, caller: Client, body: bytes) -> None:
+    """Any backend may decide about it."""
+    answer = caller.send(
+        "POST", "/openai/v1/audio/transcriptions", body, content_type="multipart/form-data; boundary=b"
+    )
+    assert json.loads(answer.read())["text"] in NAMES
+
+
+def test_the_oldest_ids_are_forgotten() -> None:
+    """However many objects are made, the newest are known."""
+    ids = StoredIds()
+    for number in range(MAX_IDS + 1):
+        ids.add(f"file-{number}", "a")
+    assert ids.backend(["file-0"]) is None
+    assert ids.backend([None, "file-1"]) == "a"
