@@ -75,8 +75,8 @@ class Answer:
     truncated: bool = False
     """Whether part of it was too large or too malformed to be read."""
     recognized: bool = True
-    """Whether it is a response of this operation, by its headers and its bytes; otherwise nothing may be inferred from it,
-    such as usage."""
+    """Whether it is a response of this operation, by its headers and its bytes; otherwise nothing may be inferred
+    from it, such as usage."""
     pending: bool = False
     """Whether the response continues in the background: its usage comes with a later fetch."""
 
