@@ -32,7 +32,7 @@ class Readiness:
     """By error code."""
     delivery: Delivery
     shortcuts_off: Mapping[str, str]
-    """What goes the public way instead of through the insides of a dependency, and why (docs/dependencies.md)."""
+    """What goes the public way instead of through the internals of a dependency, and why (docs/dependencies.md)."""
 
 
 def health_router(look: Callable[[], Readiness], max_backlog_s: float | None) -> APIRouter:

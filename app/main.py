@@ -27,7 +27,7 @@ from app.settings.settings import HubSettings, Settings
 from app.settings.telemetry import TelemetrySettings
 from app.upstream import Pool
 from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
-from exporters import insides
+from exporters import client_check
 from exporters.adoption import adopt
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
@@ -76,7 +76,7 @@ def create_app(
     directory = OwnDirectory(settings.spool_dir)
     spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)
     blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
-    hub = _hub(settings.hub, direct=shortcuts.take("records", insides.why_not_direct))
+    hub = _hub(settings.hub, direct=shortcuts.take("records", client_check.why_not_direct))
     sender = Sender(spool, hub.connect, losses, partial(adopt, directory, spool), blobs, put=hub.put)
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
@@ -182,17 +182,17 @@ def _tune_garbage_collector() -> None:
 
 
 class _Shortcuts:
-    """What leans on the insides of a dependency, each tried once before it is used (docs/dependencies.md)."""
+    """What uses the internals of a dependency, each tried once before it is used (docs/dependencies.md)."""
 
     def __init__(self) -> None:
         self.off: dict[str, str] = {}
         """Why one is not taken, by name."""
 
     def take(self, name: str, why_not: Callable[[], str | None]) -> bool:
-        """Whether the insides are as we know them; if not, that is said once, and the public way is to be taken."""
+        """Whether the internals are the known ones; if not, that is logged once, and the public way must be used."""
         try:
             reason = why_not()
-        except Exception as fault:  # whatever insides do that have changed
+        except Exception as fault:  # whatever changed internals raise
             reason = f"{type(fault).__name__}: {fault}"[:300]
         if reason is None:
             return True

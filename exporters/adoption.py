@@ -1,8 +1,8 @@
-"""Adoption: what a dead process left becomes this one's: its segments, and a record for each call it was in.
+"""Adoption: takes over the segments of dead processes, and writes a record for each call they had in flight.
 
-A dead process is one whose lock is free. Everything here can be interrupted and begun again by another: a segment is
+A process is dead if its lock is free. Everything here can be interrupted and restarted by another process: a segment is
 moved by one rename, and a call's file is removed only after its record has been appended. At worst a record is sent
-twice, with one id.
+twice, with the same id.
 """
 
 import logging
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 
 def adopt(own: OwnDirectory, spool: Spool) -> int:
-    """Take over what dead processes left, and measure what living ones hold; how many directories were taken.
+    """Adopt the directories of dead processes, and measure those of living ones; returns how many were adopted.
 
-    Raises nothing: a directory that cannot be read is tried again next time.
+    Raises nothing: a directory that cannot be read is retried next time.
     """
     taken, elsewhere = 0, 0
     for path in sorted(own.root.glob("*.lock")):
@@ -46,7 +46,7 @@ def adopt(own: OwnDirectory, spool: Spool) -> int:
 
 
 def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> bool:
-    """Empty and remove a dead process's directory; False if it never made one. Raises OSError."""
+    """Empty and remove a dead process's directory; False if there is none. Raises OSError."""
     if not directory.is_dir():
         return False
     calls = interrupted_lines(directory)
@@ -55,11 +55,11 @@ def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> bool:
     for path in segments:
         segment = _move(path, own.path())
         if segment.size:
-            spool.take_in([segment])
+            spool.add_segments([segment])
         else:
             segment.path.unlink()
     for path, line in calls:
-        # the cap and the disk may refuse it: that is counted, and not tried for ever
+        # the size limit or the disk may refuse it: that is counted and not retried
         if line and record_id(line) not in finished:
             spool.append(adopted(line, datetime.now(UTC)))
         path.unlink()
@@ -69,9 +69,9 @@ def _take_over(directory: Path, own: OwnDirectory, spool: Spool) -> bool:
 
 
 def _finished(ids: set[str | None], segments: list[Path]) -> set[str | None]:
-    """Those of `ids` that a segment already holds: the process died between a record and the end of its call.
+    """Those of `ids` that a segment already holds: the process died after writing the record, before ending the call.
 
-    A torn line does not count, though it may show an id: it will be dropped.
+    A torn line does not count, even if its id is readable: it will be dropped.
     """
     if not ids:
         return set()
@@ -80,7 +80,7 @@ def _finished(ids: set[str | None], segments: list[Path]) -> set[str | None]:
 
 def _move(path: Path, to: Path) -> Segment:
     target = to / path.with_suffix(SEALED).name
-    while is_taken(target):  # two processes can begin a segment in the same nanosecond
+    while is_taken(target):  # two processes can create a segment in the same nanosecond
         created, _, counter = target.stem.partition("-")
         target = to / (segment_name(int(created, 16), int(counter) + 1) + SEALED)
     return read_segment(path.rename(target))

@@ -1,9 +1,9 @@
-"""Batch: how a record becomes an event of a batch.
+"""Batch: adds records to a batch as events.
 
-Event Hubs' client encodes an event twice, once to know its size, and each time one property after the other. But the
-events here differ only in their bodies: the client encodes one whose body is empty, and what it made of that is put
-before each record (docs/decisions/0007). `add` does so, and writes attributes of a batch that are not public; only
-`exporters.transfer` can send what it adds. `add_by_client` is the public way.
+Event Hubs' client encodes an event twice, once to learn its size, and each time property by property. But events here
+differ only in their bodies: the client encodes one with an empty body, and the result is put before each record
+(docs/decisions/0007). `add` does so, and writes to private attributes of the batch; only `exporters.transfer` can send
+what it adds. `add_by_client` is the public way.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from azure.eventhub import EventData, EventDataBatch
 
 type Add = Callable[["EventDataBatch", bytes | memoryview], bool]
-"""Puts the event of one record in a batch; False if there is no room left. Raises ValueError for what is no record."""
+"""Adds one record to a batch; False if it does not fit. Raises ValueError for a line that is not a record."""
 
 # AMQP 1.0: a section described by the ulong 0x75 (§3.2.6), whose binary has its length in one byte or in four (§1.6.19)
 _BODY: Final = b"\x00\x53\x75"
@@ -25,16 +25,16 @@ _LONG: Final = b"\xb0"
 
 
 class Event(NamedTuple):
-    """One event as a batch holds it: a section of data, whose binary is an encoded message."""
+    """One event as a batch holds it: a data section, whose binary is an encoded message."""
 
     before: bytes
     line: bytes | memoryview
 
 
 def add(batch: "EventDataBatch", line: bytes | memoryview) -> bool:
-    """Put the event of one record in the batch; False if there is no room left.
+    """Add one record to the batch; False if it does not fit.
 
-    As `add_by_client` does. Raises ValueError for a line that is no record.
+    Same result as `add_by_client`. Raises ValueError for a line that is not a record.
     """
     before, head = _before_body(**event_properties(line)), _body_head(len(line))
     length = len(before) + len(head) + len(line)
@@ -49,9 +49,9 @@ def add(batch: "EventDataBatch", line: bytes | memoryview) -> bool:
 
 
 def add_by_client(batch: "EventDataBatch", line: bytes | memoryview) -> bool:
-    """Put the event of one record in the batch; False if there is no room left.
+    """Add one record to the batch; False if it does not fit.
 
-    Raises ValueError for a line that is no record.
+    Raises ValueError for a line that is not a record.
     """
     event = _event(bytes(line), event_properties(line))
     try:

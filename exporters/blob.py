@@ -1,7 +1,7 @@
-"""BlobStore: a container for records too large for the hub, and for what a stopping instance could not send.
+"""BlobStore: a container for records too large for the hub, and for segments that a stopping instance could not send.
 
 records/2026/11/22/<id>.json     one whole record; its event carries the blob's URL as `content_ref`
-pending/<name>.ndjson            a segment an instance parked when it stopped; any instance sends it on
+pending/<name>.ndjson            a segment that an instance parked when it stopped; any instance may send it
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,16 +25,16 @@ RETRY_S: Final = 1
 
 @dataclass(frozen=True, slots=True)
 class BlobAddress:
-    """The container: a URL and Entra ID, or a connection string of its account; the URL then only names it."""
+    """The container: a URL and Entra ID, or the account's connection string; the URL then only names the container."""
 
     container_url: str | None = None
     conn_str: str | None = field(default=None, repr=False)
 
     def connect(self) -> "BlobStore":
-        """A new client, for one thread's loop. Raises ValueError for a connection string that is none."""
+        """A new client, for one thread's loop. Raises ValueError for an invalid connection string."""
         from azure.storage.blob.aio import ContainerClient, LinearRetry
 
-        # the library prefers waiting to failing; a record has other ways, and a stopping process little time
+        # the library's defaults wait long before failing; a record has other ways, and a stopping process little time
         retry = LinearRetry(backoff=RETRY_S, retry_total=RETRIES, random_jitter_range=RETRY_S)
         options: dict[str, Any] = {
             "retry_policy": retry,
@@ -64,33 +64,33 @@ class BlobStore:
     """One container. Every method raises AzureError when the service cannot be reached or refuses."""
 
     def __init__(self, container: "ContainerClient", identity: "DefaultAzureCredential | None" = None) -> None:
-        """`identity` is closed with it."""
+        """`identity` is closed with the container."""
         self._container = container
         self._identity = identity
         self._ready = False
 
     async def put_record(self, record_id: str, line: bytes) -> str:
-        """Store a whole record; its URL, without any signature."""
+        """Store a whole record and return its URL, without a signature."""
         day = datetime.now(UTC).strftime("%Y/%m/%d")
         return await self._put(f"{RECORDS}/{day}/{record_id}.json", line, "application/json")
 
     async def park(self, name: str, content: bytes) -> None:
-        """Store a segment for whichever instance comes next."""
+        """Store a segment, for any instance to pick up."""
         from azure.core.exceptions import HttpResponseError
 
         try:
             await self._put(f"{PENDING}/{name}", content, "application/x-ndjson")
         except HttpResponseError as fault:
-            if fault.status_code != 412:  # it is there, and leased by who takes it in: all the better
+            if fault.status_code != 412:  # it exists and is leased by an instance that is taking it: fine
                 raise
 
     async def parked(self) -> list[str]:
         """The names of the parked segments, oldest first."""
-        await self._make()
+        await self._ensure_container()
         return sorted([blob.name async for blob in self._container.list_blobs(name_starts_with=f"{PENDING}/")])
 
     async def fetch(self, name: str) -> "Parked | None":
-        """Take a parked segment under a lease; None when another instance has it."""
+        """Download a parked segment under a lease; None if another instance has it."""
         from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
         blob = self._container.get_blob_client(name)
@@ -108,14 +108,14 @@ class BlobStore:
     async def _put(self, name: str, content: bytes, content_type: str) -> str:
         from azure.storage.blob import ContentSettings
 
-        await self._make()
+        await self._ensure_container()
         blob = self._container.get_blob_client(name)
-        # the same name has the same content, so an upload that is tried again may find itself done
+        # the same name always has the same content, so a retried upload may overwrite its first attempt
         await blob.upload_blob(content, overwrite=True, content_settings=ContentSettings(content_type))
         return str(blob.url).partition("?")[0]
 
-    async def _make(self) -> None:
-        """The container, made at first use if it may be; an identity may be allowed to write and not to make it."""
+    async def _ensure_container(self) -> None:
+        """Create the container at first use, if permitted; an identity may be allowed to write but not to create."""
         from azure.core.exceptions import HttpResponseError, ResourceExistsError
 
         if not self._ready:
@@ -129,7 +129,7 @@ class BlobStore:
             self._ready = True
 
     async def close(self) -> None:
-        """Free the connections."""
+        """Close the connections."""
         await self._container.close()
         if self._identity is not None:
             await self._identity.close()

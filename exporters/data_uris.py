@@ -1,7 +1,7 @@
-"""Data URIs: the images and sounds of a prompt give way to their digests.
+"""Data URIs: replaces the images and audio of a prompt by their digests.
 
-They can be tens of megabytes. To parse or decode so much in one step would hold the interpreter, and with it the loop
-that serves the calls; so large ones are set aside before the record is parsed, and decoded piece by piece.
+They can be tens of megabytes. Parsing or decoding that much in one step would block the interpreter, and with it the
+loop that serves the calls; so large ones are cut out before the record is parsed, and decoded piece by piece.
 """
 
 import base64
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from exporters.record import parse
-from exporters.texts import dump, each_text
+from exporters.strings import dump, map_strings
 
 LARGE: Final = 64 * 1024
-PIECE: Final = 256 * 1024  # a multiple of four, so that each piece is base64 by itself
+PIECE: Final = 256 * 1024  # a multiple of four, so that each piece is valid base64
 _DATA_URI: Final = re.compile(r"data:([\w.+/-]*)(?:;[\w.=-]+)*;base64,")
 _QUOTED: Final = re.compile(rb'"data:([\w.+/-]*)(?:;[\w.=-]+)*;base64,')
 _OPENING: Final = b'"data:'
@@ -25,24 +25,24 @@ _OPENING: Final = b'"data:'
 def without_data_uris(line: bytes) -> bytes:
     """The record with every base64 data URI of its prompt replaced by `{media_type, bytes, sha256}`.
 
-    Raises ValueError for a line that is no JSON object.
+    Raises ValueError for a line that is not a JSON object.
     """
-    small, aside = _set_aside(line)
+    small, aside = _cut_out_large(line)
     try:
         record = parse(small)
-        prompt = each_text(lambda text: aside.pop(text).digest() if text in aside else _digest(text))
+        prompt = map_strings(lambda text: aside.pop(text).digest() if text in aside else _digest(text))
         record = {**record, "prompt": prompt(record.get("prompt"))}
-        if aside:  # an answer may hold one too
-            restored = each_text(lambda text: str(aside[text].uri, "utf-8") if text in aside else text)
+        if aside:  # a response may hold one too
+            restored = map_strings(lambda text: str(aside[text].uri, "utf-8") if text in aside else text)
             record = {name: restored(value) for name, value in record.items()}
         return dump(record)
-    except RecursionError:  # nested too deep to walk
+    except RecursionError:  # nested too deeply
         return line
 
 
 @dataclass(frozen=True, slots=True)
 class _Large:
-    """One that was set aside, in the line where it stands."""
+    """A large data URI, as views of the line that holds it."""
 
     uri: memoryview
     media_type: str
@@ -55,16 +55,16 @@ class _Large:
                 piece = self.encoded[at : at + PIECE]
                 content = a2b_base64(piece, strict_mode=True)
                 if len(content) < PIECE // 4 * 3 and at + PIECE < len(self.encoded):
-                    raise ValueError("it ends before its end")
+                    raise ValueError("padding before the end")
                 sha256.update(content)
                 size += len(content)
         except ValueError:
-            return _told(self.media_type, len(self.encoded), hashlib.sha256(self.encoded).hexdigest())
-        return _told(self.media_type, size, sha256.hexdigest())
+            return _summary(self.media_type, len(self.encoded), hashlib.sha256(self.encoded).hexdigest())
+        return _summary(self.media_type, size, sha256.hexdigest())
 
 
-def _set_aside(line: bytes) -> tuple[bytes, dict[str, _Large]]:
-    """The line with a name in the place of each large data URI, and these by their names."""
+def _cut_out_large(line: bytes) -> tuple[bytes, dict[str, _Large]]:
+    """The line with a placeholder for each large data URI, and the data URIs by placeholder."""
     view, mark = memoryview(line), uuid.uuid4().hex
     kept: list[bytes | memoryview] = []
     aside: dict[str, _Large] = {}
@@ -81,16 +81,16 @@ def _set_aside(line: bytes) -> tuple[bytes, dict[str, _Large]]:
 
 
 def _is_plain_value(line: bytes, start: int, end: int) -> bool:
-    """Whether what stands between two quotation marks is a text, needs no unescaping, and is no key.
+    """Whether the bytes between two quotation marks are a JSON string value without escapes, and not a key.
 
-    A mark without a backslash before it begins or ends a text, and none that ends one has a letter behind it.
+    A mark without a backslash before it opens or closes a string, and no letter follows one that closes a string.
     """
     is_key = line[end + 1 : end + 20].lstrip().startswith(b":")
     return line[start - 1] != ord("\\") and not is_key and _find(line, b"\\", start, end) < 0
 
 
 def _find(line: bytes, what: bytes, start: int, end: int | None = None) -> int:
-    """`bytes.find`, by pieces."""
+    """`bytes.find`, piece by piece."""
     end = len(line) if end is None else end
     for at in range(start, end, PIECE):
         found = line.find(what, at, min(end, at + PIECE + len(what) - 1))
@@ -106,10 +106,10 @@ def _digest(text: str) -> object:
     encoded = text[found.end() :]
     try:
         content = base64.b64decode(encoded, validate=True)
-    except ValueError:  # binascii.Error, or a letter that is not ASCII
+    except ValueError:  # binascii.Error, or a non-ASCII character
         content = encoded.encode("utf-8", "replace")
-    return _told(found[1], len(content), hashlib.sha256(content).hexdigest())
+    return _summary(found[1], len(content), hashlib.sha256(content).hexdigest())
 
 
-def _told(media_type: str, size: int, sha256: str) -> object:
+def _summary(media_type: str, size: int, sha256: str) -> object:
     return {"media_type": media_type or "text/plain", "bytes": size, "sha256": sha256}

@@ -1,4 +1,4 @@
-"""Delivery: one connection to the hub, and how the records of a segment go over it in batches."""
+"""Delivery: one connection to the hub, which sends the records of a segment in batches."""
 
 import asyncio
 import contextlib
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OVERHEAD: Final = 2048  # more than the AMQP encoding of one event and its properties adds
-BATCH: Final = 100  # records; building more in one go would be felt by the calls, who share the interpreter
+BATCH: Final = 100  # records; building more in one go would delay the calls, which share the interpreter
 
-# What the hub says of a message rather than of itself: sent again it would be refused again.
+# Errors about the message, not the hub: a retry would be refused again.
 TOO_LARGE: Final = "link:message-size-exceeded"
-REFUSED_FOR_EVER: Final = frozenset({TOO_LARGE, "decode-error", "invalid-field", "not-implemented"})
+PERMANENT: Final = frozenset({TOO_LARGE, "decode-error", "invalid-field", "not-implemented"})
 
 
 class Delivery:
-    """Sends lines until something fails; then it must be closed and a new one made.
+    """Sends lines until something fails; then it must be closed and replaced.
 
-    Each call to the client is bounded in time, since one to a frozen broker would never return.
+    Each call to the client has a timeout, since one to a frozen broker would never return.
     """
 
     def __init__(
@@ -43,8 +43,8 @@ class Delivery:
         patience: float | None = None,
         put: Add = add,
     ) -> None:
-        """`patience` is how many seconds the hub may take to answer, those of `pace` if None. `put` fits the links of
-        `client`: see `exporters.hub`."""
+        """`patience` is how many seconds the hub may take to respond, `pace.answer` if None. `put` must fit the links
+        of `client`: see `exporters.hub`."""
         self._put = put
         self._client = client
         self._blobs = blobs
@@ -54,8 +54,8 @@ class Delivery:
         self._store_again_at = 0.0
 
     async def send(self, lines: list[memoryview], settled: Callable[[int, bool], None]) -> None:
-        """Send the lines in order; `settled` is told of how many more of them the hub has acknowledged (True), or never
-        will (False).
+        """Send the lines in order; `settled` gets how many more of them the hub has acknowledged (True), or never will
+        (False).
 
         Raises what the client raises (EventHubError, OSError), or TimeoutError.
         """
@@ -71,10 +71,10 @@ class Delivery:
         await self._send_batch(batch, waiting, settled)
 
     async def send_alone(self, line: bytes, limit: int | None = None) -> bool:
-        """Send one record in at most `limit` bytes: whole, or as a reference to its blob, or shortened.
+        """Send one record in at most `limit` bytes: whole, as a reference to its blob, or shortened.
 
-        Without a limit the link's holds, which none exceeds. What is no record at all is lost, and counted: False.
-        Raises as `send` does.
+        The link's own limit always applies. A line that is not a record is dropped and counted: False. Raises as `send`
+        does.
         """
         call = record_id(line)
         if call is None:
@@ -94,7 +94,7 @@ class Delivery:
         return True
 
     async def close(self) -> None:
-        """Drop the connection, whatever state it is in."""
+        """Close the connection, whatever state it is in."""
         with contextlib.suppress(Exception):
             await _bounded(self._client.close(), self._pace.close)
 
@@ -102,7 +102,7 @@ class Delivery:
         return await _bounded(self._client.create_batch(), self._patience)
 
     def _add(self, batch: "EventDataBatch", line: bytes | memoryview) -> bool:
-        """Put a record in the batch; False if there is no room left."""
+        """Add a record to the batch; False if it does not fit or is not a record."""
         try:
             return len(batch) < BATCH and self._put(batch, line)
         except ValueError:
@@ -114,41 +114,39 @@ class Delivery:
             settled(count, True)
 
     async def _fitted(self, call: str, line: bytes, limit: int) -> bytes:
-        """The record in at most `limit` bytes if that can be had; raises ValueError if it is none."""
+        """The record in at most `limit` bytes if possible; raises ValueError if the line is not a record."""
         small = line if len(line) <= limit else without_data_uris(line)
         if len(small) <= limit:
             return small
         return shortened(small, limit, content_bytes=len(line), **await self._store(call, line))
 
     async def _store(self, call: str, line: bytes) -> dict[str, str]:
-        """Put the whole record into Blob Storage; nothing, if there is none or it does not take it.
+        """Put the whole record into Blob Storage and return its `content_ref`; {} without a store or if that fails.
 
-        One that does not answer is left alone for a while: the records behind this one wait.
+        A store that does not respond is not tried again for a while: the records behind this one wait.
         """
         now = asyncio.get_running_loop().time()
         if self._blobs is None or now < self._store_again_at:
             return {}
         try:
             return {"content_ref": await _bounded(self._blobs.put_record(call, line), self._pace.store)}
-        except Exception as fault:  # whatever it is, a shortened record is better than one that holds up the rest
+        except Exception as fault:  # a shortened record is better than one that blocks the rest
             if isinstance(fault, TimeoutError):
                 self._store_again_at = now + self._pace.longest_pause
-            log.warning(
-                "a record too large for the hub is shortened, since Blob Storage failed: %s", type(fault).__name__
-            )
+            log.warning("Blob Storage failed; a record too large for the hub is shortened: %s", type(fault).__name__)
             return {}
 
 
-def is_refused_for_ever(fault: BaseException) -> bool:
-    """Whether the hub refused what was sent, and not just now."""
+def is_permanent_refusal(fault: BaseException) -> bool:
+    """Whether the hub refused what was sent, and would refuse it again."""
     from azure.eventhub.exceptions import EventDataSendError, EventHubError
 
     error = fault.error if isinstance(fault, EventHubError) else None
-    return error == TOO_LARGE or (isinstance(fault, EventDataSendError) and error in REFUSED_FOR_EVER)
+    return error == TOO_LARGE or (isinstance(fault, EventDataSendError) and error in PERMANENT)
 
 
 def is_busy(fault: BaseException) -> bool:
-    """Whether the hub asked for less."""
+    """Whether the hub is throttling."""
     return "server-busy" in str(getattr(fault, "error", "")) or "server-busy" in str(fault) or "50002" in str(fault)
 
 

@@ -1,4 +1,4 @@
-"""OwnDirectory: the one directory in the spool's root that belongs to this process, made when first needed."""
+"""OwnDirectory: this process's directory in the spool's root, created when first needed."""
 
 import errno
 import os
@@ -23,12 +23,12 @@ class OwnDirectory:
             lock = self._lock
             if lock is None or not lock.is_in_place:
                 make_private(self.root)
-                # the same name again, so that what the directory still holds is found should this process die
+                # the same name again, so that what the directory still holds is found if this process dies
                 path = lock.path if lock else self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock"
-                lost, lock = lock, DirectoryLock.make(path)
+                previous, lock = lock, DirectoryLock.make(path)
                 self._lock = lock
-                if lost:
-                    lost.release()
+                if previous:
+                    previous.release()
             lock.directory.mkdir(mode=0o700, exist_ok=True)
             return lock.directory
 
@@ -37,7 +37,7 @@ class OwnDirectory:
         return self._lock is not None and self._lock.path == lock_path
 
     def release(self) -> None:
-        """Let go of it: removed if empty, else left for adoption."""
+        """Release the lock; the directory is removed if empty, else left for adoption."""
         with self._guard:
             lock, self._lock = self._lock, None
         if lock is None:
@@ -51,7 +51,7 @@ class OwnDirectory:
 
 
 def make_private(directory: Path) -> None:
-    """Make a directory that only this user can enter; raises PermissionError if another owns one by that name."""
+    """Create a directory with mode 0700; raises PermissionError if another user owns it."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     found = directory.stat()
     if found.st_uid != os.geteuid():

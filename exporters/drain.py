@@ -1,4 +1,4 @@
-"""Drain: what the sender's thread does all day: claim a segment, send it, acknowledge it, and rest when that fails."""
+"""Drain: the sender's loop: claim a segment, send it, acknowledge it, and back off on failure."""
 
 import asyncio
 import contextlib
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from exporters.batch import Add, add
 from exporters.blob import BlobStore
-from exporters.delivery import Delivery, is_busy, is_refused_for_ever
+from exporters.delivery import Delivery, is_busy, is_permanent_refusal
 from exporters.losses import Losses
 from exporters.pace import Pace
 from exporters.segment import Segment
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WHOLE: Final = 1 << 30  # larger than any record
+WHOLE: Final = 1 << 30  # no limit: larger than any record
 SMALLEST_RECORD: Final = 2048
-READS: Final = 10  # a mounted disk may be away for a while
-OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # no fault of the file's
+READS: Final = 10  # a mounted disk may be unavailable for a while
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})  # the process's errors, not the file's
 
 
 class Drain:
-    """One segment at a time, in order, for ever. Lives on one loop; `stop` and `wake` are called there."""
+    """Sends one segment at a time, in order, until stopped. Runs on one loop; call `stop` and `wake` on it."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class Drain:
         self._done = 0
         """Lines of `_segment` that need not be sent again."""
         self._limit: int | None = None
-        """Set while its records go one by one, since the hub refused a batch for what is in it."""
+        """Set while the segment's records are sent one by one, because the hub refused a batch for its content."""
         self._unreadable = 0
         self._unanswered = 0
         self.failures = 0
-        """In a row."""
+        """Consecutive failures."""
         self.sent = 0
         self.last_success: float | None = None
         """Seconds since the epoch."""
 
     async def run(self, blobs: BlobStore | None) -> None:
-        """Send whatever comes until `stop`, and then what is left: all of it, or if the rest can be parked in `blobs`,
-        as much as goes out before the hub fails."""
+        """Send until `stop`, and then what is left: all of it, or if the rest can be parked in `blobs`, until the hub
+        fails."""
         self._blobs = blobs
         while True:
             stopping = self._stopping
@@ -78,35 +78,35 @@ class Drain:
                     return
                 else:
                     await self._rest(self._pace.linger)
-            except (Exception, asyncio.CancelledError) as fault:  # whatever it is: the records stay, it is tried again
+            except (Exception, asyncio.CancelledError) as fault:  # whatever failed, the records stay and are retried
                 if (task := asyncio.current_task()) and task.cancelling():
-                    raise  # the end of a stop; a task of the client's own that was cancelled ends nothing here
+                    raise  # the shutdown's timeout; the client's own cancelled tasks must not end this loop
                 if self._stopping and blobs:
                     return
                 await self._failed(fault)
 
     def stop(self) -> None:
-        """Let `run` end."""
+        """Make `run` finish."""
         self._stopping = True
         self._wake.set()
 
     def wake(self) -> None:
-        """End a rest."""
+        """End a pause early."""
         self._wake.set()
 
     def done(self, segment: Segment) -> int:
-        """How many lines of a segment the hub has."""
+        """How many lines of the segment the hub has acknowledged."""
         return self._done if segment is self._segment else 0
 
     async def close(self) -> None:
-        """Drop the connection."""
+        """Close the connection."""
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             await delivery.close()
 
     def _next(self) -> Segment | None:
-        """The next segment; the open one is sealed for its age only when no other waits, since a hub that was away for
-        long is not to find thousands of small ones."""
+        """The next segment. The open one is sealed by age only if no other waits, so that a long outage does not leave
+        thousands of small segments."""
         segment = self._spool.claim()
         if segment is None:
             self._spool.seal(self._pace.linger)
@@ -114,7 +114,7 @@ class Drain:
         return segment
 
     async def _deliver(self, segment: Segment) -> None:
-        """Send a segment and have it removed; or give it back and raise."""
+        """Send a segment and remove it, or give it back and raise."""
         if segment is not self._segment:
             self._segment, self._done, self._limit, self._unreadable = segment, 0, None, 0
         try:
@@ -131,7 +131,7 @@ class Drain:
         self._spool.acknowledge(segment)
 
     def _read(self, segment: Segment) -> tuple[list[memoryview], int] | None:
-        """Its lines and what is torn; None, and a loss, if they cannot be had. Raises OSError while there is hope."""
+        """Its lines and the bytes of a torn one; None and a loss if it is given up. Raises OSError to retry."""
         try:
             lines = segment.lines()
         except FileNotFoundError as fault:
@@ -148,7 +148,7 @@ class Drain:
         return lines
 
     def _give_up(self, segment: Segment, fault: OSError, reason: str) -> None:
-        """Go on without a segment. Its file, if there is one, stays for the next process: a disk may come back."""
+        """Skip a segment. Its file, if it exists, stays for the next process: the disk may recover."""
         log.error("a segment of the spool cannot be read: %s", fault.strerror)
         self._losses.add(reason, segment.records - self._done)
         self._spool.set_aside(segment)
@@ -170,14 +170,14 @@ class Drain:
             self._losses.add("refused")
             self._done += 1
             self._limit = WHOLE
-            # were it the hub that refuses everything, the spool must not be emptied at full speed
+            # if the hub refuses everything, the spool must not be drained at full speed
             self.failures += 1
             await self._rest(self._pace.pause(self.failures, busy=False))
             return
         try:
             taken = await delivery.send_alone(line, limit)
         except Exception as fault:
-            if is_refused_for_ever(fault):
+            if is_permanent_refusal(fault):
                 self._limit = min(limit, len(line)) // 2
             raise
         self._count(1, taken)
@@ -188,27 +188,27 @@ class Drain:
         if not taken:
             return
         if self.failures > 1:
-            log.warning("records flow again, after %d failures", self.failures)
+            log.warning("records are sent again after %d failures", self.failures)
         self.failures = self._unanswered = 0
         self.sent += records
         self.last_success = time.time()
 
     async def _failed(self, fault: BaseException) -> None:
         await self.close()
-        if is_refused_for_ever(fault):
+        if is_permanent_refusal(fault):
             if self._limit is None:
-                log.warning("the hub refuses what a record is: they go one by one, that one shorter each time")
+                log.warning("the hub refuses a record: records are sent one by one, and that one shorter each time")
                 self._limit = WHOLE
             return
         self.failures += 1
         self._unanswered = self._unanswered + 1 if isinstance(fault, TimeoutError) else 0
         if self.failures in (1, 10) or self.failures % 100 == 0:
-            log.warning("records wait: sending failed %d times: %s", self.failures, type(fault).__name__)
+            log.warning("sending failed %d times, records wait: %s", self.failures, type(fault).__name__)
             log.debug("the last failure", exc_info=fault)
         await self._rest(self._pace.pause(self.failures, is_busy(fault)))
 
     async def _rest(self, seconds: float) -> None:
-        """Wait, unless there is word of a stop or a flush."""
+        """Pause, until a stop or a flush ends it early."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._wake.wait()

@@ -1,4 +1,4 @@
-"""EventHubSpanExporter: finished call spans become records on disk, from where the sender takes them to the hub."""
+"""EventHubSpanExporter: writes finished call spans to disk as records; the sender sends them from there."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,24 +15,24 @@ class EventHubSpanExporter(SpanExporter):
     """Export is an append to the spool: no network, and no queue in memory."""
 
     def __init__(self, spool: Spool, journal: Journal, flush: Callable[[float], bool]) -> None:
-        """`flush` waits that many seconds for the spool to be sent."""
+        """`flush` waits up to that many seconds until the spool is sent."""
         self._spool = spool
         self._journal = journal
         self._flush = flush
 
     def begin(self, span: ReadableSpan) -> None:
-        """Keep on disk what is known of a call that has begun, until its span is exported."""
+        """Journal a call that has started, until its span is exported."""
         record = Record.interrupted(span)
         if record.id is not None:
             self._journal.begin(record.id, record.to_json())
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Write one record a call's span; SUCCESS once all are on disk. A loss is counted where it happens."""
+        """Write one record per call span; SUCCESS once all are on disk. Losses are counted by the spool."""
         result = SpanExportResult.SUCCESS
         for span in spans:
             record = Record.from_span(span)
             if record.id is None:
-                continue  # the SDK's own processors hand over every span, such as those of the server
+                continue  # the SDK's own processors hand over every span, the server's too
             if (span.attributes or {}).get(a.STATUS) == a.REFUSED:
                 self._journal.end(record.id)
                 continue
@@ -42,8 +42,8 @@ class EventHubSpanExporter(SpanExporter):
         return result
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Send what waits; False if the hub took longer than that."""
+        """Send what waits; False if that took longer than `timeout_millis`."""
         return self._flush(timeout_millis / 1000)
 
     def shutdown(self) -> None:
-        """Nothing: the sender and the spool outlive the spans, and are stopped by those who started them."""
+        """Do nothing: whoever started the sender and the spool stops them, after the last span."""

@@ -1,7 +1,7 @@
-"""Hub: how to reach Event Hubs.
+"""Hub: the address of Event Hubs.
 
-The client is imported when the application is made (`exporters.insides`) and not with this: that takes a tenth of a
-second, in which nothing could be served.
+The client is imported when the application is created (`exporters.client_check`), not with this module: that takes a
+tenth of a second, in which nothing could be served.
 """
 
 from dataclasses import dataclass, field
@@ -22,26 +22,27 @@ class Hub:
     namespace: str | None = None
     websocket: bool = False
     direct: bool = True
-    """Whether batches go out as `exporters.batch` and `exporters.transfer` write them, or as the client does."""
+    """Whether batches are written by `exporters.batch` and `exporters.transfer`, or by the client."""
 
     @property
     def put(self) -> Add:
-        """How records get into a batch of these clients."""
+        """How records are added to a batch of these clients."""
         return add if self.direct else add_by_client
 
     def connect(self) -> "EventHubProducerClient":
-        """A new client, for one thread's loop; it connects when it is first used.
+        """A new client, for one thread's loop; it connects at first use.
 
-        It retries nothing of its own: its retries end in giving up, have no pause for a busy service, and cannot be
-        bounded in time. The sender does all of that. (Without retries it would still sleep before it says so.)
+        Its own retries are off: they give up, do not back off from a busy service, and cannot be bounded in time. The
+        sender retries instead. (Even without retries the client would sleep before it raises; the backoff of 0 avoids
+        that.)
         """
         from azure.eventhub import TransportType
         from azure.eventhub.aio import EventHubProducerClient
 
         if self.direct:
-            from exporters.transfer import send_batches_so
+            from exporters.transfer import install_batch_link
 
-            send_batches_so()
+            install_batch_link()
         options: dict[str, Any] = {
             "eventhub_name": self.name,
             "transport_type": TransportType.AmqpOverWebsocket if self.websocket else TransportType.Amqp,

@@ -1,6 +1,6 @@
-"""IdentityClient: a client of the hub that closes its identity with itself.
+"""IdentityClient: a client of the hub that closes its credential with itself.
 
-The library leaves that to who made the identity, and clients here are thrown away at every failure.
+The library leaves that to whoever created the credential, and here a client is replaced after every failure.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from azure.eventhub.aio import EventHubProducerClient
 
 
 class IdentityClient(EventHubProducerClient):
-    """Signs in by Entra ID as the process's own identity."""
+    """Signs in to Entra ID with the process's own identity."""
 
     def __init__(self, namespace: str, **options: Any) -> None:
         """`namespace` is fully qualified; `options` are the producer's own."""

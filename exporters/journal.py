@@ -1,13 +1,13 @@
-"""Journal: a call in flight has a file, so that a killed process leaves an `interrupted` record and not a gap.
+"""Journal: a file for each call in flight, so that a killed process leaves an `interrupted` record and not a gap.
 
-What it promises:
-  1. From `begin`, which comes before upstream is asked, until `end`, which comes after the record was written, a
-     file holds the record that the call shall have if the process dies now.
-  2. A file is whole when it ends in a line end. One that does not belongs to a call that never went upstream.
-  3. A call that cannot be journalled goes on; that is said in the log and counted in `failures`.
+Invariants:
+  1. From `begin`, before the upstream request, until `end`, after the record was written, a file holds the record that
+     the call gets if the process dies now.
+  2. A file is complete if it ends in a newline. An incomplete one belongs to a call that never went upstream.
+  3. A call that cannot be journalled goes on; the failure is logged and counted in `failures`.
 
-Files are slots that calls take in turn and that stay open, so that a call costs one write and one truncation
-instead of making and removing a file.
+Files are slots that stay open and are reused, so that a call costs one write and one truncation instead of creating and
+removing a file.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ SLOT: Final = ".call"
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    path: str  # a fifth of what a Path takes, of which every open call would hold one
+    path: str  # a fifth of the memory of a Path, and every call in flight holds one
     fd: int
 
 
@@ -42,10 +42,10 @@ class Journal:
         self.failures = 0
 
     def begin(self, call: str, line: bytes) -> None:
-        """Keep `line`, the record of an interrupted call, until that call ends."""
+        """Keep `line`, the call's `interrupted` record, until the call ends."""
         try:
             slot = self._free.pop() if self._free else self._open()
-            if not _is_in_place(slot.fd):  # the file was removed by someone: no one would find the call in it
+            if not _is_in_place(slot.fd):  # someone removed the file: nobody would find the call in it
                 with contextlib.suppress(OSError):
                     os.close(slot.fd)
                 slot = self._open()
@@ -60,13 +60,13 @@ class Journal:
         self._taken[call] = slot
 
     def end(self, call: str) -> None:
-        """The call has its record, or its loss is counted: forget it."""
+        """Forget the call: its record is written, or its loss is counted."""
         slot = self._taken.pop(call, None)
         if slot is None:
             return
         try:
             os.ftruncate(slot.fd, 0)
-        except OSError as fault:  # at worst it is adopted, and its id is that of the call's record
+        except OSError as fault:  # at worst it is adopted, with the same id as the call's record
             self._failed(fault)
             with contextlib.suppress(OSError):
                 os.close(slot.fd)
@@ -74,8 +74,8 @@ class Journal:
         self._free.append(slot)
 
     def close(self) -> None:
-        """Remove the free slots; those of calls that have not ended stay, for adoption."""
-        # taken away first: the calls' own thread may be about to end one
+        """Remove the free slots; those of calls in flight stay, for adoption."""
+        # emptied first: the calls' thread may be about to end one
         free, self._free = self._free, []
         taken, self._taken = self._taken, {}
         for slot in free:
@@ -100,12 +100,12 @@ class Journal:
 def _is_in_place(fd: int) -> bool:
     try:
         return os.fstat(fd).st_nlink > 0
-    except OSError:  # on a mounted disk a file that is gone is stale
+    except OSError:  # ESTALE: the file is gone from a mounted disk
         return False
 
 
 def interrupted_lines(directory: Path) -> list[tuple[Path, bytes]]:
-    """The slots of a dead process and what each holds, without its line end: nothing for a free or a torn one."""
+    """The slots of a dead process, each with its line without the newline: empty for a free or a torn slot."""
     found = []
     for path in sorted(directory.glob(f"*{SLOT}")):
         content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""DirectoryLock: says that the process which owns a spool directory lives. The kernel drops it when that dies."""
+"""DirectoryLock: shows that the owner of a spool directory is alive. The kernel releases it when the owner dies."""
 
 import fcntl
 import os
@@ -8,9 +8,8 @@ from pathlib import Path
 class DirectoryLock:
     """A `flock` on `<name>.lock` beside the directory `<name>`.
 
-    The lock is taken before the directory is made and given back after it is removed, so that no one ever finds a
-    directory in use whose lock is free. It belongs to the open file, not to a process id: an id that is used again
-    means nothing here.
+    The lock is acquired before the directory is created and released after it is removed, so that nobody ever finds a
+    directory in use whose lock is free. It belongs to the open file, not to a process id, so reused ids do no harm.
     """
 
     def __init__(self, path: Path, fd: int) -> None:
@@ -19,7 +18,7 @@ class DirectoryLock:
 
     @classmethod
     def make(cls, path: Path) -> "DirectoryLock":
-        """A new lock file, which no one can find before it is locked. Raises OSError."""
+        """Create a lock file, which nobody can see before it is locked. Raises OSError."""
         unseen = path.with_suffix(".new")
         fd = os.open(unseen, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -33,14 +32,14 @@ class DirectoryLock:
 
     @classmethod
     def take(cls, path: Path) -> "DirectoryLock | None":
-        """Lock a file that is there; None when another holds it or has just removed it. Raises OSError."""
+        """Lock an existing file; None if another process holds it or has just removed it. Raises OSError."""
         try:
             fd = os.open(path, os.O_RDWR)
         except FileNotFoundError:
             return None
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # its last owner may have removed the file between our open and our lock: then the lock guards nothing
+            # its last owner may have removed the file between our open and our lock: then this lock guards nothing
             if os.fstat(fd).st_nlink:
                 return cls(path, fd)
         except BlockingIOError:
@@ -53,7 +52,7 @@ class DirectoryLock:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether others can find it: what cleans up temp directories may have removed the file."""
+        """Whether others can find the file: a cleanup of temp directories may have removed it."""
         try:
             return os.fstat(self._fd).st_nlink > 0
         except OSError:  # ESTALE: removed by another host of a mounted share
@@ -65,10 +64,10 @@ class DirectoryLock:
         return self.path.with_suffix("")
 
     def remove(self) -> None:
-        """Give the lock back and remove its file; the directory must be gone or about to be adopted."""
+        """Remove the lock file and release the lock; the directory must be gone or about to be adopted."""
         self.path.unlink(missing_ok=True)
         os.close(self._fd)
 
     def release(self) -> None:
-        """Give the lock back and leave the file, so that what is left in the directory is adopted."""
+        """Release the lock but leave its file, so that what is left in the directory is adopted."""
         os.close(self._fd)

@@ -1,4 +1,4 @@
-"""Losses: every record that cannot be kept has a reason and is counted."""
+"""Losses: counts every lost record, by reason."""
 
 import logging
 import threading
@@ -10,14 +10,14 @@ log = logging.getLogger(__name__)
 
 
 class Losses:
-    """Counts lost records by reason, from any thread, and says so in the log at most once a minute a reason."""
+    """Counts lost records by reason, from any thread, and logs each reason at most once a minute."""
 
     QUIET_S = 60.0
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._counts: Counter[str] = Counter()
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def add(self, reason: str, records: int = 1) -> None:
@@ -26,13 +26,13 @@ class Losses:
             self._counts[reason] += records
             total = self._counts[reason]
             now = self._clock()
-            quiet = now - self._said.get(reason, -self.QUIET_S) < self.QUIET_S
+            quiet = now - self._logged.get(reason, -self.QUIET_S) < self.QUIET_S
             if not quiet:
-                self._said[reason] = now
+                self._logged[reason] = now
         if not quiet:
             log.error("records lost: reason=%s total=%d", reason, total)
 
     def by_reason(self) -> Mapping[str, int]:
-        """How many were lost so far, by reason."""
+        """How many records were lost so far, by reason."""
         with self._lock:
             return dict(self._counts)

@@ -1,4 +1,4 @@
-"""Pace: how long the sender waits for what, and how long it rests after a failure; all in seconds."""
+"""Pace: the sender's intervals, timeouts and backoff, all in seconds."""
 
 import random
 from dataclasses import dataclass
@@ -6,36 +6,36 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The defaults are those of production; tests have faster ones."""
+    """The defaults are for production; tests use shorter ones."""
 
     linger: float = 0.2
-    """Records that come within this time of each other go out together."""
+    """Records that arrive within this time are sent together."""
     sync_every: float = 1.0
-    """Between two fsyncs of what was appended meanwhile: what a power cut can take."""
+    """Between two fsyncs of appended records: what a power cut can lose."""
     look_every: float = 5.0
-    """Between two looks for what dead processes left."""
+    """Between two searches for directories of dead processes."""
     look_for_parked_every: float = 60.0
-    """The same in Blob Storage, which charges for each look."""
+    """Between two searches for parked segments in Blob Storage, which charges for each."""
     first_pause: float = 0.25
     longest_pause: float = 10.0
     busy_pause: float = 4.0
-    """What Event Hubs asks for with ServerBusy."""
+    """The pause that Event Hubs asks for with ServerBusy."""
     answer: float = 20.0
-    """For the hub to answer: past that a broker counts as frozen."""
+    """Timeout for the hub's response: after that a broker counts as frozen."""
     longest_answer: float = 60.0
-    """The same for a hub that has just let that time pass: one that is merely slow must not get copies for ever."""
+    """Upper limit of that timeout, which grows after timeouts: a merely slow hub must not get copies forever."""
     store: float = 10.0
-    """For Blob Storage to take a record too large for the hub."""
+    """Timeout for storing a record too large for the hub in Blob Storage."""
     close: float = 1.0
-    """For a connection to be closed in good form."""
+    """Timeout for closing a connection gracefully."""
 
     def pause(self, failures: int, busy: bool) -> float:
-        """How long to rest after so many failures in a row: twice as long each time up to a limit, and never exactly
-        as long as the other instances that failed in the same moment."""
+        """The backoff after so many consecutive failures: exponential up to a limit, with jitter so that instances that
+        failed at the same moment do not retry together."""
         grown = min(self.longest_pause, self.first_pause * 2.0 ** min(failures - 1, 30))
         pause = grown * random.uniform(0.75, 1.0)
         return max(pause, self.busy_pause * random.uniform(1.0, 1.25)) if busy else pause
 
     def patience(self, unanswered: int) -> float:
-        """How long to wait for the hub's answer after so many operations in a row that had none."""
+        """The timeout for the hub's response after so many consecutive timeouts."""
         return min(self.longest_answer, self.answer * 2.0 ** min(unanswered, 30))

@@ -1,6 +1,6 @@
-"""Parking: what an instance could not send before it stopped waits in Blob Storage; any instance takes it on.
+"""Parking: moves what an instance could not send before it stopped to Blob Storage, where any instance picks it up.
 
-A serverless instance's disk dies with it, so what its spool still holds at the end goes there.
+A serverless instance loses its disk when it stops, so its spool must not keep the only copy.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from exporters.spool import Spool
 log = logging.getLogger(__name__)
 
 ENOUGH_BYTES: Final = 8 * 1024 * 1024
-"""Above this backlog nothing more is taken in: it is safe where it is."""
+"""Above this backlog nothing more is imported: parked segments are safe where they are."""
 LOOK_AGAIN_S: Final = 1.0
 
 
@@ -31,8 +31,9 @@ class Parking:
         self._losses = losses
 
     async def park_all(self, done: Callable[[Segment], int]) -> None:
-        """Upload every segment that waits, but for the lines of it that are `done`. Each leaves the spool once it is
-        stored. Raises nothing: what cannot be stored stays, and only a container that is away stops the rest."""
+        """Upload every waiting segment, without the lines that are `done`. It leaves the spool once it is stored.
+
+        Raises nothing: what cannot be stored stays, and only an unreachable container stops the rest."""
         staying: list[Segment] = []
         try:
             while (segment := self._spool.claim()) is not None:
@@ -44,10 +45,10 @@ class Parking:
         except AzureError as fault:
             log.warning("records stay on this disk: Blob Storage failed: %s", type(fault).__name__)
         finally:
-            self._spool.take_in(staying)
+            self._spool.add_segments(staying)
 
     async def _park(self, segment: Segment, done: int) -> bool:
-        """Whether nothing of it is left to park. Gives it back and raises AzureError when the container is away."""
+        """Whether nothing of it is left to park. Gives it back and raises AzureError if the container is down."""
         try:
             lines, torn = segment.lines()
             if rest := b"".join(bytes(line) + b"\n" for line in lines[done:]):
@@ -58,20 +59,20 @@ class Parking:
         except (HttpResponseError, OSError) as fault:
             log.warning("records stay on this disk: a segment cannot be parked: %s", type(fault).__name__)
             return False
-        except BaseException:  # also when the time is over
+        except BaseException:  # also on timeout
             self._spool.give_back(segment)
             raise
         if torn:
             self._losses.add("torn_line")
         return True
 
-    async def take_in(self) -> None:
-        """Take the parked segments into the spool, oldest first. Each leaves the container once it is on disk here.
+    async def import_parked(self) -> None:
+        """Move the parked segments into the spool, oldest first. Each leaves the container once it is on disk here.
 
-        Raises AzureError when the container cannot be listed; what cannot be taken does not stop the rest.
+        Raises AzureError if the container cannot be listed; a segment that cannot be imported does not stop the rest.
         """
         for name in await self._blobs.parked():
-            while self._spool.backlog().bytes > ENOUGH_BYTES:  # noqa: ASYNC110  the spool tells nobody of an acknowledgement
+            while self._spool.backlog().bytes > ENOUGH_BYTES:  # noqa: ASYNC110  the spool does not signal acknowledgements
                 await asyncio.sleep(LOOK_AGAIN_S)
             try:
                 parked = await self._blobs.fetch(name)
@@ -79,10 +80,10 @@ class Parking:
                     self._import(parked.name, parked.content)
                     await parked.remove()
             except (AzureError, OSError) as fault:
-                log.warning("parked records cannot be taken in: %s", type(fault).__name__)
+                log.warning("parked records cannot be imported: %s", type(fault).__name__)
 
     def _import(self, name: str, content: bytes) -> None:
-        """Put it on disk under its name or, should that be taken, the next."""
+        """Write it to disk under its name or, if that is taken, the next free one."""
         while True:
             try:
                 return self._spool.import_segment(name, content)

@@ -1,7 +1,8 @@
-"""The record: what one call says of itself to the consumers of the hub. This file alone knows its shape.
+"""The record of one call, for the consumers of the hub. Only this file knows its shape.
 
-docs/record.schema.json describes it for other systems. The fields of `FIXED` are a contract: they are always
-there, the two stream-only times aside, and mean the same for ever. Added fields are left out when unknown.
+docs/record.schema.json describes it for other systems. The fields in `FIXED` are a contract: they are always present
+and never change their meaning. (The two times of streams are fixed too, but only streams have them.) Added fields are
+left out when unknown.
 """
 
 import json
@@ -31,7 +32,7 @@ _UNDATED: Final = "0000-00-00T00:00:00.000000"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record, made by `from_span` and written by `to_json`."""
+    """One record, built by `from_span` and written by `to_json`."""
 
     fields: Mapping[str, object]
 
@@ -42,25 +43,25 @@ class Record:
 
     @classmethod
     def interrupted(cls, span: ReadableSpan) -> "Record":
-        """The record that a call just begun shall have if its process is killed; `adopted` gives it its date."""
+        """The record that a call just started gets if its process is killed; `adopted` sets its timestamp."""
         return cls({**_fields(span, _UNDATED), "status": "interrupted"})
 
     @property
     def id(self) -> str | None:
-        """The call's id, None for a span that is no call's."""
+        """The call's id, None if the span is not a call's."""
         call = self.fields["id"]
         return call if isinstance(call, str) else None
 
     def to_json(self) -> bytes:
-        """One line of UTF-8 JSON without a line end; `type` and `schema_version` come first."""
+        """One line of UTF-8 JSON without a newline; `type`, `schema_version` and `id` come first."""
         try:
             return orjson.dumps(self.fields)
-        except TypeError:  # a lone surrogate in a text: not Unicode, so no JSON can hold it
+        except TypeError:  # a lone surrogate, which UTF-8 cannot encode
             return orjson.dumps({name: _encodable(value) for name, value in self.fields.items()})
 
 
 def _fields(span: ReadableSpan, timestamp: str) -> Json:
-    """Runs twice a call."""
+    """Runs twice per call."""
     facts = a.facts_of(span)
     layout = _layout(tuple(facts))
     context = span.get_span_context()
@@ -80,10 +81,10 @@ def _fields(span: ReadableSpan, timestamp: str) -> Json:
         "latency_ms": None,
         **{name: facts[attribute] for attribute, name in layout.plain},
     }
-    # last, since one that is nested too deep to be parsed can be told by what stands before it (`exporters.oversize`)
+    # last: if one is nested too deeply to be parsed, the fields before it can still be read (`exporters.oversize`)
     as_json: Json = {"prompt": None, "usage": None}
     for attribute, name in layout.as_json:
-        as_json[name] = orjson.Fragment(str(facts[attribute]))  # spliced in as it stands, without being read again
+        as_json[name] = orjson.Fragment(str(facts[attribute]))  # spliced in as it is, without parsing
     if layout.caller:
         fields["caller"] = {name: facts[attribute] for attribute, name in layout.caller}
     if (code := facts.get(a.ERROR_CODE)) is not None:
@@ -139,7 +140,7 @@ type _Named = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Which attributes of a span become fields, each with its field's name."""
+    """Which attributes of a span become fields, as pairs of attribute and field name."""
 
     plain: _Named
     as_json: _Named
@@ -148,7 +149,7 @@ class _Layout:
 
 @lru_cache(maxsize=256)
 def _layout(attributes: tuple[str, ...]) -> _Layout:
-    """Calls differ little in which attributes they have."""
+    """Cached, since most calls have the same attributes."""
     return _Layout(
         plain=[(attribute, name) for attribute, name in _PLAIN.items() if attribute in attributes],
         as_json=[(attribute, name) for attribute, name in _AS_JSON.items() if attribute in attributes],
@@ -157,9 +158,9 @@ def _layout(attributes: tuple[str, ...]) -> _Layout:
 
 
 def event_properties(line: bytes | memoryview) -> dict[str, str | int]:
-    """The application properties an event carries beside its body, read off a record's line.
+    """The event's application properties, from a record's line.
 
-    Raises ValueError for a line that is no record.
+    Raises ValueError for a line that is not a record.
     """
     found = _HEAD.match(line)
     if found is None:
@@ -168,20 +169,20 @@ def event_properties(line: bytes | memoryview) -> dict[str, str | int]:
 
 
 def record_id(line: bytes) -> str | None:
-    """The id of a record's line, None for a line that is no record."""
+    """The id in a record's line, None for a line that is not a record."""
     found = _HEAD.match(line)
     return found[3].decode() if found else None
 
 
 def adopted(line: bytes, at: datetime) -> bytes:
-    """The line of an interrupted record, dated with the moment it was found after its process had died."""
+    """The line of an interrupted record, with the time of its adoption as its timestamp."""
     return line.replace(
         _UNDATED.encode(), at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds").encode(), 1
     )
 
 
 def _add_stream_times(fields: Json, facts: Mapping[str, AttributeValue]) -> None:
-    """The two times of a stream, which add up to the latency; without any chunk the first is all of it."""
+    """Add the two times of a stream, which add up to the latency; without a chunk the first one is all of it."""
     latency, first = facts.get(a.LATENCY_MS), facts.get(a.TIME_TO_FIRST_CHUNK_MS)
     if isinstance(latency, int):
         first = first if isinstance(first, int) else latency
@@ -189,7 +190,7 @@ def _add_stream_times(fields: Json, facts: Mapping[str, AttributeValue]) -> None
 
 
 def _attempts_made(span: ReadableSpan) -> list[Json]:
-    """Each request sent upstream: to which backend, how long after the call's arrival, answered with what."""
+    """Each request sent upstream: its backend, milliseconds since the call arrived, and the response's status."""
     return [
         {
             "backend": made.get(a.BACKEND),
@@ -213,25 +214,25 @@ def _encodable(value: object) -> object:
 
 
 def _iso(epoch_ns: int) -> str:
-    """A moment in UTC as the record writes it: without an offset, to the microsecond."""
+    """A time in UTC as the record writes it: without an offset, to the microsecond."""
     return f"{_second(epoch_ns // 1_000_000_000)}.{epoch_ns // 1000 % 1_000_000:06d}"
 
 
 @lru_cache(maxsize=64)
 def _second(epoch: int) -> str:
-    """Calls come and go in the same few seconds."""
+    """Cached, since calls start and end within the same few seconds."""
     return (_EPOCH + timedelta(seconds=epoch)).isoformat(timespec="seconds")
 
 
 def parse(line: bytes) -> Json:
-    """A record's line as an object, its fields in their order; texts may hold lone surrogates.
+    """A record's line as an object, its fields in order; strings may contain lone surrogates.
 
-    Raises ValueError, and RecursionError for one that is nested some 10,000 levels deep.
+    Raises ValueError, and RecursionError at some 10,000 levels of nesting.
     """
     try:
         parsed = orjson.loads(line)
-    except orjson.JSONDecodeError:  # JSON allows a lone surrogate as an escape, and more than 1,024 levels
+    except orjson.JSONDecodeError:  # JSON allows escaped lone surrogates, and more than 1,024 levels
         parsed = json.loads(line)
     if not isinstance(parsed, dict):
-        raise ValueError("not a record: no JSON object")
+        raise ValueError("not a record: not a JSON object")
     return parsed

@@ -1,12 +1,12 @@
-"""Sender: the thread that drains the spool into the hub, and how it ends in time.
+"""Sender: the thread that drains the spool into the hub, and stops within a time limit.
 
     spool ── claim ──> lines ── Delivery ──> hub ── acknowledged ──> segment removed
       ^                            │ any error: a new connection, after a pause
       └──────── give back ─────────┘
 
-It has a loop of its own, because building a batch stalls a loop, and uses the asynchronous client, because only that
-can be left: the synchronous one blocks for ever when a broker stops answering. It tries for ever. Records go out in
-the order of their segments; what was sent and not acknowledged is sent again, so a record can arrive twice.
+It has its own loop, because building a batch stalls a loop, and uses the asynchronous client, because only that can be
+cancelled: the synchronous one blocks forever when a broker stops responding. It retries forever. Records are sent in
+the order of their segments; what was sent but not acknowledged is sent again, so a record can arrive twice.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TURN_S: Final = 0.0005
-"""How long the calls' thread may have to wait for the interpreter when it comes back from the system, as it does many
-times a call, and the sender computes. With Python's 5 ms a backlog on its way out made calls 250 ms longer."""
+"""The interpreter's switch interval: how long the calls' thread may wait for the interpreter after each of its many
+system calls while the sender computes. With Python's 5 ms, draining a backlog made calls 250 ms longer."""
 
 
 class Sender:
@@ -50,8 +50,8 @@ class Sender:
         pace: Pace | None = None,
         put: Add = add,
     ) -> None:
-        """`adopt` looks for what dead processes left; `open_blobs` connects to the container, if there is one; `put`
-        is how records get into a batch of the client that `connect` makes."""
+        """`adopt` takes over from dead processes; `open_blobs` connects to the container, if there is one; `put` adds a
+        record to a batch of the client that `connect` creates."""
         self._spool = spool
         self._adopt = adopt
         self._open_blobs = open_blobs
@@ -67,22 +67,22 @@ class Sender:
 
     @property
     def sent(self) -> int:
-        """How many records the hub has taken so far."""
+        """How many records the hub has accepted so far."""
         return self._drain.sent
 
     @property
     def last_success(self) -> float | None:
-        """When it last took some, in seconds since the epoch."""
+        """When the hub last accepted records, in seconds since the epoch."""
         return self._drain.last_success
 
     def start(self) -> None:
-        """Begin to drain."""
+        """Start the thread."""
         sys.setswitchinterval(TURN_S)
         self._thread.start()
         self._ready.wait()
 
     def flush(self, seconds: float) -> bool:
-        """Seal, and wait until everything has been sent; False if that took longer than `seconds`."""
+        """Seal, and wait up to `seconds` until everything is sent; False if something is left."""
         deadline = time.monotonic() + seconds
         self._spool.seal()
         self._tell(self._drain.wake)
@@ -91,9 +91,9 @@ class Sender:
         return not self._spool.backlog().records
 
     def stop(self, seconds: float) -> bool:
-        """Send what can be sent in `seconds`, park the rest if there is a container, end the thread.
+        """Send what can be sent in `seconds`, park the rest if there is a container, and end the thread.
 
-        True if nothing is left in the spool. Not to be called twice.
+        True if nothing is left in the spool. Must be called only once.
         """
         self._stop_at = time.monotonic() + seconds
         self._spool.seal()
@@ -108,14 +108,14 @@ class Sender:
                 self._loop.call_soon_threadsafe(what)
 
     def _begin_stop(self) -> None:
-        """From here on the hub has half of the time that is left, or all of it if there is no container."""
+        """Give the hub half of the remaining time, or all of it if there is no container."""
         self._drain.stop()
         left = self._left()
-        with contextlib.suppress(RuntimeError):  # the sending is over
+        with contextlib.suppress(RuntimeError):  # sending has ended
             self._sending.reschedule(asyncio.get_running_loop().time() + (left / 2 if self._blobs else left))
 
     def _left(self) -> float:
-        """Seconds until the stop is over, without those that closing a connection to a frozen broker may take."""
+        """Seconds left for the stop, minus those that closing a connection to a frozen broker may take."""
         left = self._stop_at - time.monotonic()
         return max(0.0, left - min(self._pace.close, left / 4))
 
@@ -148,7 +148,7 @@ class Sender:
     def _store(self) -> BlobStore | None:
         try:
             return self._open_blobs() if self._open_blobs else None
-        except Exception as fault:  # such as a connection string that is none: records are sent all the same
+        except Exception as fault:  # such as an invalid connection string: records are sent without it
             log.error("Blob Storage cannot be used: %s", type(fault).__name__)
             return None
 
@@ -158,34 +158,34 @@ class Sender:
         return Parking(self._spool, blobs, self._losses)
 
     def _chores(self, parking: "Parking | None") -> list[Coroutine[None, None, None]]:
-        """What goes on beside the sending, which may hang."""
+        """Periodic tasks, beside the sending, which may hang."""
 
         async def sync() -> None:
             self._spool.sync()
 
-        async def look() -> None:
+        async def adopt() -> None:
             self._adopt()
 
-        async def take_in() -> None:
-            if parking and not self._drain.failures:  # what is safe there need not come here to wait
-                await parking.take_in()
+        async def import_parked() -> None:
+            if parking and not self._drain.failures:  # while the hub fails, parked segments are safe where they are
+                await parking.import_parked()
 
-        chores = [(sync, self._pace.sync_every), (look, self._pace.look_every)]
+        chores = [(sync, self._pace.sync_every), (adopt, self._pace.look_every)]
         if parking:
-            chores.append((take_in, self._pace.look_for_parked_every))
-        return [again_and_again(chore, seconds) for chore, seconds in chores]
+            chores.append((import_parked, self._pace.look_for_parked_every))
+        return [repeat(chore, seconds) for chore, seconds in chores]
 
 
-async def again_and_again(chore: Callable[[], Awaitable[None]], seconds: float) -> None:
-    """Do it now and every so many seconds; what fails is said, and done the next time."""
+async def repeat(chore: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Run `chore` now and then again after every `seconds`; failures are logged and retried at the next run."""
     failures = 0
     while True:
         try:
             await chore()
             failures = 0
-        except Exception as fault:  # whatever it is, it must not end the thread
+        except Exception as fault:  # nothing may end the thread
             failures += 1
             if failures == 1 or failures % 100 == 0:
-                log.warning("a chore of the sender failed %d times: %s", failures, type(fault).__name__)
+                log.warning("a periodic task of the sender failed %d times: %s", failures, type(fault).__name__)
                 log.debug("the last failure", exc_info=fault)
         await asyncio.sleep(seconds)

@@ -1,17 +1,18 @@
-"""Spool: records wait here, on disk, from the end of their call until the hub has them.
+"""Spool: holds records on disk from the end of their call until the hub has them.
 
-What it promises:
-  1. `append` returns True only when the whole record has been written to its file: kill -9 loses nothing after it.
-     (It is fsynced by `sync`, which the sender calls every second; until then a power cut can take it.)
-  2. A segment leaves the disk only by `acknowledge`. Segments are claimed in the order in which they were begun.
-  3. Each process writes to a directory of its own, under a lock that dies with it; see `exporters.adoption` for
-     what becomes of a dead one's. A torn last line, of a record that was never promised, is dropped and counted.
+Invariants:
+  1. `append` returns True only when the whole record has been written to its file: kill -9 loses nothing after that.
+     (`sync`, which the sender calls every second, fsyncs it; until then a power cut can lose it.)
+  2. Only `acknowledge` removes a segment from disk. Segments are claimed in the order of their creation.
+  3. Each process writes to its own directory, under a lock that the kernel releases when it dies; `exporters.adoption`
+     takes over the directories of dead processes. A torn last line, whose `append` never returned, is dropped and
+     counted.
   4. All directories together hold at most `max_bytes` (those of others as measured at the last adoption); past that
      the newest record is refused.
-  5. Whatever fails here, a call goes on: every record that is not kept is counted in `Losses` by its reason.
+  5. Whatever fails here, the call goes on: `Losses` counts every record that is not kept, by reason.
 
     root/                     0700
-      <name>.lock             flock: its owner lives
+      <name>.lock             flock: its owner is alive
       <name>/                 0700
         …-00000001.ndjson     sealed   ── claim ──> sender ── acknowledge ──> removed
         …-00000002.open       append ──> sealed by size or age
@@ -40,7 +41,7 @@ SEGMENT_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What waits in this process's directory."""
+    """The waiting records in this process's directory."""
 
     records: int
     bytes: int
@@ -59,7 +60,7 @@ class Spool:
         segment_bytes: int = SEGMENT_BYTES,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
-        """Nothing is touched on disk before the first `append`. `clock_ns` counts from the epoch."""
+        """Touches nothing on disk before the first `append`. `clock_ns` is nanoseconds since the epoch."""
         self._directory = directory
         self._max_bytes = max_bytes
         self._losses = losses
@@ -72,19 +73,19 @@ class Spool:
         self._claimed: Segment | None = None
         self._in_hand = False
         self._unsynced: dict[Path, int] = {}
-        """Sealed segments, and their files, which stay open until they are synced."""
+        """File descriptors of sealed segments, which stay open until they are synced."""
         self._synced_bytes = 0
-        """Of the open segment."""
+        """Bytes of the open segment that are synced."""
         self._bytes = 0
         self._records = 0
         self._counter = 0
         self._newest_ns = 0
         self._closed = False
         self.bytes_elsewhere = 0
-        """What the directories of other living processes hold, as last measured."""
+        """Bytes in the directories of other living processes, as last measured."""
 
     def append(self, line: bytes) -> bool:
-        """Write one record, JSON without a line end; False if it could not be kept, which is counted."""
+        """Write one record, JSON without a newline; False, and a loss counted, if it could not be kept."""
         with self._guard:
             reason = self._append(line)
         if reason:
@@ -92,17 +93,17 @@ class Spool:
         return reason is None
 
     def seal(self, older_than_s: float = 0.0) -> None:
-        """Seal the open segment if its first record is at least that old, or of a time that the clock has yet to reach
-        again, having been set back."""
+        """Seal the open segment if its first record is at least that old, or lies in the future because the clock was
+        set back."""
         with self._guard:
             if self._open and not 0 <= self._clock_ns() - self._open.created_ns < older_than_s * 1e9:
                 self._seal()
 
     def sync(self) -> None:
-        """Bring to disk all that was appended. Blocks for as long as the disk takes: not for a thread that serves.
+        """Fsync everything appended. Blocks while the disk works: not for the thread that serves calls.
 
-        While the hub is away nothing is claimed, and each sealed segment would keep its file open. Raises OSError when
-        too many are.
+        It also closes the files of sealed segments, which would pile up while the hub is down and nothing is claimed.
+        Raises OSError if too many files are open.
         """
         with self._guard:
             opened = -1
@@ -113,11 +114,11 @@ class Spool:
             _sync_and_close(fd)
 
     def claim(self) -> Segment | None:
-        """The oldest sealed segment, synced to disk; claimed until acknowledged or given back, one at a time."""
+        """The oldest sealed segment, synced; claimed until acknowledged, given back or set aside, one at a time."""
         with self._guard:
             if self._in_hand or not (self._claimed or self._sealed):
                 return None
-            # the one given back stays the next: its sender knows how much of it has arrived
+            # one that was given back comes next: its sender knows how much of it has arrived
             segment = self._claimed = self._claimed or self._sealed.popleft()
             self._in_hand = True
             fd = self._unsynced.pop(segment.path, -1)
@@ -125,27 +126,27 @@ class Spool:
         return segment
 
     def acknowledge(self, segment: Segment) -> None:
-        """The hub has all of it: remove it."""
+        """Remove a segment: the hub has all of it."""
         try:
             segment.path.unlink(missing_ok=True)
-        except OSError as fault:  # such as a disk that is read-only now: who finds the segment sends it once more
+        except OSError as fault:  # such as a disk that became read-only: whoever finds the segment sends it again
             log.error("a segment that was sent cannot be removed: %s", fault.strerror)
         self.set_aside(segment)
 
     def give_back(self, segment: Segment) -> None:
-        """It was not sent: it is the next to be claimed again."""
+        """Return a segment that was not sent; it is claimed again next."""
         with self._guard:
             self._claimed, self._in_hand = segment, False
 
     def set_aside(self, segment: Segment) -> None:
-        """Go on without a claimed one. Its file stays, for `take_in` or for the next process."""
+        """Skip a claimed segment. Its file stays, for `add_segments` or for the next process."""
         with self._guard:
             self._claimed, self._in_hand = None, False
             self._bytes -= segment.size
             self._records -= segment.records
 
-    def take_in(self, segments: Iterable[Segment]) -> None:
-        """Add sealed segments that were moved into our directory, in the place that their age gives them."""
+    def add_segments(self, segments: Iterable[Segment]) -> None:
+        """Queue sealed segments that are in our directory, ordered by age."""
         with self._guard:
             for segment in segments:
                 self._bytes += segment.size
@@ -154,10 +155,10 @@ class Spool:
             self._sealed = deque(sorted(self._sealed, key=lambda segment: segment.path.name))
 
     def import_segment(self, name: str, content: bytes) -> None:
-        """Add a segment that comes from elsewhere, synced to disk; raises OSError, and leaves nothing of it then."""
+        """Write and sync a segment from elsewhere, and queue it; raises OSError, and then leaves nothing of it."""
         path = self._directory.path() / name
         if not is_segment(path):
-            raise OSError(errno.EINVAL, "no segment's name")
+            raise OSError(errno.EINVAL, "not the name of a segment")
         with path.open("xb") as file:
             try:
                 os.chmod(path, 0o600)
@@ -167,17 +168,17 @@ class Spool:
             except OSError:
                 path.unlink(missing_ok=True)
                 raise
-        self.take_in([read_segment(path)])
+        self.add_segments([read_segment(path)])
 
     def backlog(self) -> Backlog:
-        """What waits, as known without touching the disk."""
+        """The waiting records, without touching the disk."""
         with self._guard:
             first = self._claimed or (self._sealed[0] if self._sealed else self._open)
             age = (self._clock_ns() - first.created_ns) / 1e9 if first else 0.0
             return Backlog(self._records, self._bytes, max(0.0, age))
 
     def close(self) -> None:
-        """Seal and sync; no record is taken any more. What is left is the next process's to send."""
+        """Seal and sync; further records are refused. The next process sends what is left."""
         with self._guard:
             if self._open:
                 self._seal()
@@ -185,14 +186,14 @@ class Spool:
         self.sync()
 
     def _append(self, line: bytes) -> str | None:
-        """The reason why the record was not kept, None if it was."""
+        """Why the record was not kept, None if it was."""
         size = len(line) + 1
         if self._closed:
             return "after_close"
         if self._bytes + self.bytes_elsewhere + size > self._max_bytes:
             return "spool_full"
         try:
-            segment = self._open or self._begin()
+            segment = self._open or self._create()
             write_all(self._fd, line)
         except OSError as fault:
             return "disk_full" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else "spool_unwritable"
@@ -204,10 +205,10 @@ class Spool:
             self._seal()
         return None
 
-    def _begin(self) -> Segment:
-        """Open a new segment; raises OSError."""
+    def _create(self) -> Segment:
+        """Create a segment; raises OSError."""
         directory = self._directory.path()
-        # a clock that is set back must not change the order of the names
+        # a clock that was set back must not change the order of the names
         self._newest_ns = max(self._clock_ns(), self._newest_ns)
         self._counter += 1
         while is_taken(path := directory / (segment_name(self._newest_ns, self._counter) + OPEN)):
@@ -224,15 +225,17 @@ class Spool:
         sealed = segment.path.with_suffix(SEALED)
         try:
             segment.path.rename(sealed)
-        except FileNotFoundError as fault:  # someone removed the directory: what was in it is gone
+        except FileNotFoundError as fault:  # someone removed the directory and its content
             os.close(fd)
             self._bytes -= segment.size
             self._records -= segment.records
             self._losses.add("spool_removed", segment.records)
             log.error("a segment of the spool is gone: %s", fault.strerror)
             return
-        except OSError as fault:  # such as a disk that is read-only now: the name only tells that it is not written to
-            log.warning("a segment of the spool keeps its name: %s", fault.strerror)
+        except (
+            OSError
+        ) as fault:  # such as a disk that became read-only; the suffix only says that the segment is not written to
+            log.warning("a segment of the spool cannot be renamed: %s", fault.strerror)
         else:
             segment.path = sealed
         self._sealed.append(segment)

@@ -1,8 +1,7 @@
-"""Transfer: how a batch goes over the wire in frames, its records untouched until they are written.
+"""Transfer: writes a batch to the wire in frames, without copying its records before that.
 
-Event Hubs' client puts a batch together in one buffer, cuts that into frames, copies each of them twice more, and
-encodes the same head for each. Here the heads are encoded by the client, two for a batch, and a frame is put together
-once (docs/decisions/0011).
+Event Hubs' client joins a batch in one buffer, cuts it into frames, copies each of them twice more, and encodes the
+same head for each. Here the client encodes two heads per batch, and each frame is joined once (docs/decisions/0011).
 """
 
 import struct
@@ -24,10 +23,10 @@ HEADER: Final = 8
 
 
 class BatchLink(SenderLink):
-    """The client's link, which sends batches of `Event` in its own way."""
+    """The client's link, except that it frames batches of `Event` itself."""
 
     async def _outgoing_transfer(self, delivery: PendingDelivery) -> bool:
-        """Send it, or leave it pending; whether it needs no acknowledgement. Raises what the transport raises."""
+        """Send the delivery, or leave it pending; True if it is settled already. Raises what the transport raises."""
         message: Any = delivery.message
         if not (isinstance(message, BatchMessage) and _is_ours(message.data)):
             settled: bool = await super()._outgoing_transfer(delivery)  # type: ignore[no-untyped-call]
@@ -59,8 +58,8 @@ class BatchLink(SenderLink):
         return False
 
 
-def send_batches_so() -> None:
-    """Have the client make links of this kind from now on."""
+def install_batch_link() -> None:
+    """Make the client create links of this class from now on."""
     _session_async.SenderLink = BatchLink  # type: ignore[attr-defined]
 
 
@@ -70,7 +69,7 @@ def _is_ours(data: object) -> TypeGuard[list[Event]]:
 
 def _frames(events: Iterable[Event], transfer: dict[str, Any], channel: int, size: int) -> Iterator[bytes]:
     """The frames of one transfer, each of at most `size` bytes."""
-    # the two differ in one bit
+    # the two heads differ in one bit
     heads: list[tuple[bytes, Any]] = [encode_frame(TransferFrame(**transfer, more=more)) for more in (True, False)]
     (start, more), (_, last) = heads
     before = start[4:] + struct.pack(">H", channel)
@@ -82,7 +81,7 @@ def _frames(events: Iterable[Event], transfer: dict[str, Any], channel: int, siz
 
 
 def _cut(events: Iterable[Event], size: int) -> Iterator[list[memoryview]]:
-    """What was said in pieces, in lists of pieces of `size` bytes together; the last of what is left."""
+    """The events' bytes in lists of pieces, each list of `size` bytes in total; the last one of what is left."""
     pieces, room = list[memoryview](), size
     for event in events:
         for part in event:

@@ -1,1 +1,1 @@
-"""The span: the facts of one call, and how they become an OpenTelemetry span."""
+"""The span: the facts of one call, how they become an OpenTelemetry span, and the exporters for spans and metrics."""

@@ -1,7 +1,7 @@
 """Every attribute and event name on a call's span: the contract between the span and the record.
 
 The `gen_ai.*`, `openai.*`, `server.*` and `error.*` names are OpenTelemetry's GenAI semantic conventions (status
-Development); those under `proxy.*` are ours. Names in `CONTENT` may hold what people wrote or models answered.
+Development); those under `proxy.*` are ours. Attributes in `CONTENT` may hold what people or models wrote.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ EMBEDDINGS_DIMENSION_COUNT: Final = "gen_ai.embeddings.dimension.count"
 OUTPUT_TYPE: Final = "gen_ai.output.type"
 API_TYPE: Final = "openai.api.type"
 
-# GenAI semantic conventions: the answer
+# GenAI semantic conventions: the response
 RESPONSE_ID: Final = "gen_ai.response.id"
 RESPONSE_MODEL: Final = "gen_ai.response.model"
 RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
@@ -85,9 +85,9 @@ AUDIO_ID: Final = "proxy.answer.audio_id"
 CALLER: Final = "proxy.caller."  # followed by the field's name
 
 SAMPLE_RATE: Final = "_MS.sampleRate"
-"""Azure Monitor's: a per cent; its ingestion counts each envelope 100/rate times."""
+"""Azure Monitor's, in per cent: its ingestion counts each envelope 100/rate times."""
 
-# What was said
+# Content
 PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
 INSTRUCTIONS: Final = "proxy.prompt.instructions"  # JSON
 ANSWER: Final = "proxy.answer"  # text of choice 0
@@ -100,11 +100,11 @@ CONTENT: Final = frozenset({PROMPT, INSTRUCTIONS, ANSWER, TOOL_CALLS, CHOICES, R
 
 
 def facts_of(span: ReadableSpan) -> Mapping[str, AttributeValue]:
-    """A span's attributes as a plain dict: each look into the SDK's own mapping goes through Python."""
+    """A span's attributes as a plain dict: every lookup in the SDK's own mapping runs Python code."""
     copy = getattr(span.attributes, "copy", None)
     return copy() if copy else span.attributes or {}
 
 
 def known(facts: Mapping[str, AttributeValue | None]) -> dict[str, AttributeValue]:
-    """Those that are not None."""
+    """The attributes that are not None."""
     return {name: value for name, value in facts.items() if value is not None}

@@ -1,14 +1,14 @@
-"""The span exporter for Application Insights, with call spans in a shape that can be asked about there.
+"""The span exporter for Application Insights: reshapes call spans so that they can be queried there.
 
-What azure-monitor-opentelemetry-exporter 1.0.0b58 does by itself, and what is done about it here:
-  - A dependency's target is looked for in peer attributes only: they are added.
-  - Its result code is known for HTTP alone, and an HTTP dependency is named after a path: the code is set afterwards,
-    in a method that is not public. Without it (`why_no_result_codes`) the code is left as "0".
-  - Numbers become text: those worth reckoning with become measurements, by their attributes' names.
-  - A list becomes Python's text of a tuple: it is written as JSON.
-  - A request is marked as already counted in metrics of FastAPI's instrumentation, which is told to make none here;
-    Application Insights would then count no requests at all: requests go under a scope that bears no mark.
-  - A request is named after its route, which is one for all that is proxied: operations are told apart in it.
+What azure-monitor-opentelemetry-exporter 1.0.0b58 does, and what this module does about it:
+  - It reads a dependency's target from peer attributes only: they are added.
+  - It sets a result code for HTTP only, and names an HTTP dependency after its path: the code is set afterwards, in a
+    private method. Without that method (`why_no_result_codes`) the code stays "0".
+  - It turns numbers into strings: those worth aggregating become measurements, named after their attributes.
+  - It writes a list as the repr of a tuple: here it becomes JSON.
+  - It marks a request as already counted by the metrics of FastAPI's instrumentation, which are off here, so
+    Application Insights would count no requests at all: requests get a scope that is not marked.
+  - It names a request after its route, and all proxied requests share one: the operation is put into the route.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from otel import attributes as a
 
 MEASUREMENTS: Final = "microsoft.custom_measurements"
 ELAPSED_MS: Final = "proxy.elapsed_ms"
-"""Of an event: since the request's arrival."""
+"""Of an event: milliseconds since the request arrived."""
 
 _MEASURED: Final = frozenset(
     {
@@ -38,13 +38,13 @@ _MEASURED: Final = frozenset(
         a.RESPONSE_BYTES,
     }
 )
-# These stay properties too, since Azure's own views of GenAI calls read them there.
+# These stay properties too: Azure's own views of GenAI calls read them there.
 _MEASURED_AND_KEPT: Final = frozenset({a.INPUT_TOKENS, a.OUTPUT_TOKENS, a.CACHED_TOKENS, a.REASONING_TOKENS})
 _DEFAULT_PORTS: Final = (80, 443)
 _REQUESTS: Final = InstrumentationScope(f"{a.SCOPE}.requests")
 _ROUTE: Final = "http.route"
 _CATCH_ALL: Final = "/openai/{path:path}"
-# The words of Azure OpenAI's paths; whatever else stands in one is a name or an id.
+# The fixed segments of Azure OpenAI's paths; any other segment is a name or an id.
 _WORDS: Final = frozenset(
     {"openai", "v1", "deployments", "chat", "completions", "embeddings", "responses", "input_items", "cancel", "audio"}
     | {"speech", "transcriptions", "translations", "images", "generations", "edits", "models", "files", "content"}
@@ -54,9 +54,9 @@ _WORDS: Final = frozenset(
 
 
 def monitor_span_exporter(arguments: Mapping[str, Any], result_codes: bool = True) -> SpanExporter:
-    """Azure's exporter, set up by `arguments`, that gives spans the right shape. They must have been scrubbed.
+    """Azure's exporter, created with `arguments`, which reshapes spans. They must have been scrubbed.
 
-    `result_codes`: with those of calls, for which a method of Azure's is extended that is not public.
+    `result_codes`: also set the result codes of calls, which extends a private method of Azure's exporter.
     """
     from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter
 
@@ -72,20 +72,22 @@ def monitor_span_exporter(arguments: Mapping[str, Any], result_codes: bool = Tru
 
 
 def why_no_result_codes() -> str | None:
-    """Why result codes cannot be set, or None: tried on one span. May raise whatever the exporter's insides do."""
+    """Why result codes cannot be set, or None: tries one span. May raise whatever the exporter's internals raise."""
     from azure.monitor.opentelemetry.exporter import AzureMonitorTraceExporter as Exporter
 
     where = SpanContext(1, 1, is_remote=False)
-    told: dict[str, AttributeValue] = {a.SYSTEM: a.PROVIDER, a.HTTP_STATUS: 200}
-    span = ReadableSpan("check", where, kind=SpanKind.CLIENT, attributes=told, start_time=1, end_time=2)
-    exporter: Any = object.__new__(Exporter)  # one that is set up starts threads
+    attributes: dict[str, AttributeValue] = {a.SYSTEM: a.PROVIDER, a.HTTP_STATUS: 200}
+    span = ReadableSpan("check", where, kind=SpanKind.CLIENT, attributes=attributes, start_time=1, end_time=2)
+    exporter: Any = object.__new__(Exporter)  # its __init__ would start threads
     exporter._instrumentation_key = ""
-    made = exporter._span_to_envelope(span)
-    before = made.as_dict()["data"]["baseData"]
-    after = _with_result_code(made, span).as_dict()["data"]["baseData"]
+    envelope = exporter._span_to_envelope(span)
+    before = envelope.as_dict()["data"]["baseData"]
+    after = _with_result_code(envelope, span).as_dict()["data"]["baseData"]
     if after != {**before, "resultCode": "200"}:
-        return "the result code of a dependency is not where it was"
-    return None if "_span_to_envelope" in Exporter.export.__code__.co_names else "export makes envelopes in another way"
+        return "the result code of a dependency has moved"
+    return (
+        None if "_span_to_envelope" in Exporter.export.__code__.co_names else "export no longer calls _span_to_envelope"
+    )
 
 
 def _with_result_code(envelope: Any, span: ReadableSpan) -> Any:
@@ -96,7 +98,7 @@ def _with_result_code(envelope: Any, span: ReadableSpan) -> Any:
 
 
 def shaped(span: ReadableSpan) -> ReadableSpan:
-    """The span of a call or of a request in Application Insights' shape; any other is left as it is."""
+    """A call's or a request's span in Application Insights' shape; any other span is returned unchanged."""
     scope = span.instrumentation_scope
     given = span.attributes or {}
     if scope is not None and scope.name == a.SCOPE:

@@ -1,10 +1,11 @@
 """AzureMonitor: Application Insights through azure-monitor-opentelemetry, which takes half a second to import.
 
-The distro's `configure_azure_monitor` sets up metrics and logs, as the process's global providers. Traces it would
-make global too, and export none of ours: they go through our own provider and `MonitorSpanExporter`.
+The distro's `configure_azure_monitor` sets up metrics and logs, as the process's global providers. It would make its
+tracer provider global too, and export none of our spans: they go through our own provider and
+`monitor_span_exporter`.
 
-What cannot be sent waits on disk, scrubbed like all that leaves, and is sent after the next success: at most
-`STORAGE_BYTES` for 48 hours. So nothing is tried twice in a row: that would only hold up what comes next.
+What cannot be sent is stored on disk, scrubbed like everything that leaves, and sent after the next success: at most
+`STORAGE_BYTES` for 48 hours. So a failed batch is not retried in place, which would only delay the next one.
 """
 
 import atexit
@@ -33,8 +34,8 @@ STORAGE_BYTES: Final = 50 * 1024**2
 READ_SECONDS: Final = 10
 _LOGGER: Final = "azure_openai_proxy.unheard"
 
-# What the distro would report about itself, or ask for, elsewhere than at the resource it is given; and the Azure VM
-# detector, which waits for an address that only a VM has.
+# Turns off what the distro sends about itself to other endpoints, or fetches from them; and the Azure VM detector,
+# which waits for an address that only a VM has.
 QUIET: Final = {
     "APPLICATIONINSIGHTS_STATSBEAT_DISABLED_ALL": "true",
     "APPLICATIONINSIGHTS_SDKSTATS_DISABLED": "true",
@@ -49,7 +50,7 @@ _INSTRUMENTED: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """What `configure` set up: where metrics are made, and the handler that sends log records."""
+    """What `configure` set up: the meter provider, and the handler that sends log records."""
 
     meters: MeterProvider
     loggers: LoggerProvider | None
@@ -60,12 +61,12 @@ class AzureMonitor:
     """One Application Insights resource. At most one in a process, since the distro's providers are global."""
 
     def __init__(self, conn_str: str, storage: Path, credential: Credential | None, result_codes: bool = True) -> None:
-        """`storage` is a directory for this alone, made with mode 0700 when needed. `result_codes`: see
+        """`storage` is a directory for this exporter only, created with mode 0700 when needed. `result_codes`: see
         `monitor_span_exporter`."""
         self._result_codes = result_codes
         for name, value in QUIET.items():
             os.environ.setdefault(name, value)
-        import azure.monitor.opentelemetry  # noqa: F401  now, since it takes its time, rather than in the lifespan
+        import azure.monitor.opentelemetry  # noqa: F401  slow: imported now rather than in the lifespan
 
         self._storage = storage
         self._arguments: dict[str, Any] = {
@@ -79,8 +80,8 @@ class AzureMonitor:
         }
 
     def span_exporter(self) -> SpanExporter:
-        """Starts a thread that keeps the storage in order."""
-        with contextlib.suppress(OSError):  # it then does without
+        """The exporter; it starts a thread that maintains the storage."""
+        with contextlib.suppress(OSError):  # the exporter then works without storage
             for directory in (self._storage.parent, self._storage):
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return monitor_span_exporter(self._arguments, self._result_codes)
@@ -95,7 +96,7 @@ class AzureMonitor:
                 resource=resource,
                 logger_name=_LOGGER,
                 metric_readers=list(readers),
-                # the Functions extension's own server would measure each request a second time
+                # the Functions extension's own server would count each request a second time
                 views=[View(meter_name="fastapi", instrument_name="*", aggregation=DropAggregation())],
                 log_record_processors=[_NoExceptionText()],
                 enable_live_metrics=False,
@@ -106,7 +107,7 @@ class AzureMonitor:
         assert isinstance(meters, MeterProvider)
         handlers = logging.getLogger(_LOGGER).handlers
         handler = next((each for each in handlers if isinstance(each, LoggingHandler)), None)
-        # at exit they would wait for half a minute each: they are stopped with everything else, in time
+        # at exit each would wait for half a minute: they are shut down with everything else, within the time limit
         atexit.unregister(meters.shutdown)
         if isinstance(loggers, LoggerProvider):
             atexit.unregister(loggers.shutdown)
@@ -115,7 +116,7 @@ class AzureMonitor:
 
 
 class _NoExceptionText(LogRecordProcessor):
-    """Takes out what an exception says: it may quote what a caller wrote. `otel.logs` puts its type and place there."""
+    """Removes an exception's text, which may quote what a caller wrote; `otel.logs` adds its type and stack."""
 
     def on_emit(self, log_record: ReadWriteLogRecord) -> None:
         attributes = log_record.log_record.attributes
@@ -132,7 +133,7 @@ class _NoExceptionText(LogRecordProcessor):
 
 @contextlib.contextmanager
 def _environ(**values: str) -> Iterator[None]:
-    """These values in the environment while the block runs."""
+    """Set these environment variables while the block runs."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

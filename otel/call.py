@@ -1,4 +1,4 @@
-"""Call: the facts of one call, gathered while it runs; `otel.span` makes a span of them when it ends."""
+"""Call: the facts of one call, collected while it runs; `otel.span` turns them into a span when it ends."""
 
 import os
 import time
@@ -23,7 +23,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class Usage:
-    """Token counts by the record's names; a count upstream did not give is None, never zero.
+    """Token counts by the record's names; a count that upstream did not send is None, never zero.
 
     `details` holds upstream's `*_details` objects by their own names.
     """
@@ -40,7 +40,7 @@ class Usage:
 
 @dataclass(slots=True)
 class ToolCall:
-    """A tool or function the model asked to be called; `arguments` is the text it wrote."""
+    """A tool or function that the model asked for; `arguments` is the text it wrote."""
 
     id: str | None = None
     name: str = ""
@@ -49,7 +49,7 @@ class ToolCall:
 
 @dataclass(slots=True)
 class Choice:
-    """One of the answers to a call."""
+    """One choice of a response."""
 
     index: int = 0
     content: str = ""
@@ -62,7 +62,7 @@ class Choice:
 
 @dataclass(slots=True)
 class Answer:
-    """What upstream said, as far as it was received; choices are in the order of their index."""
+    """What upstream sent, as far as it was received; choices are ordered by index."""
 
     id: str | None = None
     model: str | None = None
@@ -73,12 +73,12 @@ class Answer:
     service_tier: str | None = None
     system_fingerprint: str | None = None
     truncated: bool = False
-    """Whether part of it was too large, or in no form, to be read."""
+    """Whether part of it was too large or too malformed to be read."""
     recognized: bool = True
-    """Whether it is one that the operation gives, as far as its head and its bytes say; otherwise nothing of it, such
-    as usage, may be inferred."""
+    """Whether it is a response of this operation, by its headers and its bytes; otherwise nothing may be inferred
+    from it, such as usage."""
     pending: bool = False
-    """Whether the response goes on in the background: its usage comes with a later fetch."""
+    """Whether the response continues in the background: its usage comes with a later fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Request:
     stream: bool = False
     prompt: str | None = None
     instructions: str | None = None
-    """JSON: what was sent beside the prompt for the model to follow."""
+    """JSON: instructions to the model that are separate from the prompt."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""
     previous_response_id: str | None = None
@@ -99,7 +99,7 @@ class Request:
 
 @dataclass(slots=True)
 class Attempt:
-    """One request sent upstream; without an `http_status` it had no answer."""
+    """One request sent upstream; `http_status` is None if there was no response."""
 
     backend: str
     at_ns: int
@@ -108,9 +108,9 @@ class Attempt:
 
 @dataclass(slots=True)
 class Call:
-    """One call: who, what, where to, what came back and when.
+    """One call: who asked what, of which backend, what came back and when.
 
-    Times with `_ns` are `time.monotonic_ns()`; `started_at_ns` alone is nanoseconds since the epoch.
+    Times named `…_ns` are `time.monotonic_ns()`, except `started_at_ns`: nanoseconds since the epoch.
     """
 
     operation: str
@@ -153,7 +153,7 @@ class Call:
         return self.request.model or self.deployment
 
     def fail(self, status: Status, code: str, message: str | None) -> None:
-        """End with `status` and say why; the first failure is the one that counts."""
+        """End with `status`, for the reason `code`; only the first failure counts."""
         if self.status is Status.COMPLETED:
             self.status, self.error_code, self.error_message = status, code, message
 
@@ -166,6 +166,6 @@ class Call:
             self.status, self.error_code, self.error_message = Status.UPSTREAM_ERROR, code, message
 
     def abort(self) -> None:
-        """End because the client left, unless something had failed before: that may be why it did."""
+        """End because the client disconnected, unless something failed before: that may be why it did."""
         if self.status is Status.COMPLETED:
             self.status = Status.CLIENT_ABORTED

@@ -1,4 +1,4 @@
-"""Destinations: where telemetry goes, and what may go there."""
+"""Destinations: where telemetry is sent, and what may be sent."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ class Credential(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Each is absent unless set."""
+    """Nothing is sent to a destination that is not set."""
 
     insights: str | None = field(default=None, repr=False)
     """Connection string of Application Insights."""
     credential: Callable[[], Credential] | None = None
-    """Makes the Entra ID credential, if one is to be used."""
+    """Creates the Entra ID credential, if one is used."""
     otlp: str | None = None
     """Base URL of an OTLP collector."""
     storage: Path = Path()
-    """What Application Insights cannot take now waits in this directory."""
+    """Directory for what Application Insights cannot take now."""
     content: bool = False
     caller: bool = False

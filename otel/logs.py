@@ -1,8 +1,8 @@
-"""Logs of the process: one JSON object a line, with the trace they belong to; no content, no secrets, no floods.
+"""Logs of the process: one JSON object per line, with the trace it belongs to; no content, no secrets, no floods.
 
-An exception's message may quote what a caller wrote, so of an exception only its type and the places in the code are
-told. What the proxy itself logs holds neither, and neither do libraries' warnings, but for the envelopes that Azure's
-exporter repeats when ingestion refuses them, and for the tasks that asyncio names with their exceptions.
+An exception's message may quote what a caller wrote, so only the exception's type and stack are logged. The proxy's own
+messages hold no content and no secrets, and neither do libraries' warnings, with two exceptions: Azure's exporter logs
+envelopes that ingestion rejects, and asyncio logs tasks with the text of their exceptions.
 """
 
 import contextlib
@@ -27,62 +27,62 @@ MESSAGE_LENGTH: Final = 2048
 EXCEPTION_TYPE: Final = "exception.type"
 EXCEPTION_STACK: Final = "exception.stacktrace"
 
-# The servers' loggers pass nothing on to the root.
-_SPEAKING: Final = ("", "uvicorn")
-# Sent to where they complain of not reaching, they would breed.
+# uvicorn's loggers do not propagate to the root.
+_LOGGERS: Final = ("", "uvicorn")
+# Their warnings are about failed exports: exporting those would produce more of them.
 _NOT_SENT: Final = ("azure", "opentelemetry", "urllib3")
 _EXPORTER: Final = "azure.monitor.opentelemetry.exporter"
 
 
 def set_up() -> None:
-    """Make the process's log what this module says; for a process that is the proxy and nothing else.
+    """Set up the process's logging; for a process that runs nothing but the proxy.
 
-    Handlers that are there are kept, and made discreet: a Functions worker has one that hands everything to the host.
+    Existing handlers are kept and get the `Discreet` filter: a Functions worker's sends everything to the host.
     """
     root = logging.getLogger()
     if not root.handlers:
         root.addHandler(Lines())
-    for name in _SPEAKING:
+    for name in _LOGGERS:
         for handler in logging.getLogger(name).handlers:
             _make_discreet(handler)
             if type(handler.formatter).__module__ == "uvicorn.logging" and not sys.stderr.isatty():
                 handler.setFormatter(Json())
-    # The span of a request says more than its line, and the line would name the query.
+    # The request's span says more than an access log line, and the line would show the query string.
     access = logging.getLogger("uvicorn.access")
-    access.handlers, access.propagate = [], False  # so that uvicorn does not even put it together
+    access.handlers, access.propagate = [], False  # so that uvicorn does not even format it
     access.addFilter(_nothing)
 
 
 def send(handler: logging.Handler) -> None:
-    """Have warnings and errors go to `handler` too, made as discreet as the rest."""
+    """Send warnings and errors to `handler` too, through the same filter as the rest."""
     handler.setLevel(logging.WARNING)
     handler.addFilter(lambda record: not record.name.startswith(_NOT_SENT))
     _make_discreet(handler)
-    for name in _SPEAKING:
+    for name in _LOGGERS:
         logging.getLogger(name).addHandler(handler)
 
 
 def stop_sending(handler: logging.Handler) -> None:
     """Undo `send`."""
-    for name in _SPEAKING:
+    for name in _LOGGERS:
         logging.getLogger(name).removeHandler(handler)
 
 
 class Lines(logging.Handler):
-    """Writes to standard error, whatever that is at the time."""
+    """Writes to whatever `sys.stderr` is at the time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFormatter(Json())
 
     def emit(self, record: logging.LogRecord) -> None:
-        # one that is full, closed or gone must hurt neither a call nor the sender; and there is nowhere to say it
+        # a full, closed or missing stderr must hurt neither a call nor the sender, and there is nowhere to report it
         with contextlib.suppress(Exception):
             print(self.format(record), file=sys.stderr, flush=True)
 
 
 class Json(logging.Formatter):
-    """time, level, logger, message; trace_id and span_id within a request; exception and stack after a fault."""
+    """Fields: time, level, logger, message; trace_id and span_id within a request; exception and stack if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -102,25 +102,25 @@ class Json(logging.Formatter):
 
 
 class Discreet(logging.Filter):
-    """Passes a record on without an exception's text or an envelope, and the same message ten times a minute.
+    """Removes exceptions' texts and envelopes, and passes the same message ten times a minute.
 
-    The first to pass again tells how many did not.
+    The first one of the next period says how many were suppressed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
         self._guard = threading.Lock()
-        self._said: dict[tuple[str, str], list[float]] = {}
-        """By logger and message: when the period began, and how many came in it."""
+        self._periods: dict[tuple[str, str], list[float]] = {}
+        """By logger and message: when the period began, and how many messages came in it."""
 
     def filter(self, record: logging.LogRecord) -> bool | logging.LogRecord:
         by_asyncio = record.name == "asyncio"
-        # what follows the first line of its messages is a task or a future, with the text of its exception
-        held_back = self._count((record.name, _first_line(str(record.msg)) if by_asyncio else str(record.msg)))
-        if held_back is None:
+        # after the first line of its messages comes a task or a future, with the text of its exception
+        suppressed = self._count((record.name, _first_line(str(record.msg)) if by_asyncio else str(record.msg)))
+        if suppressed is None:
             return False
-        if not held_back and not record.exc_info and not by_asyncio and not record.name.startswith(_EXPORTER):
+        if not suppressed and not record.exc_info and not by_asyncio and not record.name.startswith(_EXPORTER):
             return True
         shown = copy.copy(record)
         if by_asyncio:
@@ -129,24 +129,24 @@ class Discreet(logging.Filter):
             _describe(shown)
         if shown.name.startswith(_EXPORTER):
             shown.args = _without_envelopes(shown.args)
-        if held_back:
-            shown.msg, shown.args = f"{shown.getMessage()} ({held_back} more like this in the last minutes)", ()
+        if suppressed:
+            shown.msg, shown.args = f"{shown.getMessage()} ({suppressed} more like this in the last minutes)", ()
         return shown
 
     def _count(self, key: tuple[str, str]) -> int | None:
-        """How many of these were held back since the last that passed; None if this one is too."""
+        """How many of these were suppressed since the last one that passed; None if this one is suppressed too."""
         now = self._clock()
         with self._guard:
-            said = self._said.get(key)
-            if said is None:
-                if len(self._said) >= MESSAGES:  # a message made anew each time would fill the memory
-                    self._said.clear()
-                said = self._said[key] = [now, 0]
-            began, count = said
+            period = self._periods.get(key)
+            if period is None:
+                if len(self._periods) >= MESSAGES:  # messages that are all different would fill the memory
+                    self._periods.clear()
+                period = self._periods[key] = [now, 0]
+            began, count = period
             if now - began >= PERIOD_S:
-                said[:] = [now, 1]
+                period[:] = [now, 1]
                 return max(0, int(count) - BURST)
-            said[1] = count + 1
+            period[1] = count + 1
             return 0 if count < BURST else None
 
 
@@ -156,7 +156,7 @@ def _make_discreet(handler: logging.Handler) -> None:
 
 
 def _describe(record: logging.LogRecord) -> None:
-    """Replace the exception by its type and the places it passed through."""
+    """Replace the exception by its type and its stack."""
     kind, fault, trace = record.exc_info or (None, None, None)
     record.exc_info = None
     if kind is None:
@@ -171,7 +171,7 @@ def _describe(record: logging.LogRecord) -> None:
 
 
 def _without_envelopes(args: object) -> tuple[object, ...]:
-    """Arguments for a message, with only the type of what is no plain value."""
+    """A message's arguments; of those that are not plain values only the type."""
     given = args if isinstance(args, tuple) else (args,) if args else ()
     plain = str | int | float | None
     return tuple(each if isinstance(each, plain) else type(each).__name__ for each in given)

@@ -1,7 +1,8 @@
-"""Metrics: of every call, sampled or not, by the GenAI conventions; and of the proxy itself.
+"""Metrics of every call, sampled or not, by the GenAI conventions; and of the proxy itself.
 
 https://github.com/open-telemetry/semantic-conventions-genai/blob/main/docs/gen-ai/gen-ai-metrics.md (Development).
-`time_per_output_chunk` is recorded once a call, as the mean of its chunks: one by one would cost as much as relaying.
+`time_per_output_chunk` is recorded once per call, as the mean over its chunks: recording each would cost as much as
+relaying it.
 """
 
 import logging
@@ -25,18 +26,18 @@ TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
 SECOND_BUCKETS: Final = tuple(0.01 * 2**power for power in range(14))
 
 OTHER: Final = "_other"
-NAMES: Final = 100  # different values of one attribute
+NAMES: Final = 100  # distinct values of one attribute
 _NAMED: Final = (a.REQUEST_MODEL, a.RESPONSE_MODEL, a.DEPLOYMENT, a.REGION)
 _CALLERS: Final = (a.CALLER + "subscription_id", a.CALLER + "product")
 
-_TOLD: Final = (a.OPERATION_NAME, a.STATUS, a.HTTP_STATUS, a.BACKEND, a.USAGE_SOURCE)
+_GIVEN: Final = (a.OPERATION_NAME, a.STATUS, a.HTTP_STATUS, a.BACKEND, a.USAGE_SOURCE)
 
 type Facts = Mapping[str, AttributeValue]
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyCounts:
-    """How the proxy is doing; `lost` goes by reason, `refused` by the error's code."""
+    """The proxy's own numbers; `lost` is by reason, `refused` by error code."""
 
     open_calls: int
     backlog_records: int
@@ -46,39 +47,40 @@ class ProxyCounts:
     lost: Mapping[str, int]
     refused: Mapping[str, int]
     last_success: float | None
-    """When the hub last took a record, in seconds since the epoch."""
+    """When the hub last accepted a record, in seconds since the epoch."""
     unjournalled: int
 
 
 class CallMetrics(SpanProcessor):
-    """Records what each call span says when it ends.
+    """Records metrics of each call span when it ends.
 
-    A caller can write anything for a model or a deployment, and an attribute of a metric must not take on any number
-    of values: a name is used once upstream has answered a call to it, a hundred of them at most. All others are
-    `_other`.
+    A caller can send anything as a model or a deployment, and an attribute of a metric must have a bounded number of
+    values: a name is used once upstream has accepted a call to it, up to `NAMES` of them. All others are `_other`.
     """
 
     def __init__(self, caller: bool = False, recording: type[PublicRecording] = Recording) -> None:
-        """`caller`: with the caller's subscription and product as attributes. `recording` is how values are counted."""
+        """`caller`: add the caller's subscription and product as attributes. `recording` is how values are recorded."""
         self._recording = recording
         self._named = _NAMED + _CALLERS if caller else _NAMED
-        self._told = _TOLD + self._named
+        self._given = _GIVEN + self._named
         self._known: dict[str, set[AttributeValue]] = {name: set() for name in self._named}
         self._series: dict[tuple[AttributeValue | None, ...], _Series] = {}
-        """By what calls tell of themselves, where all of it is known."""
+        """By the values on the span, if all names among them are known: a shortcut to the one below."""
         self._all_series: dict[tuple[object, ...], _Series] = {}
-        """By what is said of them, of which there is only so much."""
+        """By the attributes of the metric, which are bounded in number."""
         self._histograms: _Histograms | None = None
         self._streams: set[int] = set()
-        """The ids of the spans of streamed calls that are open."""
+        """Span ids of the streamed calls in flight."""
 
     def use(self, meter: Meter) -> None:
-        """Record from now on."""
+        """Record into histograms of this meter from now on."""
         self._histograms = _Histograms.of(meter)
-        meter.create_observable_gauge("proxy.streams.active", [self._look], "{stream}", "Streamed calls that are open.")
+        meter.create_observable_gauge(
+            "proxy.streams.active", [self._observe], "{stream}", "Streamed calls that are open."
+        )
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Count a stream that begins."""
+        """Count a stream that starts."""
         if _is_call(span) and (span.attributes or {}).get(a.REQUEST_STREAM):
             self._streams.add(span.context.span_id)
 
@@ -96,27 +98,27 @@ class CallMetrics(SpanProcessor):
             except Exception:  # telemetry never hurts a call
                 log.exception("a call could not be measured")
 
-    def _look(self, options: CallbackOptions) -> Iterable[Observation]:
+    def _observe(self, options: CallbackOptions) -> Iterable[Observation]:
         yield Observation(len(self._streams))
 
     def _of(self, histograms: "_Histograms", facts: Facts, failed: bool) -> "_Series":
-        """Where calls like this one are recorded."""
-        told = (failed, *map(facts.get, self._told))
-        series = self._series.get(told)
+        """The series that calls like this one are recorded in."""
+        given = (failed, *map(facts.get, self._given))
+        series = self._series.get(given)
         if series is None:
             attributes = self._attributes(facts, failed)
             source = facts.get(a.USAGE_SOURCE, OTHER)
-            said = (source, *attributes.items())
-            series = self._all_series.get(said)
+            key = (source, *attributes.items())
+            series = self._all_series.get(key)
             if series is None:
-                series = self._all_series[said] = _Series(histograms, attributes, source, self._recording)
+                series = self._all_series[key] = _Series(histograms, attributes, source, self._recording)
             if all(facts.get(name) == attributes.get(name) for name in self._named):
-                self._series[told] = series
+                self._series[given] = series
         return series
 
     def _attributes(self, facts: Facts, failed: bool) -> dict[str, AttributeValue]:
         status = facts.get(a.HTTP_STATUS)
-        answered = isinstance(status, int) and status < 400
+        accepted = isinstance(status, int) and status < 400
         attributes: dict[str, AttributeValue] = {
             a.OPERATION_NAME: facts.get(a.OPERATION_NAME, OTHER),
             a.PROVIDER_NAME: a.PROVIDER,
@@ -127,9 +129,9 @@ class CallMetrics(SpanProcessor):
         for name in self._named:
             value = facts.get(name)
             if value is not None:
-                attributes[name] = self._known_name(name, value, answered)
+                attributes[name] = self._known_name(name, value, accepted)
         if failed:
-            attributes[a.ERROR_TYPE] = str(status) if status is not None and not answered else attributes[a.STATUS]
+            attributes[a.ERROR_TYPE] = str(status) if status is not None and not accepted else attributes[a.STATUS]
         return attributes
 
     def _known_name(self, name: str, value: AttributeValue, learn: bool) -> AttributeValue:
@@ -170,7 +172,7 @@ class _Histograms:
 
 
 class _Series:
-    """The recordings of calls that are told apart by nothing but their numbers."""
+    """The recordings of calls that have the same attributes."""
 
     def __init__(
         self,
@@ -180,7 +182,7 @@ class _Series:
         recording: type[PublicRecording],
     ) -> None:
         def tokens(kind: str) -> PublicRecording:
-            # what was estimated must not pass for what was billed
+            # estimated tokens must not pass for billed ones
             return recording(to.tokens, {**attributes, TOKEN_TYPE: kind, a.USAGE_SOURCE: usage_source})
 
         self._duration = recording(to.duration, attributes)
@@ -189,7 +191,7 @@ class _Series:
         self._tokens = ((a.INPUT_TOKENS, tokens("input")), (a.OUTPUT_TOKENS, tokens("output")))
 
     def record(self, facts: Facts, seconds: float, context: Context) -> None:
-        """Record a call that took so long."""
+        """Record a call that took `seconds`."""
         self._duration.record(seconds, context)
         first, chunks = facts.get(a.RESPONSE_TIME_TO_FIRST_CHUNK), facts.get(a.CHUNKS)
         if isinstance(first, float):
@@ -207,7 +209,7 @@ def observe_proxy(
     look: Callable[[], ProxyCounts],
     spans_lost: Callable[[], Mapping[str, int]],
 ) -> None:
-    """Have the proxy's own numbers read whenever metrics are sent."""
+    """Register instruments that read the proxy's own numbers whenever metrics are exported."""
 
     def gauge(name: str, unit: str, description: str, value: Callable[[], float | None]) -> None:
         def read(options: CallbackOptions) -> Iterable[Observation]:
@@ -247,7 +249,7 @@ def _is_call(span: ReadableSpan) -> bool:
 
 
 def _context(span: ReadableSpan) -> Context:
-    """With this a sampled call's numbers may become exemplars, which OTLP sends: numbers with a trace to look at."""
+    """The span's own context if it is sampled: its values may become exemplars, which OTLP sends with the trace id."""
     own = span.get_span_context()
     if own is None or not own.trace_flags.sampled:
         return NO_TRACE

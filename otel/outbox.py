@@ -1,10 +1,10 @@
-"""Outbox: sampled spans on their way out, scrubbed and bounded in number, in front of the exporters that send them.
+"""Outbox: scrubs sampled spans and queues a bounded number of them for the exporters.
 
      span ends ── sampled? ── scrub ──┬── queue ── batches ── Application Insights
                                       └── queue ── batches ── OTLP collector
 
-It holds at most `QUEUE` spans for each destination, none with more than a scrubbed span may have; what comes on top
-is lost and counted. Batches are small because their making takes turns with the calls for the interpreter.
+It holds at most `QUEUE` spans per destination, each of a bounded size once scrubbed; more are dropped and counted.
+Batches are small because building them competes with the calls for the interpreter.
 """
 
 import logging
@@ -30,17 +30,17 @@ class Outbox(SpanProcessor):
     """Scrubs each sampled span once and queues the copy for every destination."""
 
     def __init__(self, scrub: Callable[[ReadableSpan], ReadableSpan], on_loss: OnLoss) -> None:
-        """`on_loss` is told the reason and the number of spans lost."""
+        """`on_loss` gets the reason and the number of spans lost."""
         self._scrub = scrub
         self._on_loss = on_loss
         self._queues: list[Queue] = []
 
     def add(self, exporter: SpanExporter, batch: int = BATCH) -> None:
-        """Send to one more destination; before the first span."""
+        """Add a destination; call it before the first span."""
         self._queues.append(Queue(exporter, batch, self._on_loss))
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: a span is sent when it has ended."""
+        """Do nothing: a span is sent when it has ended."""
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue the span if it is sampled. Raises nothing."""
@@ -49,7 +49,7 @@ class Outbox(SpanProcessor):
             return
         try:
             scrubbed = self._scrub(span)
-        except Exception:  # a span that cannot be scrubbed does not leave, and its call goes on
+        except Exception:  # a span that cannot be scrubbed does not leave; its call goes on
             log.exception("a span could not be scrubbed")
             self._on_loss("not_scrubbed", len(self._queues))
             return
@@ -58,30 +58,30 @@ class Outbox(SpanProcessor):
 
     @property
     def waiting(self) -> int:
-        """How many spans no exporter was given yet."""
+        """How many spans have not been handed to an exporter yet."""
         return sum(queue.waiting for queue in self._queues)
 
     def begin_stop(self) -> None:
-        """Begin to send what waits; no span is taken any more."""
+        """Start to flush; further spans are dropped."""
         for queue in self._queues:
             queue.begin_stop()
 
     def end_stop(self, seconds: float) -> None:
-        """Wait up to `seconds` for that, and count what could not be sent."""
+        """Wait up to `seconds` for the flush, and count what could not be sent."""
         until = time.monotonic() + seconds
         for queue in self._queues:
             queue.end_stop(until)
 
 
 class Queue:
-    """One destination. The SDK's processor drops spans without a word and can't be stopped in time: this one can."""
+    """One destination. The SDK's processor drops spans silently and its shutdown cannot be bounded in time."""
 
     def __init__(self, exporter: SpanExporter, batch: int, on_loss: OnLoss) -> None:
         self._on_loss = on_loss
-        self._put = self._taken = 0  # each is counted up by one thread
-        taking = _Taking(exporter, self._take)
+        self._put = self._taken = 0  # each is incremented by one thread only
+        counting = _CountingExporter(exporter, self._take)
         self._processor = BatchSpanProcessor(
-            taking, max_queue_size=QUEUE, max_export_batch_size=batch, meter_provider=NoOpMeterProvider()
+            counting, max_queue_size=QUEUE, max_export_batch_size=batch, meter_provider=NoOpMeterProvider()
         )
         self._stopping: threading.Thread | None = None
 
@@ -90,7 +90,7 @@ class Queue:
         return self._put - self._taken
 
     def put(self, span: ReadableSpan) -> None:
-        """Queue a span that is sampled."""
+        """Queue a sampled span."""
         if self._stopping is not None:
             self._on_loss("shut_down", 1)
         elif self.waiting >= QUEUE:
@@ -114,8 +114,8 @@ class Queue:
         self._taken += spans
 
 
-class _Taking(SpanExporter):
-    """Tells of the spans that were handed to the exporter; what fails from there on is the exporter's to keep."""
+class _CountingExporter(SpanExporter):
+    """Counts the spans handed to the exporter, which from then on answers for them."""
 
     def __init__(self, inner: SpanExporter, taken: Callable[[int], None]) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""RecordProcessor: hands every call span to the record's exporter when it begins and when it ends, sampled or not."""
+"""RecordProcessor: hands every call span, sampled or not, to the record's exporter at its start and its end."""
 
 import logging
 from collections.abc import Callable
@@ -15,21 +15,21 @@ log = logging.getLogger(__name__)
 class RecordProcessor(SpanProcessor):
     """Calls the exporter in the thread that starts and ends the span.
 
-    The SDK's own processors pass only sampled spans on, and the batching one keeps them in memory; a record must
-    exist for every call and be on disk before the call ends. Telemetry never hurts a call: nothing is raised here,
-    and `on_failure` counts a record that could not be made.
+    The SDK's own processors pass on only sampled spans, and the batching one keeps them in memory; a record must exist
+    for every call and be on disk before the call ends. Telemetry never hurts a call: nothing is raised here, and
+    `on_failure` counts a record that could not be built.
     """
 
     def __init__(
         self, exporter: SpanExporter, begin: Callable[[ReadableSpan], None], on_failure: Callable[[], None]
     ) -> None:
-        """`begin` is told of each call span that starts, with the attributes known by then."""
+        """`begin` gets each call span that starts, with the attributes known by then."""
         self._exporter = exporter
         self._begin = begin
         self._on_failure = on_failure
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Tell of a call that begins."""
+        """Journal a call that starts."""
         if _is_call(span):
             try:
                 self._begin(span)
@@ -37,7 +37,7 @@ class RecordProcessor(SpanProcessor):
                 log.exception("a call could not be journalled")
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Export a call's span; any other span is not a call."""
+        """Export the span if it is a call's."""
         if _is_call(span):
             try:
                 self._exporter.export((span,))
@@ -50,7 +50,7 @@ class RecordProcessor(SpanProcessor):
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
-        """Have the exporter send what it holds; False if that took longer than the time given."""
+        """Flush the exporter; False if that took longer than `timeout_millis`."""
         return self._exporter.force_flush(timeout_millis)
 
 

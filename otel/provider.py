@@ -1,4 +1,4 @@
-"""The TracerProvider: our own, never global, so that nothing else in the process changes what a call's trace is."""
+"""The TracerProvider: our own, never global, so that nothing else in the process can change a call's trace."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -23,15 +23,15 @@ def make_provider(
     record_requests: bool = True,
     writer: SpanWriter | None = None,
 ) -> TracerProvider:
-    """A provider whose spans are all recorded, and sampled as `sampler` says.
+    """A provider that records all spans, and samples as `sampler` decides.
 
-    `writer` is how calls' facts get onto their spans, a DirectWriter if None.
+    `writer` writes calls' facts to their spans, a DirectWriter if None.
 
-    Without `record_requests` the SERVER spans are recorded only if they are sampled: of the others no record needs
-    anything, and none of `processors` looks at them.
+    Without `record_requests`, SERVER spans are recorded only if they are sampled: no record needs the others, and
+    none of `processors` reads them.
 
-    A limit on attribute lengths from the environment would cut prompts in the records: none applies here. What goes
-    to Application Insights is limited on its own way out.
+    Limits on attribute lengths from the environment would cut prompts in the records, so none apply here. `otel.scrub`
+    limits what goes to Application Insights.
     """
     provider = TracerProvider(
         sampler=RecordAll(sampler, record_requests),
@@ -50,17 +50,17 @@ def make_provider(
 
 
 def _resource() -> Resource:
-    """What this process is, by the name OTEL_SERVICE_NAME gives it, or a detector finds on App Service, or ours."""
+    """The process's resource, named by OTEL_SERVICE_NAME, else by a detector on App Service, else by us."""
     found = Resource.create()
     named = not str(found.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service")
     return found if named else found.merge(Resource({SERVICE_NAME: SERVICE}))
 
 
 class RecordAll(Sampler):
-    """Records every span, but for requests perhaps, and samples those that `root` samples, which must drop the others.
+    """Records every span (requests only if asked), and samples those that `root` samples; `root` must drop the others.
 
-    The SDK's AlwaysRecordSampler does that too, but an unsampled span then starts without the attributes it was
-    given, since a result that drops a span carries none.
+    The SDK's AlwaysRecordSampler does that too, but with it an unsampled span starts without its attributes, since a
+    result that drops a span carries none.
     """
 
     def __init__(self, root: Sampler, record_requests: bool = True) -> None:
@@ -86,5 +86,5 @@ class RecordAll(Sampler):
         return _RECORDED
 
     def get_description(self) -> str:
-        """For people."""
+        """A readable name."""
         return f"RecordAll{{{self._root.get_description()}}}"

@@ -1,9 +1,9 @@
-"""Sampling: which traces go to Application Insights and to OTLP, and how many each of them stands for.
+"""Sampling: which traces go to Application Insights and OTLP, and how many traces each of them stands for.
 
 Three rules, in this order:
-  1. A span below another of this process goes with it, so a trace is kept or dropped whole.
-  2. A caller's traceparent decides, both ways. How many were passed over is then not known here: no rate is stated.
-  3. A trace that starts here is kept by chance, never for what is in it. The rate is on its spans, and Application
+  1. A child of another span of this process follows its parent, so a trace is kept or dropped whole.
+  2. A caller's traceparent decides, both ways. How many the caller dropped is not known here: no rate is stated.
+  3. A trace that starts here is kept by chance, never for its content. The rate is on its spans, and Application
      Insights counts each envelope 100/rate times.
 """
 
@@ -22,36 +22,36 @@ from opentelemetry.util.types import Attributes
 from otel.attributes import SAMPLE_RATE
 
 PER_SECOND: Final = 5
-_BITS: Final = 2**56  # of a trace id, from the right, that W3C Trace Context Level 2 wants to be random
+_RANDOM: Final = 2**56  # W3C Trace Context Level 2: the rightmost 7 bytes of a trace id are random
 _DROPPED: Final = SamplingResult(Decision.DROP)
 
 
 class Share(Protocol):
-    """Decides about traces that start here."""
+    """Decides on traces that start here."""
 
     def of(self, trace_id: int) -> float:
-        """The rate in per cent by which the trace is kept, 0 if it is not."""
+        """The rate in per cent at which the trace is kept, 0 if it is dropped."""
 
 
 class FixedShare:
-    """The same share of all traces; the rate is exact in Application Insights where it is 1/n."""
+    """A fixed share of all traces; Application Insights counts exactly if it is 1/n."""
 
     def __init__(self, ratio: float) -> None:
-        self._bound = round(ratio * _BITS)
+        self._bound = round(ratio * _RANDOM)
         self._rate = 100.0 * ratio
 
     def of(self, trace_id: int) -> float:
-        return self._rate if trace_id % _BITS < self._bound else 0.0
+        return self._rate if trace_id % _RANDOM < self._bound else 0.0
 
 
 class LimitedShare:
-    """At most `limit` traces in each second of the clock, all of them up to that.
+    """All traces up to `limit` per second of the clock, and no more.
 
-    Past it every n-th is kept, counted from a random one in each second, and stands for n: as many as the calls of the
-    second before, or of this one so far, ask for. So each call of a steady load has the same chance whatever it is and
-    whenever in a second it comes, and the counts that Application Insights makes are right on average, in whole
-    numbers, as its ingestion wants them. When a load sets in suddenly, what exceeds the limit in its first second is
-    not sent, and what it would have stood for is added to the next trace.
+    Above the limit every n-th trace is kept, counted from a random one in each second, and stands for n; n comes from
+    the number of calls in the previous second or in this one so far, whichever is larger. So under a steady load each
+    call has the same chance, whatever it is and whenever in a second it comes, and the counts that Application Insights
+    computes are right on average. n is a whole number, as its ingestion requires. After a sudden rise in load, traces
+    past the limit in the first second are dropped, and the next trace also stands for what they would have stood for.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class LimitedShare:
         self._second = 0
         self._before = self._seen = self._kept = self._surplus = 0
         self._due = 0.0
-        """The next trace to be kept is the one that makes this 1."""
+        """The trace that raises this to 1 is kept."""
 
     def of(self, trace_id: int) -> float:
         with self._guard:
@@ -93,7 +93,7 @@ class LimitedShare:
             self._due = self._dice()
 
     def _one_in(self, n: float) -> int:
-        """One of the two whole numbers next to `n`, such that the mean chance is 1 in `n`; 1 if `n` is less."""
+        """One of the two integers next to `n`, chosen so that the mean chance is 1 in `n`; at least 1."""
         low = int(n)
         return max(1, low if self._dice() * n < low * (low + 1 - n) else low + 1)
 
@@ -114,7 +114,7 @@ class TraceSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Keep, with the span's attributes and the rate where one is known; or drop."""
+        """Keep the span, with its attributes and the rate if one is known, or drop it."""
         parent = get_current_span(parent_context)
         context = parent.get_span_context()
         if context.is_valid:
@@ -129,10 +129,10 @@ class TraceSampler(Sampler):
         return SamplingResult(Decision.RECORD_AND_SAMPLE, own, trace_state)
 
     def get_description(self) -> str:
-        """For people."""
+        """A readable name."""
         return f"TraceSampler{{{type(self._share).__name__}}}"
 
 
 def make_sampler(trace_ratio: float | None) -> Sampler:
-    """`trace_ratio` of the traces that start here, or at most five a second of them."""
+    """Keeps the share `trace_ratio` of the traces that start here; if None, at most five per second."""
     return TraceSampler(LimitedShare() if trace_ratio is None else FixedShare(trace_ratio))

@@ -1,4 +1,4 @@
-"""Scrub: a copy of a span that may leave the process: bounded in size, without what was said, without secrets."""
+"""Scrub: makes the copy of a span that may leave the process: bounded in size, without content or secrets."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from otel import attributes as a
 
 NAME_LENGTH: Final = 256
 TEXT_LENGTH: Final = 1024
-JSON_LENGTH: Final = 8192  # Azure Monitor's own limit of a property
-CONTENT_BYTES: Final = 32 * 1024  # of all content together: half of what Azure Monitor takes for a span's properties
+JSON_LENGTH: Final = 8192  # Azure Monitor's own limit for a property
+CONTENT_BYTES: Final = 32 * 1024  # all content together: half of what Azure Monitor accepts as a span's properties
 
 _JSON: Final = frozenset({a.CONTENT_FILTER, a.USAGE})
 _CONTENT_PREFIXES: Final = (a.PROMPT, a.ANSWER)
@@ -27,10 +27,10 @@ _EXCEPTION_TYPE: Final = "exception.type"
 
 
 class Scrub:
-    """Decides what of a span leaves the process, by the name of each attribute.
+    """Decides by its name whether an attribute leaves the process.
 
-    Headers and the messages of exceptions never do; what was said and who called only if it was asked for. A span is
-    scrubbed when it ends, not when it is exported, so that no queue holds prompts.
+    Headers and exceptions' messages never do; content and caller only if enabled. A span is scrubbed when it ends, not
+    when it is exported, so that no queue holds prompts.
     """
 
     def __init__(self, *, content: bool = False, caller: bool = False) -> None:
@@ -38,7 +38,7 @@ class Scrub:
         self._caller = caller
 
     def __call__(self, span: ReadableSpan) -> ReadableSpan:
-        """The copy. Content comes last in it, since what exceeds Azure Monitor's limits is cut at the end."""
+        """The copy. Content comes last, since Azure Monitor cuts at the end what exceeds its limits."""
         scope = span.instrumentation_scope
         ours = scope is not None and scope.name == a.SCOPE
         given = span.attributes or {}
@@ -54,7 +54,7 @@ class Scrub:
             events=[self._event(event) for event in span.events],
             links=span.links,
             kind=span.kind,
-            # a description of another's making is the text of an exception
+            # on other instrumentations' spans the description is an exception's text
             status=Status(span.status.status_code, _bounded(span.status.description) if ours else None),
             start_time=span.start_time,
             end_time=span.end_time,
@@ -75,7 +75,7 @@ class Scrub:
 
 
 def bounded(name: str, value: AttributeValue) -> AttributeValue:
-    """The value, no longer than an attribute of that name may be, and fit for UTF-8; a URL without its secrets."""
+    """The value cut to the limit for that name and encodable in UTF-8; a URL without its secrets."""
     if isinstance(value, str):
         if name in _URLS:
             value = without_secrets(value)
@@ -90,12 +90,12 @@ def _bounded(text: str | None) -> str | None:
 
 
 def encodable(text: str) -> str:
-    """The text with any lone surrogate replaced: one in a span would lose the whole batch to the encoder."""
+    """The text with lone surrogates replaced: a single one would make the encoder fail on the whole batch."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def without_secrets(url: str) -> str:
-    """A URL or a query without the values of parameters that let someone in."""
+    """A URL or query string with the values of secret parameters redacted."""
 
     def redacted(found: re.Match[str]) -> str:
         name = found[1]
@@ -105,7 +105,7 @@ def without_secrets(url: str) -> str:
 
 
 def _content(given: Mapping[str, AttributeValue]) -> Iterator[tuple[str, AttributeValue]]:
-    """What was said: each text to Azure Monitor's limit, all together to ours."""
+    """Content: each string cut to Azure Monitor's limit, all together to `CONTENT_BYTES`."""
     left = CONTENT_BYTES
     for name, value in given.items():
         if not (name in _CONTENT or name.startswith(_CONTENT_PREFIXES)):

@@ -1,4 +1,4 @@
-"""CallSpan: the CLIENT span of one call, opened before upstream is asked and ended exactly once."""
+"""CallSpan: the CLIENT span of one call, started before the upstream request and ended exactly once."""
 
 import json
 import time
@@ -21,8 +21,7 @@ _KNOWN: Final = create_key("known")
 
 
 class _Start:
-    """What a span is started with, in the context that it is started in; there `KnownAtStart` answers with how to
-    write on it."""
+    """Carries the facts known at the start to `KnownAtStart`, in the span's context; `KnownAtStart` sets `writer`."""
 
     __slots__ = ("facts", "writer")
 
@@ -32,16 +31,16 @@ class _Start:
 
 
 class CallSpan:
-    """The span under which a call goes upstream.
+    """The span of a call to upstream.
 
-    `finish()` may be called from several ways out of a call; only the first has an effect. What says which call it is
-    is on the span from its start, for the journal and for samplers; all else is put there at the end, at once.
+    `finish()` may be called on several exit paths of a call; only the first call has an effect. What identifies the
+    call is on the span from its start, for the journal and for samplers; everything else is written once, at the end.
     """
 
     def __init__(self, tracer: Tracer, call: Call, withhold: bool = False) -> None:
-        """Open the span as a child of the current one, which is the request's SERVER span.
+        """Start the span as a child of the current one, which is the request's SERVER span.
 
-        With `withhold` nothing that was said is on it until `finish`, and then only if `withhold` was taken back.
+        With `withhold` it holds no content until `finish`, and then only if `withhold` has been reset to False.
         """
         self.call = call
         self.withhold = self._withheld = withhold
@@ -51,7 +50,7 @@ class CallSpan:
         context = set_value(_KNOWN, start)
         self._span: Span = tracer.start_span(name, context, SpanKind.CLIENT, start_time=call.started_at_ns)
         self._writer = start.writer or SpanWriter()
-        if start.writer is None:  # a provider that is not ours
+        if start.writer is None:  # another provider's span
             self._writer.put(self._span, start.facts)
         self._finished = False
         self.trace_id = f"{self._span.get_span_context().trace_id:032x}"
@@ -74,7 +73,7 @@ class CallSpan:
         call = self.call
         if call.end_ns is None:
             call.end_ns = time.monotonic_ns()
-        if call.first_token_ns is not None:  # seen when the last bytes were looked at, which is after the end
+        if call.first_token_ns is not None:  # seen when the last bytes were parsed, which is after the end
             call.first_token_ns = min(call.first_token_ns, call.end_ns)
         span = self._span
         if call.model != self._named:
@@ -82,8 +81,8 @@ class CallSpan:
         facts = _facts(call)
         if call.capture_content and not self.withhold:
             if self._withheld or call.request is not self._asked:  # a form was read while it passed
-                facts |= _asked(call)
-            facts |= _content(call)
+                facts |= _request_content(call)
+            facts |= _response_content(call)
         self._writer.put(span, facts)
         if call.error_code is not None:
             span.set_status(StatusCode.ERROR, call.error_code)
@@ -93,10 +92,10 @@ class CallSpan:
     def _add_events(self) -> None:
         call, note = self.call, self._writer.note
         for attempt in call.attempts:
-            where: dict[str, AttributeValue] = {a.BACKEND: attempt.backend}
+            facts: dict[str, AttributeValue] = {a.BACKEND: attempt.backend}
             if attempt.http_status is not None:
-                where[a.HTTP_STATUS] = attempt.http_status
-            note(self._span, a.ATTEMPT, where, _wall(call, attempt.at_ns))
+                facts[a.HTTP_STATUS] = attempt.http_status
+            note(self._span, a.ATTEMPT, facts, _wall(call, attempt.at_ns))
         if not call.request.stream:
             return
         for name, at in ((a.FIRST_CHUNK, call.first_chunk_ns), (a.FIRST_TOKEN, call.first_token_ns)):
@@ -108,14 +107,14 @@ class CallSpan:
 
 
 class KnownAtStart(SpanProcessor):
-    """Puts on a call's span what is known of it when it starts; must come before every processor that looks."""
+    """Writes to a call's span what is known at its start; must come before every processor that reads it."""
 
     def __init__(self, writer: SpanWriter) -> None:
-        """`writer` fits the spans of the provider that this is given to."""
+        """`writer` must fit the spans of the provider that this processor is added to."""
         self._writer = writer
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Take it from the context that the span was started in."""
+        """Take the facts from the context that the span was started in."""
         start = parent_context and parent_context.get(_KNOWN)
         if isinstance(start, _Start):
             self._writer.put(span, start.facts)
@@ -123,12 +122,12 @@ class KnownAtStart(SpanProcessor):
 
 
 def _wall(call: Call, monotonic_ns: int) -> int:
-    """A moment of the call as nanoseconds since the epoch; durations between moments stay monotonic."""
+    """A monotonic time of the call as nanoseconds since the epoch; durations stay monotonic."""
     return call.started_at_ns + monotonic_ns - call.arrived_ns
 
 
 def _known_at_start(call: Call, withhold: bool) -> dict[str, AttributeValue]:
-    """What a call is, before upstream is asked."""
+    """What is known of a call before the upstream request."""
     request = call.request
     facts: dict[str, AttributeValue | None] = {
         a.CALL_ID: call.id,
@@ -139,15 +138,15 @@ def _known_at_start(call: Call, withhold: bool) -> dict[str, AttributeValue]:
         a.DEPLOYMENT: call.deployment,
         a.API_VERSION: call.api_version,
         a.CONTENT_CAPTURED: False,
-        **(_asked(call) if call.capture_content and not withhold else {}),
+        **(_request_content(call) if call.capture_content and not withhold else {}),
     }
     for name, value in call.caller.items():
         facts[a.CALLER + name] = value
     return a.known(facts)
 
 
-def _asked(call: Call) -> dict[str, AttributeValue]:
-    """What was said by the client."""
+def _request_content(call: Call) -> dict[str, AttributeValue]:
+    """Content that the client sent."""
     request = call.request
     content: dict[str, AttributeValue] = {a.CONTENT_CAPTURED: True}
     if request.prompt is not None:
@@ -158,14 +157,14 @@ def _asked(call: Call) -> dict[str, AttributeValue]:
 
 
 def _facts(call: Call) -> dict[str, AttributeValue]:
-    """What came of it, without what was said."""
+    """What is known of a call at its end, without content."""
     request, answer, usage = call.request, call.answer, call.answer.usage
     facts: dict[str, AttributeValue | None] = {
         **request.parameters,
-        a.REQUEST_STOP_SEQUENCES: None,  # which are content
-        a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor types the dependency by it
+        a.REQUEST_STOP_SEQUENCES: None,  # content
+        a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor derives the dependency's type from it
         a.API_TYPE: call.api_type,
-        a.REQUEST_MODEL: call.model,  # for a form, which goes by unread, these are known only from the answer
+        a.REQUEST_MODEL: call.model,  # of a form, which is read while it passes, these three are known only now
         a.REQUEST_STREAM: request.stream,
         a.DEPLOYMENT: call.deployment,
         a.RESPONSE_ID: answer.id,
@@ -208,8 +207,8 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
     return a.known(facts)
 
 
-def _content(call: Call) -> dict[str, AttributeValue]:
-    """What was said in answer, and what was to end it."""
+def _response_content(call: Call) -> dict[str, AttributeValue]:
+    """Content of the response, and the stop sequences."""
     content: dict[str, AttributeValue] = {}
     if stops := call.request.parameters.get(a.REQUEST_STOP_SEQUENCES):
         content[a.REQUEST_STOP_SEQUENCES] = stops
@@ -254,7 +253,7 @@ def _usage_json(usage: Usage) -> str:
 def _json(value: object) -> str:
     try:
         return orjson.dumps(value).decode()
-    except TypeError:  # a lone surrogate: JSON can hold it as an escape, which orjson does not write
+    except TypeError:  # a lone surrogate: JSON can escape it, but orjson does not
         return json.dumps(value, default=asdict, separators=(",", ":"))
 
 

@@ -1,4 +1,4 @@
-"""Telemetry: what leaves the process beside the records: sampled spans, metrics and logs, to wherever is set."""
+"""Telemetry: sends sampled spans, metrics and logs to the destinations that are set; records go elsewhere."""
 
 import logging
 import threading
@@ -29,13 +29,13 @@ BATCH_WITH_CONTENT: Final = 16
 
 
 class Telemetry:
-    """Begins with the lifespan and ends in the time that a stop has. With nowhere to send to, it does nothing."""
+    """Starts with the lifespan and stops within the shutdown's time limit. Without destinations it does nothing."""
 
     def __init__(
         self, to: Destinations, recording: type[PublicRecording] = Recording, result_codes: bool = True
     ) -> None:
-        """Imports what is needed, and starts nothing. `recording` is how metrics are counted; `result_codes`: calls
-        have them in Application Insights."""
+        """Imports what is needed, and starts nothing. `recording` is how metrics are recorded; `result_codes`: see
+        `monitor_span_exporter`."""
         self._to = to
         self._monitor = _azure_monitor(to, result_codes) if to.insights else None
         self._lost: Counter[str] = Counter()
@@ -46,7 +46,7 @@ class Telemetry:
 
     @property
     def processors(self) -> tuple[SpanProcessor, ...]:
-        """What has to see the spans."""
+        """The span processors to add to the provider."""
         return (self._calls, self._outbox) if self._to.insights or self._to.otlp else ()
 
     @property
@@ -55,21 +55,21 @@ class Telemetry:
         return dict(self._lost)
 
     def start(self, provider: TracerProvider, look: Callable[[], ProxyCounts]) -> None:
-        """Begin to send; `look` reads the proxy's own numbers. Raises nothing: the calls matter more."""
+        """Start to send; `look` reads the proxy's own numbers. Raises nothing: the calls matter more."""
         try:
             self._start(provider, look)
         except Exception:
-            log.exception("telemetry could not be started; the proxy works without")
+            log.exception("telemetry could not be started; the proxy runs without it")
 
     def begin_stop(self) -> None:
-        """Begin to send the spans that wait."""
+        """Start to flush the queued spans."""
         self._outbox.begin_stop()
 
     def end_stop(self, seconds: float) -> None:
-        """Send the last metrics and logs, and wait up to `seconds` for everything to leave.
+        """Send the last metrics and logs, and wait up to `seconds` until everything is sent.
 
-        The SDK waits half a minute for each signal: so it does that in threads of its own, which a process that ends
-        does not wait for.
+        The SDK waits up to half a minute per signal, so each is shut down in a daemon thread, which does not delay the
+        process's exit.
         """
         until = time.monotonic() + seconds
         if self._handler is not None:
@@ -81,7 +81,7 @@ class Telemetry:
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
         if self._lost:
-            log.warning("spans that were not sent, by reason: %s", dict(self._lost))
+            log.warning("spans not sent, by reason: %s", dict(self._lost))
 
     def _start(self, provider: TracerProvider, look: Callable[[], ProxyCounts]) -> None:
         to = self._to

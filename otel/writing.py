@@ -1,8 +1,8 @@
-"""Writing: how attributes and events get onto a span, past the SDK's cleaning or through it.
+"""Writing: how attributes and events are set on a span, with or without the SDK's validation.
 
-The SDK looks at each value for what is none, and spends more on that than on all the rest of a span
-(docs/decisions/0008). `DirectWriter` goes past it, into attributes of the SDK's span that are not public;
-`why_not_direct` tries whether they are there. What is written is always text, numbers or tuples of texts.
+The SDK validates each value, which costs more than all the rest of a span (docs/decisions/0008). `DirectWriter` skips
+that and writes to private attributes of the SDK's span; `why_not_direct` checks that they exist. Values are always
+strings, numbers or tuples of strings.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from opentelemetry.util.types import AttributeValue
 
 
 class SpanWriter:
-    """Writes by the API: the public way, for a span of any provider."""
+    """Writes through the API, the public way, to a span of any provider."""
 
     def put(self, span: Span, facts: Mapping[str, AttributeValue]) -> None:
         """Set attributes."""
@@ -28,7 +28,7 @@ class SpanWriter:
 
 
 class DirectWriter(SpanWriter):
-    """Writes where the SDK's spans keep what the API is told; only for spans that the SDK made and that record."""
+    """Writes to where the SDK's spans store attributes and events; only for recording spans of the SDK."""
 
     def put(self, span: Any, facts: Mapping[str, AttributeValue]) -> None:
         """Set attributes."""
@@ -40,7 +40,7 @@ class DirectWriter(SpanWriter):
 
 
 class _Ended(SpanProcessor):
-    """Keeps what a span is when it ends, types included, attributes in any order."""
+    """Keeps what a span holds when it ends, types included, attributes in any order."""
 
     def __init__(self) -> None:
         self.found: list[str] = []
@@ -51,9 +51,9 @@ class _Ended(SpanProcessor):
 
 
 def why_not_direct() -> str | None:
-    """Why a `DirectWriter` cannot be used, or None: two spans are written on, one each way, and compared.
+    """Why a `DirectWriter` cannot be used, or None: writes to two spans, one each way, and compares them.
 
-    May raise whatever the SDK's insides do.
+    May raise whatever the SDK's internals raise.
     """
     ended = _Ended()
     provider = TracerProvider(sampler=ALWAYS_ON, resource=Resource({}), shutdown_on_exit=False)
@@ -67,4 +67,4 @@ def why_not_direct() -> str | None:
         span.end(4)
     provider.shutdown()
     public, direct = ended.found
-    return None if public == direct else "what is written on a span directly is not what it ends with"
+    return None if public == direct else "what is written to a span directly differs from what the API writes"

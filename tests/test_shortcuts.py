@@ -1,4 +1,4 @@
-"""What leans on the insides of a dependency goes the public way when those have changed, and is as right there."""
+"""What uses the internals of a dependency goes the public way when those have changed, with the same results."""
 
 import json
 import signal

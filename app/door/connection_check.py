@@ -64,7 +64,7 @@ class _Transport(asyncio.Transport):
 
 
 def why_not_guarded() -> str | None:
-    """Why connections cannot be guarded, or None. Raises whatever changed insides raise."""
+    """Why connections cannot be guarded, or None. Raises whatever changed internals raise."""
     import uvicorn
     from uvicorn.server import ServerState
 

@@ -1,10 +1,9 @@
-"""Calls for tests of what is recorded: made by hand, or of every kind that can be."""
+"""Calls for tests of records: built by hand, or generated."""
 
 import json
 from typing import Any
 
 from hypothesis import strategies as st
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from app.operations.json_text import dump
@@ -14,24 +13,13 @@ from otel.call import Answer, Call, Choice, Request, Status, ToolCall, Usage
 from otel.provider import make_provider
 from otel.span import CallSpan
 from tests.kit.hub import checked
+from tests.kit.spans import KeptSpans
 
 MS = 1_000_000
 START = 1_731_481_168_300_000_000  # 2024-11-13T06:59:28.3
 
 
-class _Spans(SpanProcessor):
-    def __init__(self) -> None:
-        self.started: list[Span] = []
-        self.ended: list[ReadableSpan] = []
-
-    def on_start(self, span: Span, parent_context: object = None) -> None:
-        self.started.append(span)
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.ended.append(span)
-
-
-SPANS = _Spans()
+SPANS = KeptSpans()
 TRACER = make_provider([SPANS], ALWAYS_ON).get_tracer(SCOPE)
 
 
@@ -46,6 +34,11 @@ def record_of(call: Call) -> dict[str, Any]:
 
 def a_call(**more: Any) -> Call:
     return Call("chat", **{"arrived_ns": 0, "started_at_ns": START, "end_ns": 2_284_946_999, **more})
+
+
+def asking(prompt: object, **more: Any) -> bytes:
+    """The line of a call with that prompt."""
+    return line_of(a_call(request=Request(prompt=dump(prompt)), **more))
 
 
 TEXT = st.text(st.characters(), max_size=20)
@@ -75,7 +68,7 @@ CALLS = st.builds(
     caller=st.dictionaries(st.sampled_from(["user_id", "product"]), TEXT),
     answer=ANSWER,
     capture_content=st.booleans(),
-    status=st.sampled_from([status for status in Status if status is not Status.REFUSED]),
+    status=st.sampled_from([status for status in Status if status is not Status.REFUSED]),  # which has no record
     error_code=st.none() | TEXT,
     error_message=st.none() | TEXT,
     http_status=st.none() | st.integers(100, 599),

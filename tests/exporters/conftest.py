@@ -1,4 +1,4 @@
-"""Fixtures of the sender's tests: a broker that may be killed, and senders that are stopped at the end."""
+"""Fixtures: a spool's owner, a broker that may be killed, and senders that are stopped at the end."""
 
 import asyncio
 import gc
@@ -10,31 +10,45 @@ import pytest
 from azure.eventhub.aio import _client_base_async
 
 from exporters.pace import Pace
-from tests.exporters.sending import FAST, HubInReach, Line
+from tests.exporters.owner import Owner
+from tests.exporters.sending import FAST, Pipeline, RestartableHub
 from tests.kit.azurite import address, azurite, container, silent, unreachable  # noqa: F401  fixtures
 from tests.kit.ports import held_port
 
-type StartLine = Callable[..., Line]
+type StartPipeline = Callable[..., Pipeline]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The spool's root, which does not exist yet."""
+    return tmp_path / "spool"
+
+
+@pytest.fixture
+def owner(root: Path) -> Iterator[Owner]:
+    owner = Owner(root)
+    yield owner
+    owner.close()
 
 
 @pytest.fixture(scope="session")
-def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubInReach]:
-    with held_port() as port:  # it is started there again and again
-        started = HubInReach(tmp_path_factory.mktemp("own-hub"), port)
+def _hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RestartableHub]:
+    with held_port() as port:  # restarts use the same port
+        started = RestartableHub(tmp_path_factory.mktemp("own-hub"), port)
         yield started
         started.kill()
 
 
 @pytest.fixture
-def own_hub(_hub: HubInReach) -> Iterator[HubInReach]:
-    """A hub that a test has to itself, to be broken."""
+def own_hub(_hub: RestartableHub) -> Iterator[RestartableHub]:
+    """A hub for one test alone, which may break it."""
     _hub.mend()
     yield _hub
     gc.collect()
 
 
-class _Brisk:
-    """asyncio, for a module that looks every 50 ms for what comes at once, and ten times in making a connection."""
+class _FastAsyncio:
+    """asyncio with short sleeps, for a client that polls every 50 ms, ten times while it connects."""
 
     def __getattr__(self, name: str) -> object:
         return getattr(asyncio, name)
@@ -44,18 +58,18 @@ class _Brisk:
 
 
 @pytest.fixture
-def line(own_hub: HubInReach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartLine]:
-    """A spool and its sender on that hub: `line(pace)`. The sender is yet to be started if `started` is False."""
-    monkeypatch.setattr(_client_base_async, "asyncio", _Brisk())
-    lines: list[Line] = []
+def pipeline(own_hub: RestartableHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StartPipeline]:
+    """Make a spool and its sender on that hub: `pipeline(pace)`; with `started=False` the sender is not started."""
+    monkeypatch.setattr(_client_base_async, "asyncio", _FastAsyncio())
+    pipelines: list[Pipeline] = []
 
-    def start(pace: Pace = FAST, started: bool = True, **parts: Any) -> Line:
+    def start(pace: Pace = FAST, started: bool = True, **parts: Any) -> Pipeline:
         parts = {"connect": own_hub.connect, **parts}
-        lines.append(Line(tmp_path / f"spool-{len(lines)}", pace=pace, **parts))
+        pipelines.append(Pipeline(tmp_path / f"spool-{len(pipelines)}", pace=pace, **parts))
         if started:
-            lines[-1].sender.start()
-        return lines[-1]
+            pipelines[-1].sender.start()
+        return pipelines[-1]
 
     yield start
-    for each in lines:
+    for each in pipelines:
         each.close()

@@ -1,5 +1,6 @@
-"""Owners of spool directories for tests: in this process, where one can be made to crash, or in one of their own."""
+"""Owners of spool directories for tests: in this process, where they can simulate a crash, or in a child process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Owner:
-    """What one process has of a spool, joined as the proxy joins it."""
+    """A process's spool and journal, built as the proxy builds them."""
 
     def __init__(self, root: Path, max_bytes: int = 1 << 30, **more: Any) -> None:
         self.losses = Losses()
@@ -41,7 +42,7 @@ class Owner:
         return adopt(self.directory, self.spool)
 
     def drain(self) -> list[bytes]:
-        """Every record that waits, acknowledged."""
+        """Claim and acknowledge every waiting record."""
         self.spool.seal()
         found: list[bytes] = []
         while (segment := self.spool.claim()) is not None:
@@ -50,23 +51,27 @@ class Owner:
         return found
 
     def path_of_open(self) -> list[Path]:
-        """The segment being written, if there is one; also of a process that has crashed."""
+        """The open segment, if there is one; also after a crash."""
         return [segment.path] if (segment := self.spool._open) else []
 
     def close(self) -> None:
-        """End as a process does that has been told to."""
+        """Shut down in order."""
         self.spool.close()
         self.journal.close()
         self.directory.release()
 
     def crash(self) -> None:
-        """End as a killed process does: the kernel closes its files, and nothing else happens."""
+        """Do what happens to a killed process: its files are closed, and nothing else."""
         slots = [*self.journal._free, *self.journal._taken.values()]
         lock = self.directory._lock
         fds = [self.spool._fd, *self.spool._unsynced.values(), *(slot.fd for slot in slots), lock._fd if lock else -1]
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
+
+
+def ids(lines: list[bytes]) -> list[str]:
+    return [json.loads(line)["id"] for line in lines]
 
 
 def a_line(name: str, text: str = "") -> bytes:
@@ -87,7 +92,7 @@ def open_files(root: Path) -> list[Path]:
 
 
 def stored(root: Path) -> Counter[bytes]:
-    """Every whole record in any directory, and how often it is there."""
+    """Every complete record in any directory, and how often it is stored."""
     found: Counter[bytes] = Counter()
     for path in segments(root):
         found.update(map(bytes, Segment(path, 0, 0).lines()[0]))
@@ -95,7 +100,7 @@ def stored(root: Path) -> Counter[bytes]:
 
 
 def adopted_by_next(root: Path) -> list[bytes]:
-    """What a process that starts now finds, in the order in which it would be sent."""
+    """The records that a process starting now adopts, in the order it would send them."""
     owner = Owner(root)
     owner.adopt()
     try:
@@ -106,7 +111,7 @@ def adopted_by_next(root: Path) -> list[bytes]:
 
 @contextmanager
 def child(code: str, *arguments: object, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs `code`, which finds `Owner`, `a_line` and the arguments in `sys.argv`; killed at the end."""
+    """A process that runs `code` with `Owner`, `a_line` and the arguments in `sys.argv`; killed at the end."""
     start = "import os, sys\nfrom pathlib import Path\nfrom tests.exporters.owner import Owner, a_line\n"
     command = [*prefix, sys.executable, "-c", start + code, *map(str, arguments)]
     process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

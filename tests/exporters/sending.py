@@ -1,4 +1,4 @@
-"""What the tests of the sender share: records, a broker that can be restarted, and a sender at a pace fit for tests."""
+"""Shared by the sender's tests: records, a broker that can be restarted, and a sender with short intervals."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ from tests.kit.hub import Broker, Record, checked, wait_until
 
 FAST = Pace(linger=0.01, look_every=0.1, first_pause=0.02, longest_pause=0.2, busy_pause=0.2)
 IMPATIENT = replace(FAST, answer=0.5, longest_answer=4.0, store=0.5)
-"""For a hub that does not answer; elsewhere it would take a slow machine for one."""
+"""For a hub that does not respond; elsewhere a slow machine would look like one."""
 
 CLIENT_LEAVES_SOCKETS = pytest.mark.filterwarnings(
     # azure-eventhub leaves the sockets of broken connections to the garbage collector
@@ -34,7 +34,7 @@ CLIENT_LEAVES_SOCKETS = pytest.mark.filterwarnings(
 
 @dataclass(frozen=True)
 class Recorded(Pace):
-    """Decides in production's measure, writes down what it decided, and rests a hundredth of that."""
+    """Records the pauses and timeouts that production would have, and pauses a hundredth of that."""
 
     linger: float = 0.01
     rests: list[float] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Recorded(Pace):
 
 
 def record_line(number: int, content: str = "", **more: Any) -> bytes:
-    """A record by the schema, told by the number in its prompt."""
+    """A record that is valid by the schema, with the number in its prompt."""
     record = {
         "type": "completion",
         "schema_version": 1,
@@ -73,8 +73,8 @@ def number_of(record: Record) -> int:
 
 
 @dataclass
-class HubInReach:
-    """A broker with one partition, so that there is one order; it may be killed and started again in its place."""
+class RestartableHub:
+    """A broker with one partition, so that there is one order; it may be killed and restarted on its port."""
 
     directory: Path
     port: int
@@ -93,13 +93,13 @@ class HubInReach:
             self.broker.kill()
 
     def restart(self, *options: str) -> None:
-        """Kill it if it lives, and start it again on the same port and events."""
+        """Kill it if it is alive, and start it on the same port, with the same events."""
         self.kill()
         self.broker = Broker(self.directory, "--partitions", "1", "--port", str(self.port), *options)
         self._options = options
 
     def mend(self) -> None:
-        """As new, but for what earlier tests sent: that is passed over from now on."""
+        """Undo all faults, and ignore the events of earlier tests."""
         self.broker.process.send_signal(signal.SIGCONT)
         if self.broker.process.poll() is not None or self._options:
             self.restart()
@@ -107,7 +107,7 @@ class HubInReach:
         self._first = int(str(self.broker.stats()["events_total"]))
 
     def events(self) -> list[dict[str, Any]]:
-        """What has arrived, in order."""
+        """The events that have arrived, in order."""
         url = f"http://127.0.0.1:{self.broker.control_port}/events?from={self._first}"
         with urllib.request.urlopen(url, timeout=60) as answer:
             found: list[dict[str, Any]] = json.load(answer)["events"]
@@ -118,16 +118,16 @@ class HubInReach:
         return [checked(json.loads(event["body"])) for event in self.events()]
 
     def numbers(self) -> list[int]:
-        """The numbers of the records that have arrived; a copy counts where it first came."""
+        """The numbers of the records that have arrived, without duplicates, in order of first arrival."""
         return list({record["id"]: number_of(record) for record in self.records()}.values())
 
-    def copies(self) -> int:
+    def duplicates(self) -> int:
         records = self.records()
         return len(records) - len({record["id"] for record in records})
 
 
 @dataclass
-class Line:
+class Pipeline:
     """A spool and its sender."""
 
     directory: Path
@@ -144,7 +144,7 @@ class Line:
         self.sender = Sender(self.spool, self.connect, self.losses, self.adopt, self.open_blobs, self.pace)
 
     def append(self, count: int = 1, content: str = "") -> None:
-        """Write numbered records, and seal them as one segment."""
+        """Append numbered records, and seal them as one segment."""
         for _ in range(count):
             assert self.spool.append(record_line(self.appended, content))
             self.appended += 1
@@ -155,7 +155,7 @@ class Line:
 
     @property
     def failures(self) -> int:
-        """How often sending failed in a row."""
+        """Consecutive failures of sending."""
         return self.sender._drain.failures
 
     @property

@@ -1,19 +1,17 @@
-"""Adoption: what a dead process left is taken over once, by one; what a living one has is left alone."""
+"""Adoption: the files of a dead process are taken over by one process, once; those of a living one are left alone."""
 
 import fcntl
-import json
 import os
 import signal
 import threading
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from exporters.lock import DirectoryLock
 from exporters.segment import segment_name
-from tests.exporters.owner import Owner, a_line, adopted_by_next, child, segments, stored
+from tests.exporters.owner import Owner, a_line, adopted_by_next, child, ids, segments, stored
 from tests.kit.hub import wait_until
 
 RACER = """
@@ -29,17 +27,8 @@ sys.stdin.readline()
 """
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
-
-
-def ids(lines: list[bytes]) -> list[str]:
-    return [json.loads(line)["id"] for line in lines]
-
-
-def a_dead_one(root: Path, name: str, calls: int = 0, records: int = 3) -> Owner:
-    """A process that was killed, with records in several segments and calls in flight."""
+def a_dead_process(root: Path, name: str, calls: int = 0, records: int = 3) -> Owner:
+    """A killed process with records in several segments and calls in flight."""
     dead = Owner(root, segment_bytes=200)
     for number in range(records):
         assert dead.spool.append(a_line(f"{name}_{number}", "x" * 90))
@@ -49,11 +38,11 @@ def a_dead_one(root: Path, name: str, calls: int = 0, records: int = 3) -> Owner
     return dead
 
 
-def test_six_processes_at_once_adopt_each_directory_once(root: Path) -> None:
-    """Workers that start together over eight dead directories: each is taken by one of them, every record and every
-    call in flight is there exactly once, and what they write meanwhile is lost to none of them."""
+def test_concurrent_processes_adopt_each_directory_once(root: Path) -> None:
+    """Six workers start together on eight dead directories: each is adopted by one of them, every record and every call
+    in flight is kept exactly once, and no record that they write meanwhile is lost."""
     for number in range(8):
-        a_dead_one(root, f"dead{number}", calls=3, records=15)
+        a_dead_process(root, f"dead{number}", calls=3, records=15)
     started = [child(RACER, root, number) for number in range(6)]
     racers = [one.__enter__() for one in started]
     try:
@@ -62,10 +51,10 @@ def test_six_processes_at_once_adopt_each_directory_once(root: Path) -> None:
         for racer in racers:
             racer.stdin.write("\n")
             racer.stdin.flush()
-        said = [racer.stdout.readline().split(" ") for racer in racers]
-        assert sum(int(taken) for taken, _, _ in said) == 8
-        assert {lost for _, lost, _ in said} == {"{}"}
-        assert sum(int(records) for _, _, records in said) == 8 * 18 + 6 * 20
+        results = [racer.stdout.readline().split(" ") for racer in racers]
+        assert sum(int(taken) for taken, _, _ in results) == 8
+        assert {lost for _, lost, _ in results} == {"{}"}
+        assert sum(int(records) for _, _, records in results) == 8 * 18 + 6 * 20
         left = stored(root)
     finally:
         for one in started:
@@ -81,7 +70,7 @@ def test_six_processes_at_once_adopt_each_directory_once(root: Path) -> None:
 
 
 def test_a_living_process_is_left_alone(root: Path) -> None:
-    """However often others look: a process that writes and sends keeps every file it has until it dies."""
+    """A process that writes and sends keeps all its files until it dies, however often others try to adopt."""
     code = """
 owner = Owner(Path(sys.argv[1]), segment_bytes=300)
 owner.journal.begin("call", a_line("call"))
@@ -94,13 +83,13 @@ sys.stdin.readline()
 """
     other = Owner(root)
     with child(code, root) as process:
-        said: list[str] = []
-        listening = threading.Thread(target=lambda: said.append(process.stdout.readline()))
-        listening.start()
-        while listening.is_alive():
+        output: list[str] = []
+        reading = threading.Thread(target=lambda: output.append(process.stdout.readline()))
+        reading.start()
+        while reading.is_alive():
             assert other.adopt() == 0
-        listening.join()
-        lost, records = said[0].split(" ")
+        reading.join()
+        lost, records = output[0].split(" ")
         assert lost == "{}"
         assert sum(stored(root).values()) == int(records) > 0
         assert other.adopt() == 0
@@ -111,10 +100,10 @@ sys.stdin.readline()
     other.close()
 
 
-def test_a_process_id_means_nothing(root: Path) -> None:
-    """A dead directory named by the id of a process that lives, our own or any other, is adopted all the same."""
+def test_process_ids_are_irrelevant(root: Path) -> None:
+    """A dead directory named after the id of a living process, our own or another, is still adopted."""
     for number, pid in enumerate((os.getpid(), 1, os.getppid())):
-        dead = a_dead_one(root, str(pid), records=1)
+        dead = a_dead_process(root, str(pid), records=1)
         renamed = f"{pid}-{number:032x}"
         dead.directory._lock.path.rename(root / f"{renamed}.lock")
         dead.directory._lock.directory.rename(root / renamed)
@@ -125,17 +114,17 @@ def test_a_process_id_means_nothing(root: Path) -> None:
     owner.close()
 
 
-def test_starting_while_others_look_costs_nothing(root: Path) -> None:
-    """A directory that is being made is never taken for a dead one: the first record of a process is kept, however
-    busily others adopt."""
+def test_a_process_that_starts_is_not_adopted(root: Path) -> None:
+    """A directory that is being created never looks dead: the first record of a process is kept, however often others
+    try to adopt."""
     stop, watcher = threading.Event(), Owner(root)
 
-    def look() -> None:
+    def watch() -> None:
         while not stop.is_set():
             assert watcher.adopt() == 0
 
-    looking = [threading.Thread(target=look) for _ in range(2)]
-    for thread in looking:
+    watching = [threading.Thread(target=watch) for _ in range(2)]
+    for thread in watching:
         thread.start()
     try:
         for number in range(150):
@@ -145,33 +134,33 @@ def test_starting_while_others_look_costs_nothing(root: Path) -> None:
             owner.close()
     finally:
         stop.set()
-        for thread in looking:
+        for thread in watching:
             thread.join()
     assert watcher.lost == {}
     assert list(root.iterdir()) == []
 
 
-def test_a_lock_that_went_meanwhile_guards_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its owner removed the file between our opening and our locking it: that is no lock of a dead process."""
-    dead = a_dead_one(root, "dead")
+def test_a_lock_file_removed_before_locking_is_no_lock(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its owner removes the file between our open and our lock, it is not a dead process's lock."""
+    dead = a_dead_process(root, "dead")
     path, flock = dead.directory._lock.path, fcntl.flock
 
-    def overtaken(fd: int, operation: int) -> None:
+    def remove_first(fd: int, operation: int) -> None:
         path.unlink()
         flock(fd, operation)
 
-    monkeypatch.setattr(fcntl, "flock", overtaken)
+    monkeypatch.setattr(fcntl, "flock", remove_first)
     assert DirectoryLock.take(path) is None
     assert DirectoryLock.take(path) is None
 
 
-def test_what_is_older_goes_first(root: Path) -> None:
-    """Adopted segments take the place their age gives them, before those that this process has begun since."""
-    a_dead_one(root, "first")
+def test_older_segments_go_first(root: Path) -> None:
+    """Adopted segments are ordered by age among those of this process."""
+    a_dead_process(root, "first")
     second = Owner(root)
     second.spool.append(a_line("second"))
     second.spool.seal()
-    a_dead_one(root, "third")
+    a_dead_process(root, "third")
     second.spool.append(a_line("fourth"))
     assert second.adopt() == 2
     assert ids(second.drain()) == [
@@ -183,8 +172,9 @@ def test_what_is_older_goes_first(root: Path) -> None:
     second.close()
 
 
-def test_a_finished_call_is_not_interrupted_too(root: Path) -> None:
-    """The process died between a call's record and the end of its call: the record counts, in whichever segment."""
+def test_a_finished_call_has_no_interrupted_record(root: Path) -> None:
+    """If the process died between a call's record and its end in the journal, only the record counts, in any
+    segment."""
     dead = Owner(root, segment_bytes=100)
     for name in ("1", "2", "3"):
         dead.journal.begin(name, a_line(name, "interrupted"))
@@ -198,21 +188,9 @@ def test_a_finished_call_is_not_interrupted_too(root: Path) -> None:
     owner.close()
 
 
-def test_an_interrupted_record_is_dated_by_its_adoption(root: Path) -> None:
-    """The timestamp of an interrupted record is when it was found, and nothing else in it is changed."""
-    undated = a_line("1").replace(b',"prompt"', b',"timestamp":"0000-00-00T00:00:00.000000","prompt"')
-    dead = Owner(root)
-    dead.journal.begin("1", undated)
-    dead.crash()
-    before = datetime.now(UTC).replace(tzinfo=None)
-    (line,) = adopted_by_next(root)
-    found = json.loads(line)
-    assert before <= datetime.fromisoformat(found["timestamp"]) <= datetime.now(UTC).replace(tzinfo=None)
-    assert {**found, "timestamp": "0000-00-00T00:00:00.000000"} == json.loads(undated)
-
-
 def test_segments_of_one_name_do_not_replace_each_other(root: Path) -> None:
-    """Processes that began a segment in the same nanosecond: all are kept, be the living one's open or sealed."""
+    """Processes that created a segment in the same nanosecond: all are kept, whether the living one's is open or
+    sealed."""
     owners = [Owner(root, clock_ns=lambda: 10**18) for _ in range(4)]
     for number, owner in enumerate(owners):
         for part in ("a", "b"):
@@ -233,10 +211,9 @@ def test_segments_of_one_name_do_not_replace_each_other(root: Path) -> None:
     heir.close()
 
 
-def test_an_adoption_that_fails_half_way_loses_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What was moved before the fault is this process's to send, and is there for the next if it dies; the rest is
-    tried again."""
-    dead = a_dead_one(root, "dead", records=6)
+def test_an_adoption_that_fails_halfway_loses_nothing(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """This process sends what was moved before the error, or the next one if it dies; the rest is retried."""
+    dead = a_dead_process(root, "dead", records=6)
     directory = dead.directory._lock.directory
     sealed = segments(root)
     in_the_way = directory / (segment_name(int(sealed[1].name[:18], 16), 99_999_999) + ".ndjson")
@@ -256,8 +233,8 @@ def test_an_adoption_that_fails_half_way_loses_nothing(root: Path, caplog: pytes
     assert list(root.iterdir()) == []
 
 
-def test_what_is_empty_is_tidied_away(root: Path) -> None:
-    """A lock without a directory, an empty directory, an empty segment: gone, and nothing is made of them."""
+def test_empty_files_are_removed(root: Path) -> None:
+    """A lock without a directory, an empty directory and an empty segment are removed, and yield no records."""
     empty, hollow, bare = Owner(root), Owner(root), Owner(root)
     for owner in (empty, hollow, bare):
         assert owner.path.is_dir()
@@ -274,10 +251,10 @@ def test_what_is_empty_is_tidied_away(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_the_cap_and_the_calls_of_the_dead(root: Path) -> None:
-    """Segments are taken over even past the byte cap, for they are on the disk already; the record of a call in
-    flight that the cap refuses is counted, and not tried for ever."""
-    a_dead_one(root, "dead", calls=1, records=10)
+def test_adoption_at_the_size_limit(root: Path) -> None:
+    """Segments are adopted even past the size limit, for they are on disk already; a call in flight whose record
+    exceeds it is counted as lost, and not retried."""
+    a_dead_process(root, "dead", calls=1, records=10)
     owner = Owner(root, max_bytes=500)
     assert owner.adopt() == 1
     assert owner.lost == {"spool_full": 1}

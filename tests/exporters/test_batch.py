@@ -1,4 +1,4 @@
-"""The events that `exporters.batch` writes itself are those that Event Hubs' client would have made."""
+"""The events that `exporters.batch` writes equal those that Event Hubs' client writes."""
 
 import pytest
 from azure.eventhub import EventData, EventDataBatch
@@ -24,7 +24,7 @@ def by_us(batch: EventDataBatch) -> list[bytes]:
 
 
 def theirs_encoded(batch: EventDataBatch) -> list[bytes]:
-    """Each event as a section of the message, as which ours are made at once."""
+    """Each event encoded as a section of the message, as ours already are."""
     return [bytes(encode_payload(bytearray(), Message(data=[event]))) for event in batch._message.data]
 
 
@@ -33,8 +33,9 @@ def theirs_encoded(batch: EventDataBatch) -> list[bytes]:
     st.sampled_from(["completion", "stream_completion"]),
     st.sampled_from([1, 2, 300]),
 )
-@example(list(range(100, 260)), "completion", 1)  # about 256 bytes, of a body or of the event, lengths are written anew
-def test_an_event_is_the_clients_byte_for_byte(sizes: list[int], kind: str, version: int) -> None:
+@example(list(range(100, 260)), "completion", 1)  # at 256 bytes of a body or an event its length is encoded differently
+def test_events_equal_the_clients(sizes: list[int], kind: str, version: int) -> None:
+    """Byte for byte, and so do the batch's size and count."""
     ours, theirs = EventDataBatch(), EventDataBatch()
     for size in sizes:
         line = HEAD % (kind.encode(), version) + b"x" * size + b"}"
@@ -47,7 +48,7 @@ def test_an_event_is_the_clients_byte_for_byte(sizes: list[int], kind: str, vers
 
 @pytest.mark.parametrize("size", [100, 1000])
 def test_a_batch_is_full_when_the_clients_is(size: int) -> None:
-    """To the byte."""
+    """It accepts and refuses events at the same byte."""
     line = HEAD % (b"completion", 1) + b"x" * size + b"}"
     probe = EventDataBatch()
     add(probe, line)
@@ -66,7 +67,8 @@ def test_a_batch_is_full_when_the_clients_is(size: int) -> None:
         assert by_us(ours) == theirs_encoded(theirs)
 
 
-def test_what_is_no_record_is_no_event() -> None:
+def test_a_line_that_is_not_a_record_is_refused() -> None:
+    """It raises ValueError and adds nothing."""
     batch = EventDataBatch()
     with pytest.raises(ValueError, match="not a record"):
         add(batch, b'{"id":"c0ffee"}')

@@ -1,4 +1,4 @@
-"""Records too large for the hub: in Blob Storage, by a real Azurite, and referred to; or shortened where it fails."""
+"""Records too large for the hub: stored in Blob Storage (a real Azurite) and referred to, or shortened if it fails."""
 
 import asyncio
 import base64
@@ -11,8 +11,8 @@ from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsE
 from azure.storage.blob import AccountSasPermissions, ContainerClient, ResourceTypes, generate_account_sas
 
 from exporters.blob import BlobAddress
-from tests.exporters.conftest import StartLine
-from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, HubInReach, number_of, record_line
+from tests.exporters.conftest import StartPipeline
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, RestartableHub, number_of, record_line
 from tests.kit.azurite import ACCOUNT, KEY, names
 
 pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(600)]  # the first test may have to install Azurite
@@ -26,12 +26,13 @@ def content_of(container: ContainerClient, url: str) -> bytes:
 
 
 @pytest.mark.heavy
-def test_a_record_too_large_for_the_hub_is_referred_to(
-    own_hub: HubInReach, line: StartLine, address: BlobAddress, container: ContainerClient
+def test_a_record_too_large_for_the_hub_is_stored_and_referred_to(
+    own_hub: RestartableHub, pipeline: StartPipeline, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """The container has the whole record, byte for byte; the event is a valid record that says where, in its place."""
+    """The container has the whole record, byte for byte; the event, in its place, is a valid record that refers to
+    it."""
     own_hub.broker.set_faults(max_message_size=LINK)
-    running = line(started=False, open_blobs=address.connect)
+    running = pipeline(started=False, open_blobs=address.connect)
     running.append(1)
     large = record_line(1, "✨" * 30_000)
     assert running.spool.append(large)
@@ -49,7 +50,7 @@ def test_a_record_too_large_for_the_hub_is_referred_to(
 
 
 def with_image(size: int, content: str = "") -> tuple[bytes, str]:
-    """A record whose prompt shows an image of that many bytes, and the image's digest."""
+    """A record whose prompt has an image of that many bytes, and the image's digest."""
     image = b"\x89PNG" * (size // 4)
     url = "data:image/png;base64," + base64.b64encode(image).decode()
     parts = [{"type": "text", "text": "0"}, {"type": "image_url", "image_url": {"url": url}}]
@@ -57,12 +58,12 @@ def with_image(size: int, content: str = "") -> tuple[bytes, str]:
 
 
 @pytest.mark.heavy
-def test_an_image_alone_needs_no_blob(
-    own_hub: HubInReach, line: StartLine, address: BlobAddress, container: ContainerClient
+def test_a_record_that_fits_without_images_needs_no_blob(
+    own_hub: RestartableHub, pipeline: StartPipeline, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """Where it is enough to have an image's digest in its place, nothing is stored, and nothing else is changed."""
+    """If replacing an image by its digest is enough, nothing is stored, and nothing else is changed."""
     own_hub.broker.set_faults(max_message_size=LINK)
-    running = line(started=False, open_blobs=address.connect)
+    running = pipeline(started=False, open_blobs=address.connect)
     record, digest = with_image(50_000, content="." * 5000)
     assert running.spool.append(record)
     running.sender.start()
@@ -80,13 +81,13 @@ def test_an_image_alone_needs_no_blob(
 
 
 @pytest.mark.heavy
-def test_a_reference_shows_no_signature(
-    own_hub: HubInReach,
-    line: StartLine,
+def test_a_reference_contains_no_signature(
+    own_hub: RestartableHub,
+    pipeline: StartPipeline,
     address: BlobAddress,
     container: ContainerClient,
 ) -> None:
-    """An identity that may write and not make containers is enough, and its signature is in no record."""
+    """A signature that may write but not create containers is enough, and it is not in the record."""
     container.create_container()
     signature = generate_account_sas(
         ACCOUNT, KEY, ResourceTypes(object=True), AccountSasPermissions(write=True, create=True), "2099-01-01"
@@ -94,7 +95,7 @@ def test_a_reference_shows_no_signature(
     endpoint = str(container.url).rpartition("/")[0]
     signed = BlobAddress(address.container_url, f"BlobEndpoint={endpoint};SharedAccessSignature={signature}")
     own_hub.broker.set_faults(max_message_size=LINK)
-    running = line(started=False, open_blobs=signed.connect)
+    running = pipeline(started=False, open_blobs=signed.connect)
     running.append(1, content="." * 50_000)
     running.sender.start()
     running.wait_sent()
@@ -103,18 +104,18 @@ def test_a_reference_shows_no_signature(
     assert "sig" not in record["content_ref"]
 
 
-@pytest.mark.parametrize("away", ["refuses connections", "does not answer", "has a key that is none"])
+@pytest.mark.parametrize("fault", ["refuses connections", "does not respond", "has an invalid key"])
 def test_without_blob_storage_a_record_is_shortened(
-    own_hub: HubInReach, line: StartLine, silent: BlobAddress, unreachable: BlobAddress, away: str
+    own_hub: RestartableHub, pipeline: StartPipeline, silent: BlobAddress, unreachable: BlobAddress, fault: str
 ) -> None:
-    """Whatever keeps Blob Storage from taking large records, they arrive shortened, and hold nothing else up."""
+    """If Blob Storage fails in any way, large records arrive shortened, in order, and delay no others."""
     where = {
         "refuses connections": unreachable,
-        "does not answer": silent,
-        "has a key that is none": BlobAddress(conn_str="AccountName=x;AccountKey=x;BlobEndpoint=http://127.0.0.1:1/x"),
+        "does not respond": silent,
+        "has an invalid key": BlobAddress(conn_str="AccountName=x;AccountKey=x;BlobEndpoint=http://127.0.0.1:1/x"),
     }
     own_hub.broker.set_faults(max_message_size=LINK)
-    running = line(replace(FAST, store=0.5), started=False, open_blobs=where[away].connect)
+    running = pipeline(replace(FAST, store=0.5), started=False, open_blobs=where[fault].connect)
     for _ in range(2):
         running.append(1, content="." * 50_000)
         running.append(1)
@@ -128,11 +129,11 @@ def test_without_blob_storage_a_record_is_shortened(
     assert running.losses.by_reason() == {}
 
 
-def test_a_container_that_hangs_keeps_no_record_from_the_hub(
-    own_hub: HubInReach, line: StartLine, silent: BlobAddress
+def test_a_container_that_hangs_delays_no_record(
+    own_hub: RestartableHub, pipeline: StartPipeline, silent: BlobAddress
 ) -> None:
-    """The look for parked segments, at the start and later, goes on beside the sending."""
-    running = line(open_blobs=silent.connect)
+    """The search for parked segments, at the start and later, runs beside the sending."""
+    running = pipeline(open_blobs=silent.connect)
     for _ in range(3):
         running.append(5)
         running.wait_sent()
@@ -140,8 +141,8 @@ def test_a_container_that_hangs_keeps_no_record_from_the_hub(
 
 
 @pytest.mark.heavy
-def test_the_container_is_made_once_and_may_be_there(address: BlobAddress, container: ContainerClient) -> None:
-    """The container is made at first use; one that is there already is used."""
+def test_the_container_is_created_once_and_may_exist(address: BlobAddress, container: ContainerClient) -> None:
+    """The container is created at first use; an existing one is used."""
 
     async def use() -> list[str]:
         store = address.connect()
@@ -158,8 +159,8 @@ def test_the_container_is_made_once_and_may_be_there(address: BlobAddress, conta
 
 
 @pytest.mark.heavy
-def test_a_store_that_refuses_says_so(address: BlobAddress) -> None:
-    """A wrong key is an AzureError, for whoever asked to deal with."""
+def test_a_wrong_key_raises_azure_error(address: BlobAddress) -> None:
+    """The caller handles it."""
     wrong = BlobAddress(address.container_url, str(address.conn_str).replace(KEY, base64.b64encode(b"x").decode()))
 
     async def use() -> None:

@@ -1,4 +1,4 @@
-"""Data URIs in prompts give way to their digests, whatever their size, and nothing else is changed."""
+"""Data URIs in prompts are replaced by their digests, whatever their size, and nothing else is changed."""
 
 import base64
 import hashlib
@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 
-from app.operations.json_text import dump
 from exporters import data_uris
 from exporters.data_uris import LARGE, PIECE, without_data_uris
 from exporters.record import Json, parse
 from otel.call import Answer, Choice, Request
-from tests.exporters.calls import JSON, TEXT, a_call, line_of
+from tests.exporters.calls import JSON, TEXT, a_call, asking, line_of
 from tests.kit.hub import SCHEMA, checked
 
 PIXELS = bytes(range(256)) * 40
@@ -21,14 +20,9 @@ URI = "data:image/png;base64," + base64.b64encode(PIXELS).decode()
 DIGEST = {"media_type": "image/png", "bytes": len(PIXELS), "sha256": hashlib.sha256(PIXELS).hexdigest()}
 
 
-def asking(prompt: object, **more: Any) -> bytes:
-    """The line of a call with that prompt."""
-    return line_of(a_call(request=Request(prompt=dump(prompt)), **more))
-
-
 def test_a_data_uri_becomes_its_digest() -> None:
-    """Every base64 data URI in the prompt gives way to media type, size and digest of what it holds; the rest of the
-    record is as it was, data URIs in the answer included."""
+    """Every base64 data URI in the prompt is replaced by media type, size and digest of its content; the rest of the
+    record is unchanged, data URIs in the response included."""
     parts = [
         {"type": "text", "text": "what is this?"},
         {"type": "image_url", "image_url": {"url": URI, "detail": "low"}},
@@ -56,23 +50,23 @@ def test_a_data_uri_becomes_its_digest() -> None:
     ],
 )
 def test_any_data_uri_has_a_digest(text: str, media_type: str, content: bytes) -> None:
-    """Parameters, no media type, nothing in it, no base64 at all: there is a digest, of the text itself if need be."""
+    """With parameters, without a media type, empty, or with invalid base64, whose text is digested as it is."""
     found = json.loads(without_data_uris(asking([text])))["prompt"]
     digest = hashlib.sha256(content).hexdigest()
     assert found == [{"media_type": media_type, "bytes": len(content), "sha256": digest}]
 
 
 @pytest.mark.parametrize("text", ["data:", "data:image/png,plain", "see data:image/png;base64,aGk=", "DATA", ""])
-def test_other_texts_are_left_alone(text: str) -> None:
-    """What is no base64 data URI stays as it is."""
+def test_other_strings_are_unchanged(text: str) -> None:
+    """Strings that are not base64 data URIs stay as they are."""
     assert json.loads(without_data_uris(asking([text])))["prompt"] == [text]
 
 
 @settings(deadline=None)
 @given(JSON, TEXT)
 @example({"a": 2**70, "\ud800": "\ud800"}, "\ud800")
-def test_digests_change_nothing_else(prompt: Any, text: str) -> None:
-    """What holds no data URI is the same afterwards, lone surrogates aside, which become question marks."""
+def test_a_record_without_data_uris_is_unchanged(prompt: Any, text: str) -> None:
+    """Except for lone surrogates, which become question marks."""
     line = asking([prompt, text])
     after = json.loads(without_data_uris(line))
     SCHEMA.validate(after)
@@ -100,9 +94,9 @@ LARGE_BASE64 = base64.b64encode(bytes(range(256)) * (PIECE // 128)).decode()
         pytest.param(LARGE_BASE64[:PIECE] + "-" + LARGE_BASE64, id="no base64 later on"),
     ],
 )
-def test_a_large_one_is_told_as_a_small_one_is(encoded: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large ones are decoded by pieces, with the same digest, and are not in what is parsed: a record of tens of
-    megabytes must not hold the interpreter, which the calls need as well."""
+def test_a_large_data_uri_has_the_same_digest(encoded: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large ones are decoded piece by piece, with the same digest, and cut out before parsing: a record of tens of
+    megabytes must not block the interpreter, which the calls need too."""
     parsed: list[int] = []
 
     def watched(line: bytes) -> Json:
@@ -130,8 +124,8 @@ def test_a_large_one_is_told_as_a_small_one_is(encoded: str, monkeypatch: pytest
         pytest.param('["data:image/png;base64,AAAA", "data:", "\\\\", "data:image/png;base64,%s"]', id="behind others"),
     ],
 )
-def test_where_a_large_one_stands_makes_no_difference(prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However the client has written its JSON: the record is what it would be were the data URI a small one."""
+def test_the_position_of_a_large_data_uri_does_not_matter(prompt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However the client wrote its JSON, the record is the same as with a small data URI."""
     text = prompt % LARGE_BASE64
     line = line_of(a_call(request=Request(prompt=text), answer=Answer(choices=[Choice(content=URI + LARGE_BASE64)])))
     large = without_data_uris(line)
@@ -140,7 +134,7 @@ def test_where_a_large_one_stands_makes_no_difference(prompt: str, monkeypatch: 
     assert json.loads(large)["content"] == URI + LARGE_BASE64
 
 
-def test_what_is_cut_off_within_a_large_one_is_no_record() -> None:
-    """A line that ends before the data URI does raises ValueError."""
+def test_a_line_that_ends_within_a_large_data_uri_is_refused() -> None:
+    """It raises ValueError."""
     with pytest.raises(ValueError, match="Unterminated"):
         without_data_uris(asking([URI + LARGE_BASE64])[: LARGE * 2])

@@ -1,11 +1,10 @@
-"""The journal: a call that its process did not live to end leaves an interrupted record, one that ended leaves none."""
+"""The journal: a call whose process died leaves an interrupted record, a call that ended leaves none."""
 
 import errno
 import json
 import os
 import re
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,18 @@ from exporters.journal import interrupted_lines
 from tests.exporters.owner import Owner, a_line, adopted_by_next, child, segments
 from tests.kit.hub import Broker, HubReader, checked, wait_until
 from tests.kit.linux import needs_proc
+from tests.kit.scripts import answering
 from tests.kit.upstream import Reply, Seen
-from tests.kit.wire import AZURE_HEADERS, CHAT, PROMPT, STREAM, chat_body, chat_json, client
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
-
-
-@pytest.fixture
-def owner(root: Path) -> Iterator[Owner]:
-    owner = Owner(root)
-    yield owner
-    owner.close()
+from tests.kit.wire import AZURE_HEADERS, CHAT, PROMPT, STREAM, chat_body, client
 
 
 def slots(owner: Owner) -> list[bytes]:
     return [line for _, line in interrupted_lines(owner.path)]
 
 
-def test_a_file_holds_a_call_for_as_long_as_it_runs(owner: Owner) -> None:
-    """From begin to end a file holds the record the call shall have; calls at the same time have files of their own,
-    and later ones take those that are free."""
+def test_a_file_holds_a_call_until_it_ends(owner: Owner) -> None:
+    """From `begin` to `end` a file holds the call's interrupted record; concurrent calls have their own files, and
+    later calls reuse free ones."""
     for name in ("1", "2", "3"):
         owner.journal.begin(name, a_line(name))
     assert slots(owner) == [a_line("1"), a_line("2"), a_line("3")]
@@ -54,8 +42,8 @@ def test_a_file_holds_a_call_for_as_long_as_it_runs(owner: Owner) -> None:
     assert slots(owner) == [b"", b"", b""]
 
 
-def test_an_ended_journal_leaves_what_did_not_end(root: Path) -> None:
-    """close removes the free files, and leaves those of calls that have not ended; a late end does no harm."""
+def test_close_leaves_the_calls_in_flight(root: Path) -> None:
+    """`close` removes free files, and leaves those of calls in flight; a later `end` does no harm."""
     owner = Owner(root)
     for name in ("1", "2"):
         owner.journal.begin(name, a_line(name))
@@ -67,8 +55,9 @@ def test_an_ended_journal_leaves_what_did_not_end(root: Path) -> None:
     assert list(root.iterdir()) == []
 
 
-def test_a_torn_file_is_no_call(root: Path) -> None:
-    """A file without a line end is of a call that never went upstream: it leaves no record, nor does an empty one."""
+def test_a_torn_file_is_ignored(root: Path) -> None:
+    """A file without a newline belongs to a call that never went upstream: it yields no record, nor does an empty
+    one."""
     owner = Owner(root)
     for name in ("1", "2", "3"):
         owner.journal.begin(name, a_line(name))
@@ -80,7 +69,7 @@ def test_a_torn_file_is_no_call(root: Path) -> None:
 
 
 def test_a_call_that_cannot_be_journalled_goes_on(owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
-    """Where no file can be made that is counted and said, without the call's text; later calls are kept again."""
+    """If no file can be created, that is counted and logged, without the call's content; later calls are journalled."""
     owner.directory.root.write_text("in the way")
     owner.journal.begin("1", a_line("1", "secret"))
     owner.journal.end("1")
@@ -92,8 +81,8 @@ def test_a_call_that_cannot_be_journalled_goes_on(owner: Owner, caplog: pytest.L
     assert slots(owner) == [a_line("2")]
 
 
-def test_a_file_that_cannot_be_emptied_is_not_used_again(owner: Owner) -> None:
-    """A call that cannot be forgotten goes on too; that is counted, and the next call has another file."""
+def test_a_file_that_cannot_be_emptied_is_not_reused(owner: Owner) -> None:
+    """The failure is counted, and the next call has another file."""
     owner.journal.begin("1", a_line("1"))
     slot = owner.journal._taken["1"]
     os.close(slot.fd)
@@ -104,8 +93,8 @@ def test_a_file_that_cannot_be_emptied_is_not_used_again(owner: Owner) -> None:
     assert slots(owner) == [a_line("1"), a_line("2")]
 
 
-def test_a_file_that_went_stale_is_let_go(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a mounted disk a file that someone removed may be neither there nor not: the call gets another one."""
+def test_a_stale_file_is_closed(owner: Owner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a mounted disk a removed file is stale (ESTALE): the call gets another one."""
     owner.journal.begin("1", a_line("1"))
     stale = owner.journal._taken["1"].path
     owner.journal.end("1")
@@ -149,7 +138,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     ("moment", "status"), [("in the call", "interrupted"), ("before the end", "completed"), ("on_end", "completed")]
 )
 def test_kill_9_at_any_moment_leaves_one_record(root: Path, moment: str, status: str) -> None:
-    """Killed before, between or after the record's writing and the journal's end: one record, with the call's id."""
+    """Killed before the record is written, before the journal's `end` or after it: one record, with the call's id."""
     with child(IN_A_CALL, root, moment) as process:
         call = process.stdout.read().strip()
         assert process.wait(60) == -signal.SIGKILL
@@ -159,8 +148,8 @@ def test_kill_9_at_any_moment_leaves_one_record(root: Path, moment: str, status:
     assert record["caller"] == {"user_id": "u"}
 
 
-def test_a_record_torn_by_the_kill_is_no_record(root: Path) -> None:
-    """The id in a torn line does not count as a record: the call is interrupted, not gone."""
+def test_a_torn_record_does_not_end_the_call(root: Path) -> None:
+    """The id in a torn line is not a record: the call gets its interrupted record."""
     dead = Owner(root)
     dead.spool.append(a_line("1"))
     dead.journal.begin("2", a_line("2", "interrupted"))
@@ -176,10 +165,10 @@ def in_flight(root: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("content", ["full", "none"])
 def test_a_proxy_killed_in_a_call_leaves_an_interrupted_record(
-    upstream: Any, process: Any, hub: HubReader, tmp_path: Path, content: str
+    upstream: Any, process: Any, hub: HubReader, root: Path, content: str
 ) -> None:
-    """kill -9 while upstream is silent, and while it streams: the next proxy sends for each call a record with its
-    trace, its prompt (or none), no answer and no times."""
+    """After kill -9 while upstream is silent, and while it streams, the next proxy sends a record for each call, with
+    its trace and prompt (or none), and no content or times."""
     asked: list[str] = []
 
     async def script(request: Seen, reply: Reply) -> None:
@@ -199,7 +188,7 @@ def test_a_proxy_killed_in_a_call_leaves_an_interrupted_record(
             caller.connection.request("POST", CHAT, chat_body(stream=True), headers)
             wait_until(lambda number=number: len(asked) == number)
         streaming.connection.getresponse().read1(1)
-        lines = in_flight(tmp_path / "spool")
+        lines = in_flight(root)
         assert len(lines) == 2
         assert all((b"Tell me a joke" in line) == (content == "full") for line in lines)
         first.signal(signal.SIGKILL)
@@ -218,24 +207,21 @@ def test_a_proxy_killed_in_a_call_leaves_an_interrupted_record(
 
 
 def test_a_call_that_ended_before_the_kill_has_one_record(
-    upstream: Any, process: Any, broker: Broker, tmp_path: Path, dead_port: int
+    upstream: Any, process: Any, broker: Broker, root: Path, dead_port: int
 ) -> None:
-    """kill -9 after an answer, with the hub out of reach: the next proxy sends its record, once, and no other."""
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.json(chat_json(), headers=AZURE_HEADERS)
-
-    server, root = upstream(script), tmp_path / "spool"
-    out_of_reach = re.sub(r"localhost:\d+", f"localhost:{dead_port}", broker.conn_str)
-    assert out_of_reach != broker.conn_str
-    first = process(server.url, out_of_reach)
+    """After kill -9 once a response was sent, with the hub unreachable, the next proxy sends its record once, and no
+    other."""
+    server = upstream(answering)
+    unreachable = re.sub(r"localhost:\d+", f"localhost:{dead_port}", broker.conn_str)
+    assert unreachable != broker.conn_str
+    first = process(server.url, unreachable)
     with client(first.url) as caller:
         traces = []
         for _ in range(5):
             answer = caller.chat()
             answer.read()
             traces.append(answer.trace_id)
-        wait_until(lambda: not in_flight(root))  # the last byte is sent before the call is over
+        wait_until(lambda: not in_flight(root))  # the last byte is sent before the call ends
     first.signal(signal.SIGKILL)
     first.wait(60)
     process(server.url)
@@ -245,14 +231,9 @@ def test_a_call_that_ended_before_the_kill_has_one_record(
     assert {record["status"] for record in records} == {"completed"}
 
 
-def test_a_call_that_ended_leaves_no_text_behind(upstream: Any, proxy: Any, hub: HubReader, tmp_path: Path) -> None:
-    """Once its record has been sent, nothing of a call is on the disk: its file is empty, its segment removed."""
-
-    async def script(request: Seen, reply: Reply) -> None:
-        await reply.json(chat_json(), headers=AZURE_HEADERS)
-
-    server, root = upstream(script), tmp_path / "spool"
-    with client(proxy(server.url).url) as caller:
+def test_a_sent_record_leaves_nothing_on_disk(upstream: Any, proxy: Any, hub: HubReader, root: Path) -> None:
+    """Once its record is sent, nothing of a call is on disk: its file is empty, its segment removed."""
+    with client(proxy(upstream(answering).url).url) as caller:
         answer = caller.chat()
         answer.read()
         hub.record(answer.trace_id)

@@ -1,4 +1,4 @@
-"""Records too large for the hub: made to fit, still valid, and saying so; never refused for what is in them."""
+"""Records too large for the hub are made to fit, marked and still valid, whatever their content."""
 
 import json
 import random
@@ -14,22 +14,17 @@ from exporters.data_uris import without_data_uris
 from exporters.oversize import shortened
 from exporters.record import parse
 from otel.call import Answer, Call, Choice, Request, Status, ToolCall, Usage
-from tests.exporters.calls import CALLS, a_call, line_of
+from tests.exporters.calls import CALLS, a_call, asking, line_of
 from tests.kit.hub import checked
 
 
-def asking(prompt: object, **more: Any) -> bytes:
-    """The line of a call with that prompt."""
-    return line_of(a_call(request=Request(prompt=dump(prompt)), **more))
-
-
 def _without_lone_surrogates(value: object) -> object:
-    """As what is shortened has it: no text in UTF-8 can hold one."""
+    """The value as a shortened record has it: UTF-8 cannot encode lone surrogates."""
     return json.loads(json.dumps(value, ensure_ascii=False).encode(errors="replace"))
 
 
 def short(line: bytes, limit: int, **more: str | int) -> dict[str, Any]:
-    """The shortened record, checked for what must always hold."""
+    """The shortened record, checked for its invariants."""
     cut = shortened(line, limit, content_bytes=len(line), **more)
     assert len(cut) <= limit
     record = checked(json.loads(cut.decode()))
@@ -41,8 +36,8 @@ def short(line: bytes, limit: int, **more: str | int) -> dict[str, Any]:
     return record
 
 
-def test_the_longest_texts_are_cut_first() -> None:
-    """A long text is cut and says so with an ellipsis; short ones beside it stay whole."""
+def test_the_longest_strings_are_cut_first() -> None:
+    """A long string is cut and ends in an ellipsis; short ones stay whole."""
     line = asking(
         [{"role": "user", "content": "x" * 50_000}, {"role": "user", "content": "short"}],
         answer=Answer(choices=[Choice(content="an answer", finish_reason="stop")], usage=Usage(1, 2, 3)),
@@ -56,8 +51,8 @@ def test_the_longest_texts_are_cut_first() -> None:
     assert record["finish_reasons"] == ["stop"]
 
 
-def test_what_fits_keeps_every_text() -> None:
-    """A record that is small enough is only marked and given what was to be added."""
+def test_a_record_that_fits_keeps_every_string() -> None:
+    """It is only marked, and gets the additional fields."""
     line = asking("hello", caller={"user_id": "u"})
     record = short(line, 10_000, content_ref="https://example.invalid/records/" + "x" * 200)
     assert record["content_ref"].endswith("x" * 200)
@@ -68,21 +63,21 @@ def test_what_fits_keeps_every_text() -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        pytest.param([f"{number:040d}" for number in range(5000)], id="many small texts"),
-        pytest.param([[] for _ in range(50_000)], id="no text at all"),
-        pytest.param({f"{number:040d}": 1 for number in range(5000)}, id="names"),
+        pytest.param([f"{number:040d}" for number in range(5000)], id="many short strings"),
+        pytest.param([[] for _ in range(50_000)], id="no strings"),
+        pytest.param({f"{number:040d}": 1 for number in range(5000)}, id="keys"),
         pytest.param(list(range(10**9, 10**9 + 20_000)), id="numbers"),
     ],
 )
 def test_a_prompt_that_cannot_be_cut_is_left_out(prompt: Any) -> None:
-    """Where shorter texts do not help the prompt goes, and the answer and the caller stay."""
+    """If cutting strings is not enough, the prompt is left out; response and caller stay."""
     line = asking(prompt, caller={"user_id": "user-7"}, answer=Answer(choices=[Choice(content="an answer")]))
     record = short(line, 20_000)
     assert (record["prompt"], record["content"], record["caller"]) == (None, "an answer", {"user_id": "user-7"})
 
 
-def test_an_answer_that_cannot_be_cut_is_left_out_too() -> None:
-    """Thousands of tool calls: names, times, counts, caller and error stay."""
+def test_a_response_that_cannot_be_cut_is_left_out_too() -> None:
+    """With thousands of tool calls only names, times, counts, caller and error stay."""
     tools = [ToolCall(f"call_{number}", "f", "{}") for number in range(5000)]
     line = asking(
         "ask",
@@ -99,8 +94,8 @@ def test_an_answer_that_cannot_be_cut_is_left_out_too() -> None:
 
 
 @pytest.mark.parametrize("field", ["caller", "model", "region", "error", "instructions", "reasoning"])
-def test_any_field_may_be_the_large_one(field: str) -> None:
-    """A client or an upstream that puts a megabyte where a name belongs: it is cut like any other text."""
+def test_any_field_may_be_large(field: str) -> None:
+    """A megabyte from client or upstream where a name belongs is cut like any other string."""
     huge = "é" * 1_000_000
     given: dict[str, dict[str, Any]] = {
         "caller": {"caller": {"user_id": huge}},
@@ -116,9 +111,9 @@ def test_any_field_may_be_the_large_one(field: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [100, 250, 300, 900, 1000, 1100, 5000, 9900])
-def test_depth_does_no_harm(depth: int) -> None:
-    """A prompt nested as deep as a request may be: it is made to fit or left out, in any thread, and nothing is
-    raised that would have the record tried for ever."""
+def test_deeply_nested_prompts_fit(depth: int) -> None:
+    """A prompt nested as deeply as a request may be is made to fit or left out, in any thread, and nothing is raised
+    that would make the sender retry forever."""
     prompt = "[" * depth + '"' + "x" * 40_000 + '"' + "]" * depth
     load(b'{"messages":' + prompt.encode() + b"}")
     line = line_of(a_call(request=Request(prompt=prompt), answer=Answer(choices=[Choice(content="kept")])))
@@ -130,8 +125,8 @@ def test_depth_does_no_harm(depth: int) -> None:
     assert (found[0]["prompt"] is None) == (depth >= 1000)
 
 
-def test_deeper_than_can_be_read() -> None:
-    """A line that cannot be parsed for its depth is known by what stands before its prompt."""
+def test_a_prompt_nested_too_deeply_to_parse_is_left_out() -> None:
+    """The fields before the prompt are kept."""
     prompt = "[" * 200_000 + "]" * 200_000
     line = line_of(
         a_call(request=Request("m", prompt=prompt), region="here", error_code="c", error_message=',"prompt":')
@@ -143,8 +138,8 @@ def test_deeper_than_can_be_read() -> None:
 
 
 @pytest.mark.parametrize("line", [b"", b"[]", b'{"type":"completion","schema_version":1,"id":"1","trace'])
-def test_what_is_no_record_is_told(line: bytes) -> None:
-    """A line that holds no JSON object raises ValueError and nothing else."""
+def test_a_line_that_is_not_a_record_raises_value_error(line: bytes) -> None:
+    """For any line that is not a JSON object, and nothing else is raised."""
     for function in (without_data_uris, lambda line: shortened(line, 10_000)):
         with pytest.raises(ValueError, match=r"not a record|Expecting|Unterminated"):
             function(line)
@@ -152,11 +147,11 @@ def test_what_is_no_record_is_told(line: bytes) -> None:
 
 @settings(deadline=None)
 @given(CALLS, st.integers(8192, 20_000), st.integers(0, 200_000), st.randoms(use_true_random=False))
-def test_whatever_is_said_it_fits(call: Call, limit: int, length: int, choose: random.Random) -> None:
-    """Any call, blown up anywhere: at most the limit, by the schema, and marked."""
-    blown = choose.choice(["prompt", "content", "tool", "caller", "error"])
+def test_any_call_fits(call: Call, limit: int, length: int, choose: random.Random) -> None:
+    """Any call, with a large string anywhere: within the limit, valid by the schema, and marked."""
+    place = choose.choice(["prompt", "content", "tool", "caller", "error"])
     text = choose.choice(["x", "é", "\n", "\x00", "\ud800", "😀"]) * length
-    match blown:
+    match place:
         case "prompt":
             call.request = Request(prompt=dump([text, load((call.request.prompt or "1").encode())]))
         case "content":

@@ -1,4 +1,4 @@
-"""Segments that a stopping instance parks in Blob Storage, and how others take them on; by a real Azurite."""
+"""Segments that a stopping instance parks in Blob Storage (a real Azurite), and how others import them."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from exporters.losses import Losses
 from exporters.parking import Parking
 from exporters.segment import Segment
 from exporters.spool import Spool
-from tests.exporters.conftest import StartLine
-from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, IMPATIENT, HubInReach, number_of, record_line
+from tests.exporters.conftest import StartPipeline
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, IMPATIENT, RestartableHub, number_of, record_line
 from tests.kit.azurite import names
 from tests.kit.hub import wait_until
 
@@ -26,11 +26,11 @@ pytestmark = [CLIENT_LEAVES_SOCKETS, pytest.mark.timeout(600)]  # the first test
 
 
 @pytest.mark.heavy
-def test_what_a_stopping_instance_could_not_send_any_instance_sends(
-    own_hub: HubInReach, line: StartLine, address: BlobAddress, container: ContainerClient
+def test_the_next_instance_sends_what_a_stopping_one_could_not(
+    own_hub: RestartableHub, pipeline: StartPipeline, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """With a hub that hangs, a stop leaves the disk empty and the container full; the next instance sends all of it."""
-    dying = line(IMPATIENT, open_blobs=address.connect)
+    """With a hub that hangs, a stop moves everything from disk to the container; the next instance sends all of it."""
+    dying = pipeline(IMPATIENT, open_blobs=address.connect)
     dying.append(3)
     dying.wait_sent()
     own_hub.broker.set_faults(hold_acks=True)
@@ -39,18 +39,18 @@ def test_what_a_stopping_instance_could_not_send_any_instance_sends(
     wait_until(lambda: own_hub.broker.stats()["acks_held"] != 0)
     assert dying.sender.stop(60)
     assert not dying.runs
-    assert len(names(container)) >= 4  # one more, if the sender closed one while it was appended to
+    assert len(names(container)) >= 4  # one more if the sender sealed one between two appends
     own_hub.broker.clear_faults()
-    line(open_blobs=address.connect)
+    pipeline(open_blobs=address.connect)
     wait_until(lambda: names(container) == [] and own_hub.numbers() == list(range(23)))
 
 
 @pytest.mark.heavy
-def test_what_the_hub_has_is_not_parked(
-    own_hub: HubInReach, line: StartLine, address: BlobAddress, container: ContainerClient
+def test_acknowledged_records_are_not_parked(
+    own_hub: RestartableHub, pipeline: StartPipeline, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """Of a segment that was being sent only those lines are parked that the hub has not acknowledged."""
-    dying = line(IMPATIENT, started=False, open_blobs=address.connect)
+    """Of a segment that was being sent, only the lines that the hub has not acknowledged are parked."""
+    dying = pipeline(IMPATIENT, started=False, open_blobs=address.connect)
     dying.append(900, content="." * 900)
     dying.sender.start()
     wait_until(lambda: dying.sender.sent > 0)
@@ -63,11 +63,11 @@ def test_what_the_hub_has_is_not_parked(
 
 
 @pytest.mark.heavy
-def test_the_hub_is_tried_no_more_once_it_fails_a_stopping_instance(
-    own_hub: HubInReach, line: StartLine, address: BlobAddress, container: ContainerClient
+def test_a_stop_without_a_hub_parks_immediately(
+    own_hub: RestartableHub, pipeline: StartPipeline, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """A stop with a hub that is away parks at once: the time is short, and the container is there."""
-    dying = line(open_blobs=address.connect)
+    """A stopping instance does not retry a hub that is down: its time is short, and the container works."""
+    dying = pipeline(open_blobs=address.connect)
     own_hub.kill()
     for _ in range(3):
         dying.append(5)
@@ -76,9 +76,11 @@ def test_the_hub_is_tried_no_more_once_it_fails_a_stopping_instance(
     assert len(names(container)) >= 3
 
 
-def test_what_cannot_be_parked_stays(own_hub: HubInReach, line: StartLine, unreachable: BlobAddress) -> None:
-    """With neither hub nor Blob Storage the records stay on the disk, and the thread ends in its time."""
-    dying = line(open_blobs=unreachable.connect)
+def test_records_that_cannot_be_parked_stay(
+    own_hub: RestartableHub, pipeline: StartPipeline, unreachable: BlobAddress
+) -> None:
+    """Without hub and Blob Storage the records stay on disk, and the thread ends within its time limit."""
+    dying = pipeline(open_blobs=unreachable.connect)
     own_hub.kill()
     dying.append(5)
     wait_until(lambda: dying.failures >= 1)
@@ -88,7 +90,7 @@ def test_what_cannot_be_parked_stays(own_hub: HubInReach, line: StartLine, unrea
 
 
 class Instance:
-    """A spool without a sender, which only takes in."""
+    """A spool without a sender, which only parks and imports."""
 
     def __init__(self, directory: Path, address: BlobAddress) -> None:
         self.own = OwnDirectory(directory)
@@ -96,11 +98,11 @@ class Instance:
         self.spool = Spool(self.own, 1 << 30, self.losses)
         self._address = address
 
-    def run(self, what: Callable[[Parking], Any]) -> None:
+    def run(self, action: Callable[[Parking], Any]) -> None:
         async def connected() -> None:
             store = self._address.connect()
             try:
-                await what(Parking(self.spool, store, self.losses))
+                await action(Parking(self.spool, store, self.losses))
             finally:
                 await store.close()
 
@@ -111,6 +113,9 @@ class Instance:
             assert self.spool.append(one)
         self.spool.seal()
         self.run(lambda parking: parking.park_all(_none_done))
+
+    def import_parked(self) -> None:
+        self.run(Parking.import_parked)
 
     def held(self) -> list[bytes]:
         found: list[bytes] = []
@@ -126,7 +131,7 @@ def _none_done(segment: Segment) -> int:
 
 @pytest.mark.heavy
 def test_a_torn_line_is_not_parked(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
-    """What a crash left half written is dropped and counted; the records before it are parked."""
+    """It is dropped and counted; the records before it are parked."""
     dying = Instance(tmp_path / "dying", address)
     whole = record_line(0)
     assert dying.spool.append(whole)
@@ -135,16 +140,16 @@ def test_a_torn_line_is_not_parked(tmp_path: Path, address: BlobAddress, contain
     segment.write_bytes(segment.read_bytes() + record_line(1)[:-20])
     dying.park()
     other = Instance(tmp_path / "other", address)
-    other.run(lambda parking: parking.take_in())
+    other.import_parked()
     assert other.held() == [whole]
     assert dying.losses.by_reason() == {"torn_line": 1}
 
 
 @pytest.mark.heavy
-def test_one_that_cannot_be_parked_does_not_keep_the_rest(
+def test_a_segment_that_cannot_be_parked_does_not_stop_the_rest(
     tmp_path: Path, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """A segment that cannot be read stays, one that was removed is counted, and the others are parked all the same."""
+    """A segment that cannot be read stays, one that was removed is counted, and the others are parked."""
     dying = Instance(tmp_path / "dying", address)
     lines = [record_line(number) for number in range(4)]
     for one in lines:
@@ -163,10 +168,8 @@ def test_one_that_cannot_be_parked_does_not_keep_the_rest(
 
 
 @pytest.mark.heavy
-def test_what_another_instance_is_taking_counts_as_parked(
-    tmp_path: Path, address: BlobAddress, container: ContainerClient
-) -> None:
-    """A segment whose blob is there and leased need not be stored: who has the lease sends it on."""
+def test_a_leased_blob_counts_as_parked(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
+    """A segment whose blob exists and is leased need not be stored: the holder of the lease sends it."""
     dying = Instance(tmp_path / "dying", address)
     assert dying.spool.append(record_line(0))
     dying.spool.seal()
@@ -180,116 +183,114 @@ def test_what_another_instance_is_taking_counts_as_parked(
 
 
 @pytest.mark.heavy
-def test_a_parked_segment_is_taken_by_one(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
-    """Instances that take in at the same time share what is parked: each segment goes to one of them."""
+def test_a_parked_segment_is_imported_once(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
+    """Of instances that import at the same time, each parked segment goes to one."""
     parking = Instance(tmp_path / "dying", address)
     lines = [record_line(number) for number in range(12)]
     for one in lines:
         parking.park(one)
-    taking = [Instance(tmp_path / str(number), address) for number in range(3)]
-    threads = [threading.Thread(target=instance.run, args=(lambda parking: parking.take_in(),)) for instance in taking]
+    importing = [Instance(tmp_path / str(number), address) for number in range(3)]
+    threads = [threading.Thread(target=instance.import_parked) for instance in importing]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    held = [one for instance in taking for one in instance.held()]
+    held = [one for instance in importing for one in instance.held()]
     assert sorted(held) == sorted(lines)
     assert names(container) == []
 
 
 @pytest.mark.heavy
-def test_a_segment_in_other_hands_is_left_to_them(
-    tmp_path: Path, address: BlobAddress, container: ContainerClient
-) -> None:
-    """A segment that another instance holds is passed over; should that one die, its lease ends."""
+def test_a_leased_segment_is_skipped(tmp_path: Path, address: BlobAddress, container: ContainerClient) -> None:
+    """A segment that another instance has leased is skipped until the lease ends, as when that instance dies."""
     Instance(tmp_path / "dying", address).park(record_line(0))
     (name,) = names(container)
     lease = container.get_blob_client(name).acquire_lease(60)
-    taking = Instance(tmp_path / "taking", address)
-    taking.run(lambda parking: parking.take_in())
-    assert taking.held() == []
+    importing = Instance(tmp_path / "importing", address)
+    importing.import_parked()
+    assert importing.held() == []
     lease.break_lease(0)
-    taking.run(lambda parking: parking.take_in())
-    assert len(taking.held()) == 1
+    importing.import_parked()
+    assert len(importing.held()) == 1
 
 
 @pytest.mark.heavy
-def test_what_is_no_segment_does_not_stop_the_rest(
+def test_a_foreign_blob_does_not_stop_the_rest(
     tmp_path: Path, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """A blob that someone else put among the parked ones is left where it is; those behind it are taken in."""
+    """A blob that is not a segment stays where it is; the segments after it are imported."""
     Instance(tmp_path / "dying", address).park(record_line(0))
     container.upload_blob("pending/0-notes.txt", b"not a segment")
-    taking = Instance(tmp_path / "taking", address)
-    taking.run(lambda parking: parking.take_in())
-    assert len(taking.held()) == 1
+    importing = Instance(tmp_path / "importing", address)
+    importing.import_parked()
+    assert len(importing.held()) == 1
     assert names(container) == ["pending/0-notes.txt"]
 
 
 @pytest.mark.heavy
-def test_a_name_that_is_taken_destroys_nothing(
+def test_a_name_that_exists_is_not_overwritten(
     tmp_path: Path, address: BlobAddress, container: ContainerClient
 ) -> None:
-    """A parked segment whose name a segment here has already is taken in beside it."""
+    """A parked segment with the name of a local one is imported under another name."""
     Instance(tmp_path / "dying", address).park(record_line(0))
     (name,) = names(container)
-    taking = Instance(tmp_path / "taking", address)
-    taking.spool.import_segment(name.removeprefix("pending/"), record_line(1) + b"\n")
-    taking.run(lambda parking: parking.take_in())
-    assert sorted(number_of(json.loads(one)) for one in taking.held()) == [0, 1]
+    importing = Instance(tmp_path / "importing", address)
+    importing.spool.import_segment(name.removeprefix("pending/"), record_line(1) + b"\n")
+    importing.import_parked()
+    assert sorted(number_of(json.loads(one)) for one in importing.held()) == [0, 1]
 
 
 @pytest.mark.heavy
-def test_a_disk_that_is_full_leaves_it_parked(
+def test_a_full_disk_leaves_a_segment_parked(
     tmp_path: Path, address: BlobAddress, container: ContainerClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What cannot be put on this disk stays in the container, for another instance or for later."""
+    """It stays in the container, for another instance or for later."""
     Instance(tmp_path / "dying", address).park(record_line(0))
-    taking = Instance(tmp_path / "taking", address)
+    importing = Instance(tmp_path / "importing", address)
 
     def full(name: str, content: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(taking.spool, "import_segment", full)
-    taking.run(lambda parking: parking.take_in())
+    monkeypatch.setattr(importing.spool, "import_segment", full)
+    importing.import_parked()
     assert len(names(container)) == 1
 
 
 @pytest.mark.heavy
-def test_nothing_is_taken_in_while_the_hub_is_away(
-    own_hub: HubInReach,
-    line: StartLine,
+def test_nothing_is_imported_while_the_hub_is_down(
+    own_hub: RestartableHub,
+    pipeline: StartPipeline,
     tmp_path: Path,
     address: BlobAddress,
     container: ContainerClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An instance whose own records wait leaves the parked ones where they are safe, until its hub is back."""
+    """While the hub fails, an instance leaves parked segments where they are safe."""
     begun: list[str] = []
     ended: list[str] = []
 
     def watched() -> BlobStore:
         store = address.connect()
-        look = store.parked
+        search = store.parked
 
         async def parked() -> list[str]:
-            begun.append("look")
+            begun.append("search")
             try:
-                return await look()
+                return await search()
             finally:
-                ended.append("look")
+                ended.append("search")
 
         monkeypatch.setattr(store, "parked", parked)
         return store
 
     own_hub.kill()
-    living = line(replace(FAST, look_for_parked_every=0.05), open_blobs=watched)
+    living = pipeline(replace(FAST, look_for_parked_every=0.05), open_blobs=watched)
     living.append(1)
     wait_until(lambda: living.failures >= 1 and len(begun) == len(ended))
     Instance(tmp_path / "dying", address).park(record_line(1))
-    failures, looks = living.failures, len(begun)
+    failures, searches = living.failures, len(begun)
     wait_until(lambda: living.failures >= failures + 5)
-    assert len(begun) == looks
+    assert len(begun) == searches
     assert len(names(container)) == 1
     own_hub.restart()
     wait_until(lambda: names(container) == [] and sorted(own_hub.numbers()) == [0, 1])

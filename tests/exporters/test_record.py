@@ -1,4 +1,4 @@
-"""The record: every field of it, from the facts of a call to one line of JSON that other systems read."""
+"""The record: every field, from the facts of a call to a line of JSON."""
 
 import json
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ TOOL = ToolCall("call_1", "weather", '{"city":"Bern"}')
 
 
 def test_every_field_of_a_stream() -> None:
-    """Each fact of a call is found under the record's own name for it, and nothing else is in the record."""
+    """Each fact of a call is in the record under its field name, and nothing else is."""
     call = a_call(
         api_type="chat_completions",
         deployment="chat-deployment",
@@ -122,8 +122,8 @@ def test_every_field_of_a_stream() -> None:
     assert list(record)[:2] == ["type", "schema_version"]
 
 
-def test_the_fixed_fields_are_always_there() -> None:
-    """A call of which nothing is known has every fixed field, and of the others none that would be empty."""
+def test_the_fixed_fields_are_always_present() -> None:
+    """A call of which nothing is known has every fixed field, and no other field that would be empty."""
     record = record_of(Call("call", arrived_ns=0, started_at_ns=START, end_ns=3 * MS))
     assert {name: record[name] for name in FIXED} == {
         "type": "completion",
@@ -139,8 +139,8 @@ def test_the_fixed_fields_are_always_there() -> None:
     assert not {"time_to_first_chunk_ms", "streaming_duration_ms", "caller", "error", "tool_calls"} & set(record)
 
 
-def test_the_model_upstream_names_comes_first() -> None:
-    """model is what upstream named, else the deployment, and never empty."""
+def test_model_is_the_one_upstream_named() -> None:
+    """Else the deployment, and never empty."""
     for model, deployment, shown in (("named", "d", "named"), ("", "d", "d"), (None, "d", "d"), ("", "", "unknown")):
         assert record_of(a_call(answer=Answer(model=model), deployment=deployment))["model"] == shown
 
@@ -148,7 +148,7 @@ def test_the_model_upstream_names_comes_first() -> None:
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 700 * 10**9), min_size=3, max_size=3))
 def test_the_times_of_a_stream_add_up(times: list[int]) -> None:
-    """time_to_first_chunk_ms and streaming_duration_ms add up to latency_ms exactly, at any nanosecond."""
+    """time_to_first_chunk_ms and streaming_duration_ms add up to latency_ms exactly, for any nanoseconds."""
     first, token, end = sorted(times)
     call = a_call(request=Request(stream=True), first_chunk_ns=first, first_token_ns=token, end_ns=end)
     record = record_of(call)
@@ -158,8 +158,8 @@ def test_the_times_of_a_stream_add_up(times: list[int]) -> None:
     assert record["time_to_first_chunk_ms"] <= record["time_to_first_token_ms"] <= record["latency_ms"]
 
 
-def test_each_of_several_attempts_is_told() -> None:
-    """Where, when and with what answer, if any; of a call with one attempt the count and the backend say it all."""
+def test_several_attempts_are_listed() -> None:
+    """With backend, time and status, if there was a response; a single attempt is not listed."""
     attempts = [Attempt("eu", 0, 429), Attempt("us", 20_999_999), Attempt("asia", 50 * MS, 200)]
     assert record_of(a_call(attempts=attempts))["attempts_made"] == [
         {"backend": "eu", "after_ms": 0, "http_status": 429},
@@ -171,8 +171,8 @@ def test_each_of_several_attempts_is_told() -> None:
 
 @settings(deadline=None)
 @given(st.integers(0, 700 * 10**9))
-def test_a_stream_without_a_chunk_streamed_for_no_time(end: int) -> None:
-    """A stream of which nothing came has all of its latency before the first chunk."""
+def test_a_stream_without_chunks_has_duration_zero(end: int) -> None:
+    """All of its latency is before the first chunk."""
     record = record_of(a_call(request=Request(stream=True), end_ns=end))
     assert (record["time_to_first_chunk_ms"], record["streaming_duration_ms"]) == (record["latency_ms"], 0)
     assert "time_to_first_token_ms" not in record
@@ -181,7 +181,7 @@ def test_a_stream_without_a_chunk_streamed_for_no_time(end: int) -> None:
 @settings(deadline=None)
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2200, 1, 1)))
 def test_the_timestamp_is_utc_with_microseconds(end: datetime) -> None:
-    """timestamp is ISO 8601 of the call's end in UTC, without offset, always with six digits of a second."""
+    """timestamp is the call's end in ISO 8601, in UTC without an offset, always with six decimals."""
     since = end.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     epoch_ns = (since.days * 86_400 + since.seconds) * 10**9 + since.microseconds * 1000
     record = record_of(a_call(started_at_ns=epoch_ns, end_ns=999))
@@ -192,8 +192,8 @@ def test_the_timestamp_is_utc_with_microseconds(end: datetime) -> None:
 MARK = "S3CRET"
 
 
-def a_telling_call(**more: Any) -> Call:
-    """A call that says the mark wherever a person or a model can put text."""
+def a_marked_call(**more: Any) -> Call:
+    """A call with the mark wherever a person or a model can put text."""
     tool = ToolCall("call_1", MARK, MARK)
     choices = [Choice(index, MARK, MARK, MARK, [tool], "stop") for index in range(2)]
     return a_call(
@@ -207,10 +207,10 @@ def a_telling_call(**more: Any) -> Call:
     )
 
 
-def test_without_content_no_text_is_anywhere() -> None:
-    """PROXY_CONTENT=none: prompt null, content empty, and nothing that was sent or generated in the whole line."""
-    assert line_of(a_telling_call()).count(MARK.encode()) == 14
-    call = a_telling_call(capture_content=False)
+def test_without_content_the_record_has_no_text() -> None:
+    """PROXY_CONTENT=none: prompt is null, content is empty, and the line has nothing that was sent or generated."""
+    assert line_of(a_marked_call()).count(MARK.encode()) == 14
+    call = a_marked_call(capture_content=False)
     line = line_of(call)
     assert MARK.encode() not in line
     assert MARK.encode() not in Record.interrupted(SPANS.started[-1]).to_json()
@@ -221,8 +221,8 @@ def test_without_content_no_text_is_anywhere() -> None:
     assert not {"tool_calls", "choices", "refusal", "reasoning"} & set(record)
 
 
-def test_a_lone_surrogate_costs_no_record() -> None:
-    """Half a surrogate pair, which JSON escapes can carry, anywhere in a call: the line is UTF-8 and JSON."""
+def test_lone_surrogates_lose_no_record() -> None:
+    """With half a surrogate pair, which JSON can escape, anywhere in a call, the line is still UTF-8 and JSON."""
     half = "half \ud83d"
     tool = ToolCall(half, half, half)
     choices = [Choice(index, half, half, half, [tool], half) for index in range(2)]
@@ -243,8 +243,8 @@ def test_a_lone_surrogate_costs_no_record() -> None:
 
 @settings(deadline=None)
 @given(CALLS)
-def test_whatever_is_said_the_record_keeps_to_the_schema(call: Call) -> None:
-    """Any call makes one line of UTF-8 JSON that docs/record.schema.json allows, finished and interrupted."""
+def test_any_call_is_valid_by_the_schema(call: Call) -> None:
+    """Any call, finished or interrupted, becomes one line of UTF-8 JSON that is valid by docs/record.schema.json."""
     line = line_of(call)
     assert b"\n" not in line
     assert record_id(line) == call.id
@@ -253,8 +253,8 @@ def test_whatever_is_said_the_record_keeps_to_the_schema(call: Call) -> None:
     SCHEMA.validate(json.loads(line))
 
 
-def test_an_interrupted_record_is_dated_when_it_is_adopted() -> None:
-    """It has what was known at the start, no times but that of its adoption; its prompt may look like a date."""
+def test_an_interrupted_record_is_dated_at_its_adoption() -> None:
+    """It has what was known at the start, and no time but its adoption's; its prompt may look like a timestamp."""
     undated = "0000-00-00T00:00:00.000000"
     CallSpan(TRACER, a_call(request=Request("m", True, dump(undated)), deployment="d"))
     line = adopted(Record.interrupted(SPANS.started[-1]).to_json(), datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
@@ -266,8 +266,8 @@ def test_an_interrupted_record_is_dated_when_it_is_adopted() -> None:
     assert "time_to_first_chunk_ms" not in record
 
 
-def test_the_event_tells_type_and_version() -> None:
-    """The properties beside an event's body are read off the line; a line that is no record is told from one."""
+def test_event_properties_are_type_and_version() -> None:
+    """They are read from the line; a line that is not a record is refused."""
     line = line_of(a_call(request=Request(stream=True)))
     assert event_properties(line) == {"type": "stream_completion", "schema_version": 1}
     for wrong in (b"", b"{}", b'{"id":"1"}', line[1:], b" " + line):
@@ -276,8 +276,8 @@ def test_the_event_tells_type_and_version() -> None:
             event_properties(wrong)
 
 
-def test_parsing_keeps_order_and_refuses_what_is_no_object() -> None:
-    """A line becomes an object with its fields in their order, be it nested deeper than orjson reads."""
+def test_parse_keeps_the_order_and_refuses_non_objects() -> None:
+    """Also if the line is nested deeper than orjson can parse."""
     deep = b"[" * 5000 + b"]" * 5000
     line = line_of(a_call(request=Request(prompt=deep.decode())))
     with pytest.raises(orjson.JSONDecodeError):

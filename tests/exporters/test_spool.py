@@ -1,4 +1,4 @@
-"""The spool's promises, on real files: what was taken is kept, what cannot be taken is counted, nothing is torn."""
+"""The spool's invariants on real files: accepted records are kept, refused ones counted, none torn."""
 
 import json
 import os
@@ -14,13 +14,8 @@ from tests.exporters.owner import Owner, a_line, adopted_by_next, child, open_fi
 from tests.kit.hub import wait_until
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
-
-
-def test_what_was_appended_survives_sigkill(root: Path) -> None:
-    """Every record whose append returned True is found whole and in order after kill -9 in mid-work."""
+def test_appended_records_survive_sigkill(root: Path) -> None:
+    """Every record whose `append` returned True is complete and in order after kill -9 at any moment."""
     code = """
 owner, number = Owner(Path(sys.argv[1]), segment_bytes=20_000), 0
 while owner.spool.append(a_line(f"{number:032x}", "x" * (number % 3000))):
@@ -37,26 +32,8 @@ while owner.spool.append(a_line(f"{number:032x}", "x" * (number % 3000))):
     assert len(taken) >= 200
 
 
-def test_a_torn_line_is_told_and_dropped(root: Path) -> None:
-    """A record cut off in mid-write was never promised: it is not among the lines, and its bytes are told."""
-    owner = Owner(root)
-    assert owner.spool.append(a_line("1"))
-    owner.crash()
-    with segments(root)[0].open("ab") as file:
-        file.write(a_line("2")[:-9])
-    heir = Owner(root)
-    assert heir.adopt() == 1
-    segment = heir.spool.claim()
-    lines, torn = segment.lines()
-    assert (list(map(bytes, lines)), torn) == ([a_line("1")], len(a_line("2")) - 9)
-    assert heir.spool.backlog().records == 1
-    heir.spool.acknowledge(segment)
-    assert heir.spool.backlog().bytes == 0
-    heir.close()
-
-
-def test_only_its_user_can_read_it(root: Path) -> None:
-    """Files are 0600 and directories 0700, whatever the umask; a root that others can enter is closed to them."""
+def test_only_the_owner_can_read_the_spool(root: Path) -> None:
+    """Files are 0600 and directories 0700, whatever the umask; a root that others could enter is closed to them."""
     root.mkdir(mode=0o777)
     root.chmod(0o777)
     umask = os.umask(0)
@@ -74,9 +51,9 @@ def test_only_its_user_can_read_it(root: Path) -> None:
     owner.close()
 
 
-def test_the_cap_counts_what_all_processes_hold(root: Path) -> None:
-    """At the byte cap over the directories of all living processes the newest record is refused; an acknowledged
-    segment makes room."""
+def test_the_size_limit_covers_all_processes(root: Path) -> None:
+    """At the limit for the directories of all living processes the newest record is refused; an acknowledged segment
+    makes room."""
     line = a_line("1", "x" * 900)
     size = len(line) + 1
     code = """
@@ -115,8 +92,8 @@ class _Clock:
 
 
 def test_segments_are_sealed_by_size_and_by_age(root: Path) -> None:
-    """A segment is closed by the record that fills it, or once its first record is of an age; also when the clock has
-    been set back, which changes no order."""
+    """A segment is sealed by the record that fills it, or once its first record has that age; also if the clock was set
+    back, which does not change the order."""
     clock = _Clock()
     owner = Owner(root, segment_bytes=200, clock_ns=clock)
     spool = owner.spool
@@ -140,8 +117,8 @@ def test_segments_are_sealed_by_size_and_by_age(root: Path) -> None:
     owner.close()
 
 
-def test_backlog_tells_what_waits_and_since_when(root: Path) -> None:
-    """Records, bytes and the age of the oldest, in every state of a segment; nothing of what was acknowledged."""
+def test_backlog_has_records_bytes_and_age(root: Path) -> None:
+    """Records, bytes and the oldest record's age, in every state of a segment, without acknowledged ones."""
     clock = _Clock()
     owner = Owner(root, clock_ns=clock)
     spool, size = owner.spool, len(a_line("1")) + 1
@@ -158,29 +135,12 @@ def test_backlog_tells_what_waits_and_since_when(root: Path) -> None:
     owner.close()
 
 
-def test_what_was_given_back_is_the_next_whatever_came_in(root: Path) -> None:
-    """A segment that was half sent is claimed again before older ones adopted meanwhile: its sender counts on it."""
-    dead, owner = Owner(root), Owner(root)
-    dead.spool.append(a_line("old"))
-    owner.spool.append(a_line("new"))
-    owner.spool.seal()
-    segment = owner.spool.claim()
-    assert owner.spool.claim() is None
-    dead.crash()
-    owner.spool.give_back(segment)
-    assert owner.adopt() == 1
-    assert owner.spool.claim() is segment
-    owner.spool.acknowledge(segment)
-    assert owner.drain() == [a_line("old")]
-    owner.close()
-
-
 type Synced = list[tuple[int, int]]
 
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> Synced:
-    """What is fsynced from now on, by inode, and by which thread."""
+    """Each fsync from now on: the inode and the thread."""
     found: Synced = []
     fsync = os.fsync
 
@@ -192,8 +152,8 @@ def synced(monkeypatch: pytest.MonkeyPatch) -> Synced:
     return found
 
 
-def test_a_segment_is_on_the_disk_before_it_is_claimed(root: Path, synced: Synced) -> None:
-    """A sealed segment is fsynced, and by the thread that claims it: an append never waits for the disk."""
+def test_a_claimed_segment_is_synced(root: Path, synced: Synced) -> None:
+    """The thread that claims a segment fsyncs it: an append never waits for the disk."""
     owner = Owner(root, segment_bytes=1)
     adding = threading.Thread(target=owner.spool.append, args=(a_line("1"),))
     adding.start()
@@ -204,8 +164,8 @@ def test_a_segment_is_on_the_disk_before_it_is_claimed(root: Path, synced: Synce
     owner.close()
 
 
-def test_what_waits_is_on_the_disk_too(root: Path, synced: Synced) -> None:
-    """`sync` fsyncs every segment that has something new, also the open one, and keeps no sealed one's file open."""
+def test_sync_covers_all_waiting_records(root: Path, synced: Synced) -> None:
+    """`sync` fsyncs every segment with new records, also the open one, and closes the files of sealed ones."""
     owner = Owner(root, segment_bytes=100)
     for line in (b"x" * 200, b"x" * 200, b"x"):
         assert owner.spool.append(line)
@@ -220,33 +180,22 @@ def test_what_waits_is_on_the_disk_too(root: Path, synced: Synced) -> None:
     owner.close()
 
 
-def test_after_close_nothing_is_taken(root: Path) -> None:
-    """A record that comes after the spool was closed is counted; what was taken before is left for the next."""
-    owner = Owner(root)
-    owner.spool.append(a_line("1"))
-    owner.close()
-    assert not owner.spool.append(a_line("2"))
-    assert owner.lost == {"after_close": 1}
-    assert adopted_by_next(root) == [a_line("1")]
-    assert list(root.iterdir()) == []
-
-
-def test_a_foreign_segment_is_taken_once_and_by_its_name(root: Path) -> None:
-    """A segment from elsewhere is whole on disk under its name; what has no segment's name, or is there, is refused."""
+def test_a_segment_is_imported_once_under_its_name(root: Path) -> None:
+    """A name that is not a segment's, or that exists, is refused."""
     owner = Owner(root)
     content = a_line("1") + b"\n" + a_line("2") + b"\n"
     name = f"{7:018x}-00000003.ndjson"
     owner.spool.import_segment(name, content)
     for wrong in (name, "../1.ndjson", "notes.txt", "1-1.ndjson"):
-        with pytest.raises(OSError, match=r"exists|no segment's name"):
+        with pytest.raises(OSError, match=r"exists|not the name of a segment"):
             owner.spool.import_segment(wrong, content)
     assert owner.drain() == [a_line("1"), a_line("2")]
     owner.close()
 
 
-def test_threads_append_whole_lines(root: Path) -> None:
-    """Records of many threads are all there, none inside another, those of one thread in their order; meanwhile a
-    sender takes them away."""
+def test_threads_append_complete_lines(root: Path) -> None:
+    """The records of many threads are all kept, none within another, each thread's in order, while a sender claims
+    them."""
     owner, sent = Owner(root, segment_bytes=5000), []
     stop = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The spool under faults of its disk: full, read-only, taken away, another's. A call goes on, a loss is counted."""
+"""The spool on a faulty disk: full, read-only, removed, another user's. Calls go on, and losses are counted."""
 
 import errno
 import itertools
@@ -18,13 +18,8 @@ from tests.exporters.owner import Owner, a_line, child
 NOBODY = 65534
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "spool"
-
-
-def test_a_root_of_another_user_is_refused(root: Path) -> None:
-    """Who owns the directory can read all in it and plant records: nothing is written there, and that is counted."""
+def test_another_users_root_is_refused(root: Path) -> None:
+    """Its owner could read and plant records: nothing is written there, and the loss is counted."""
     if os.geteuid() != 0:
         with pytest.raises(PermissionError, match="another user"):
             make_private(Path("/"))
@@ -66,8 +61,8 @@ print(json.dumps({
 
 
 def test_a_full_disk_loses_only_what_does_not_fit(root: Path) -> None:
-    """ENOSPC: the record is counted as lost to disk_full, and nothing of it stays behind; what fitted is whole, and
-    with space again records are taken again. A call that cannot be journalled goes on."""
+    """ENOSPC: the record is counted as lost to disk_full, and nothing of it stays behind. Records that fitted are
+    whole, and with space again new ones are accepted. A call that cannot be journalled goes on."""
     namespace = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
     if shutil.which("unshare") is None or subprocess.run([*namespace, "mount", "-t", "tmpfs", "x", "/mnt"]).returncode:
         reason = "no small disk can be mounted here: it takes root or user namespaces"
@@ -84,16 +79,16 @@ def test_a_full_disk_loses_only_what_does_not_fit(root: Path) -> None:
 
 
 def hand_over(root: Path) -> None:
-    """Give a directory to a user whom permissions bind, as they do not bind root."""
+    """Give a directory to an unprivileged user, since permissions do not bind root."""
     if os.geteuid() == 0:
         os.chown(root, NOBODY, NOBODY)
         for above in itertools.takewhile(lambda folder: folder != Path(tempfile.gettempdir()), root.parents):
             above.chmod(0o755)
 
 
-def test_a_directory_that_cannot_be_written_costs_the_record_alone(root: Path) -> None:
-    """A read-only directory: append says False and counts it, and nothing is raised; once it can be written, records
-    are taken again."""
+def test_a_read_only_directory_loses_only_the_record(root: Path) -> None:
+    """`append` returns False, counts the loss and raises nothing; once the directory is writable, records are accepted
+    again."""
     root.mkdir(mode=0o500)
     code = f"""
 if os.geteuid() == 0:
@@ -111,8 +106,8 @@ print(kept, owner.lost, owner.journal.failures, len(owner.drain()))
         assert process.stdout.read() == "[False, True, True] {'spool_unwritable': 1} 1 2\n"
 
 
-def test_a_segment_that_cannot_be_renamed_is_no_loss(root: Path) -> None:
-    """On a disk that has become read-only a segment keeps its name, and is sent all the same."""
+def test_a_segment_that_cannot_be_renamed_is_not_lost(root: Path) -> None:
+    """On a disk that became read-only a segment keeps its name, and is still sent."""
     code = f"""
 if os.geteuid() == 0:
     os.setuid({NOBODY})
@@ -130,9 +125,9 @@ print(kept, owner.lost, owner.spool.backlog().records, owner.drain() == [a_line(
 
 
 @pytest.mark.parametrize("gone", ["root", "directory", "lock"])
-def test_what_is_removed_while_running_is_made_again(root: Path, gone: str) -> None:
-    """Whoever cleans up a temp directory: what went with it is counted once it is missed, and what comes next is kept,
-    under a lock by which it is found after a crash."""
+def test_removed_files_are_created_again(root: Path, gone: str) -> None:
+    """After a cleanup of the temp directory, the records that went with it are counted as lost, and new ones are kept,
+    under a lock that makes them adoptable after a crash."""
     owner = Owner(root)
     owner.spool.append(a_line("1"))
     owner.spool.append(a_line("2"))

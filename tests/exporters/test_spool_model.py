@@ -1,11 +1,11 @@
-"""The spool against a model of what it promises, through everything that can happen to it in any order.
+"""The spool against a model, through everything that can happen to it, in any order.
 
-What must hold after every step, whatever came before:
-  1. on disk is exactly what was appended (True) and not yet acknowledged, each record once and whole;
-  2. what is claimed is whole segments, of one process in the order of their end;
-  3. a segment given back is the next to be claimed;
-  4. records and bytes of the backlog are what waits in fact;
-  5. every refused record is counted by its reason, and nothing else is.
+Invariants after every step:
+  1. the disk holds exactly what was appended (True) and not acknowledged, each record once and complete;
+  2. claims return complete segments, those of one process in the order they were sealed;
+  3. a segment that was given back is claimed next;
+  4. the backlog's records and bytes are those that wait;
+  5. every refused record is counted by reason, and nothing else is.
 """
 
 import shutil
@@ -31,7 +31,7 @@ class Batch:
     """A segment as the model knows it."""
 
     origin: int
-    """The process whose records these are."""
+    """The number of the process that wrote it."""
     lines: list[bytes] = field(default_factory=list)
     torn: int = 0
 
@@ -42,7 +42,7 @@ class Batch:
 
 @dataclass
 class Process:
-    """A process, and what the model says that it holds."""
+    """A process, and what it should hold by the model."""
 
     number: int
     owner: Owner
@@ -68,7 +68,7 @@ class Process:
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Two processes at a time on one root, one of which may be dead; a third takes its place, and so on."""
+    """Two processes at a time on one root; a dead one is replaced by a new one."""
 
     @initialize()
     def begin(self) -> None:
@@ -87,7 +87,7 @@ class SpoolMachine(RuleBasedStateMachine):
         return process
 
     def alive(self, place: int) -> Process:
-        """The process at a place, started and told of the dead if there is none."""
+        """The process at a place; if there is none, one is started and adopts."""
         process = self.processes[place]
         if process is None:
             process = self.start(place)
@@ -154,7 +154,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(place=places)
     def sync(self, place: int) -> None:
-        """Changes nothing but what a power cut would take; no sealed segment stays open."""
+        """Changes only what a power cut would lose; no sealed segment stays open."""
         process = self.alive(place)
         process.owner.spool.sync()
         opened = process.owner.path_of_open()
@@ -166,7 +166,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(place=places, torn=st.integers(0, 20))
     def crash(self, place: int, torn: int) -> None:
-        """A kill, perhaps in mid-write."""
+        """A kill, perhaps during a write."""
         process = self.processes[place]
         if process is None:
             return
@@ -180,7 +180,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(place=places, late=st.booleans())
     def close(self, place: int, late: bool) -> None:
-        """An end in good order, though a call may end later still."""
+        """An orderly shutdown, after which a call may still end."""
         process = self.processes[place]
         if process is None:
             return
@@ -194,7 +194,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.leave(place, process)
 
     def leave(self, place: int, process: Process) -> None:
-        """What it held is left behind, oldest first."""
+        """Leave its segments behind, oldest first."""
         claimed = [process.claimed] if process.claimed else []
         opened = [process.open] if process.open else []
         self.orphans += [*claimed, *process.sealed, *opened]
@@ -202,7 +202,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(-5, 5))
     def time_passes(self, seconds: int) -> None:
-        """Or is set back."""
+        """The clock advances or is set back."""
         self.now += seconds * 10**9
 
     @invariant()
@@ -224,7 +224,7 @@ class SpoolMachine(RuleBasedStateMachine):
             assert process.owner.lost == process.lost
 
     def teardown(self) -> None:
-        """In the end all that waits can be had, once."""
+        """At the end every waiting record can be adopted, once."""
         for process in filter(None, self.processes):
             process.owner.crash()
         heir = Owner(self.root)

@@ -1,10 +1,10 @@
-"""The frames that `exporters.transfer` writes itself are those that Event Hubs' client would have written."""
+"""The frames that `exporters.transfer` writes equal those that Event Hubs' client writes."""
 
 import asyncio
 from typing import Any
 
 import pytest
-from azure.eventhub import EventData, EventDataBatch
+from azure.eventhub import EventDataBatch
 from azure.eventhub._pyamqp.aio._connection_async import Connection
 from azure.eventhub._pyamqp.aio._sender_async import PendingDelivery, SenderLink
 from azure.eventhub._pyamqp.aio._session_async import Session
@@ -13,14 +13,14 @@ from azure.eventhub._pyamqp.constants import ConnectionState, SessionState, Sess
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from exporters.batch import add
+from exporters.batch import Add, add, add_by_client
 from exporters.transfer import BatchLink
 
 HEAD = b'{"type":"completion","schema_version":1,"id":"c0ffee"'
 
 
 class Wire(AsyncTransport):
-    """The client's own transport up to the socket: what goes there is kept here."""
+    """The client's own transport, which keeps what it would write to the socket."""
 
     def __init__(self) -> None:
         super().__init__("localhost")
@@ -30,11 +30,11 @@ class Wire(AsyncTransport):
         self.writes.append(bytes(s))
 
 
-class Line:
-    """A link of the client on its own session and connection, opened without a broker."""
+class Link:
+    """A link of the client with its session and connection, opened without a broker."""
 
     def __init__(self, kind: type[SenderLink], frame: int, at: int = 0) -> None:
-        """`frame` is the largest that the other side takes; `at` is how many transfers went before."""
+        """`frame` is the peer's maximum frame size; `at` is the number of earlier transfers."""
         self.wire = Wire()
         connection = Connection("amqp://localhost")
         connection._transport, connection.state = self.wire, ConnectionState.OPENED
@@ -47,11 +47,11 @@ class Line:
 
     def send(self, batch: EventDataBatch) -> PendingDelivery:
         delivery = PendingDelivery(message=batch._message)
-        self.needs_no_answer = asyncio.run(self.link._outgoing_transfer(delivery))
+        self.settled = asyncio.run(self.link._outgoing_transfer(delivery))
         return delivery
 
     def state(self) -> tuple[Any, ...]:
-        """All that a transfer changes."""
+        """Everything that a transfer changes."""
         session, link = self.session, self.link
         return (
             session.next_outgoing_id,
@@ -59,7 +59,7 @@ class Line:
             session.outgoing_window,
             link.delivery_count,
             link.current_link_credit,
-            self.needs_no_answer,
+            self.settled,
         )
 
 
@@ -67,19 +67,9 @@ def a_line(size: int) -> bytes:
     return HEAD + b"x" * size + b"}"
 
 
-def by_the_client(lines: list[bytes]) -> EventDataBatch:
+def filled(put: Add, lines: list[bytes]) -> EventDataBatch:
     batch = EventDataBatch()
-    for line in lines:
-        event = EventData(line)
-        event.content_type = "application/json"
-        event.properties = {"type": "completion", "schema_version": 1}
-        batch.add(event)
-    return batch
-
-
-def by_us(lines: list[bytes]) -> EventDataBatch:
-    batch = EventDataBatch()
-    assert all(add(batch, line) for line in lines)
+    assert all(put(batch, line) for line in lines)
     return batch
 
 
@@ -88,12 +78,12 @@ def by_us(lines: list[bytes]) -> EventDataBatch:
     st.sampled_from([512, 4096, 65536]),
     st.sampled_from([0, 1, 255, 256, 2**31 - 1]),
 )
-@example([*range(260, 300)], 512, 0)  # the last frame is full, and one byte more or less than that
-def test_a_transfer_is_the_clients_byte_for_byte(sizes: list[int], frame: int, at: int) -> None:
-    """Frame by frame, each one write; and the link's and the session's counts are as after the client's."""
+@example([*range(260, 300)], 512, 0)  # the last frame is exactly full, and one byte more or less
+def test_transfers_equal_the_clients(sizes: list[int], frame: int, at: int) -> None:
+    """Byte for byte and frame by frame, each in one write; so do the link's and the session's counters."""
     lines = [a_line(size) for size in sizes]
-    ours, theirs = Line(BatchLink, frame, at), Line(SenderLink, frame, at)
-    delivered, expected = ours.send(by_us(lines)), theirs.send(by_the_client(lines))
+    ours, theirs = Link(BatchLink, frame, at), Link(SenderLink, frame, at)
+    delivered, expected = ours.send(filled(add, lines)), theirs.send(filled(add_by_client, lines))
     assert ours.wire.writes == theirs.wire.writes
     assert all(len(write) <= frame for write in ours.wire.writes)
     assert ours.state() == theirs.state()
@@ -103,22 +93,23 @@ def test_a_transfer_is_the_clients_byte_for_byte(sizes: list[int], frame: int, a
 
 
 @pytest.mark.parametrize("closed", ["window", "session"])
-def test_what_may_not_be_sent_now_stays_pending(closed: str) -> None:
-    line = Line(BatchLink, 65536)
+def test_a_delivery_that_may_not_be_sent_stays_pending(closed: str) -> None:
+    """With a closed window or session nothing is written or counted."""
+    line = Link(BatchLink, 65536)
     if closed == "window":
         line.session.remote_incoming_window = 0
     else:
         line.session.state = SessionState.END_RCVD
     before = (line.session.next_outgoing_id, line.link.delivery_count)
-    delivery = line.send(by_us([a_line(100)]))
+    delivery = line.send(filled(add, [a_line(100)]))
     assert (delivery.sent, delivery.transfer_state) == (False, SessionTransferState.BUSY)
     assert line.wire.writes == []
     assert (line.session.next_outgoing_id, line.link.delivery_count) == before
 
 
-def test_what_is_not_ours_goes_the_clients_way() -> None:
-    """Such as a batch that the client filled, in the same process."""
-    ours, theirs = Line(BatchLink, 65536), Line(SenderLink, 65536)
-    ours.send(by_the_client([a_line(70_000)]))
-    theirs.send(by_the_client([a_line(70_000)]))
+def test_other_batches_are_left_to_the_client() -> None:
+    """Such as a batch that the client itself has filled."""
+    ours, theirs = Link(BatchLink, 65536), Link(SenderLink, 65536)
+    ours.send(filled(add_by_client, [a_line(70_000)]))
+    theirs.send(filled(add_by_client, [a_line(70_000)]))
     assert ours.wire.writes == theirs.wire.writes != []

@@ -1,6 +1,6 @@
-"""Segments that the disk does not give back for now: none is counted as lost too early, and no file is removed unread.
+"""Segments that cannot be read for now: none is counted as lost too early, and no unread file is removed.
 
-A disk with errors cannot be made here: where a read is to fail as on one, `Segment.lines` raises what it would.
+A disk with errors cannot be made here, so `Segment.lines` raises the error that it would cause.
 """
 
 import errno
@@ -13,21 +13,21 @@ import pytest
 
 from exporters.drain import READS
 from exporters.segment import Segment
-from tests.exporters.conftest import StartLine
+from tests.exporters.conftest import StartPipeline
 from tests.exporters.owner import adopted_by_next, child
-from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, HubInReach, number_of
+from tests.exporters.sending import CLIENT_LEAVES_SOCKETS, FAST, RestartableHub, number_of
 from tests.kit.hub import wait_until
 
 pytestmark = CLIENT_LEAVES_SOCKETS
-BRISK = replace(FAST, longest_pause=0.02)
+SHORT = replace(FAST, longest_pause=0.02)
 
 type Lines = tuple[list[memoryview], int]
 
 
-def test_failures_that_pass_do_not_add_up(
-    own_hub: HubInReach, line: StartLine, monkeypatch: pytest.MonkeyPatch
+def test_passing_failures_do_not_add_up(
+    own_hub: RestartableHub, pipeline: StartPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A segment that is read every second time while the hub is away for long is sent when that is back."""
+    """In a long outage of the hub, a segment of which every second read fails is sent when the hub is back."""
     reads, real = iter(range(1_000_000)), Segment.lines
 
     def every_second(segment: Segment) -> Lines:
@@ -35,7 +35,7 @@ def test_failures_that_pass_do_not_add_up(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(segment)
 
-    running = line(BRISK)
+    running = pipeline(SHORT)
     own_hub.kill()
     monkeypatch.setattr(Segment, "lines", every_second)
     running.append(3)
@@ -46,11 +46,11 @@ def test_failures_that_pass_do_not_add_up(
     assert running.losses.by_reason() == {}
 
 
-def test_what_could_not_be_read_is_left_for_the_next_process(
-    own_hub: HubInReach, line: StartLine, monkeypatch: pytest.MonkeyPatch
+def test_an_unreadable_segment_is_left_for_the_next_process(
+    own_hub: RestartableHub, pipeline: StartPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One goes on without it, and counts it; its file stays, since the disk may give it back another day."""
-    running, real = line(BRISK, started=False), Segment.lines
+    """It is counted as lost, and the next segment is sent; its file stays, since the disk may recover."""
+    running, real = pipeline(SHORT, started=False), Segment.lines
     running.append(3)
     (damaged,) = running.own.path().glob("*.ndjson")
     running.append(2)
@@ -71,7 +71,8 @@ def test_what_could_not_be_read_is_left_for_the_next_process(
 
 
 def test_a_process_out_of_file_descriptors_loses_nothing(tmp_path: Path) -> None:
-    """That no file can be opened is no fault of a segment's: it is read once there are descriptors again."""
+    """Without file descriptors a segment cannot be read either; it is not lost, and is read once there are some
+    again."""
     code = """
 import resource
 from exporters.drain import READS
@@ -79,15 +80,15 @@ from exporters.pace import Pace
 from exporters.sender import Sender
 from tests.kit.hub import wait_until
 
-def away():
-    raise OSError("the hub is away")
+def unreachable():
+    raise OSError("the hub is down")
 
 owner = Owner(Path(sys.argv[1]))
 owner.spool.append(a_line("1"))
 owner.spool.seal()
 owner.spool.sync()
 pace = Pace(linger=0.01, first_pause=0.01, longest_pause=0.02)
-sender = Sender(owner.spool, away, owner.losses, lambda: None, None, pace)
+sender = Sender(owner.spool, unreachable, owner.losses, lambda: None, None, pace)
 sender.start()
 wait_until(lambda: sender._drain.failures > 0)
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -100,7 +101,7 @@ except OSError:
 wait_until(lambda: sender._drain.failures > before + 3 * READS)
 for fd in held:
     os.close(fd)
-sender.stop(5)
+sender.stop(2)
 print(owner.lost, owner.drain() == [a_line("1")])
 """
     with child(code, tmp_path / "spool") as process:

@@ -1,4 +1,4 @@
-"""A proxy as a process of its own that sends telemetry to receivers on loopback, and an upstream that misbehaves."""
+"""A proxy in its own process that sends telemetry to receivers on loopback, and an upstream that misbehaves."""
 
 import contextlib
 import json
@@ -13,16 +13,17 @@ from tests.kit.hub import Broker
 from tests.kit.proxy import ProxyProcess, closing_all
 from tests.kit.receiver import Receiver
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
-from tests.kit.wire import AZURE_HEADERS, DONE, STREAM_WITH_USAGE, chat_json, delta, event
+from tests.kit.wire import AZURE_HEADERS, CHAT, DONE, STREAM_WITH_USAGE, chat_json, client, delta, event
 
 PROMPT_MARK = "prompt-marker-5d0c"
 ANSWER_MARK = "answer-marker-77aa"
+PARENT = "b7ad6b7169203331"
 
 type StartMonitored = Callable[..., ProxyProcess]
 
 
 async def misbehave(request: Seen, reply: Reply) -> None:
-    """Answer as the request's `x-case` says; a marker is in every text."""
+    """Respond as the request's `x-case` says; every text contains a marker."""
     match request.header("x-case"):
         case "stream":
             await reply.stream_head(**AZURE_HEADERS)
@@ -39,7 +40,7 @@ async def misbehave(request: Seen, reply: Reply) -> None:
             for one in (delta({"tool_calls": [called]}), delta({"refusal": ANSWER_MARK}, "stop"), DONE):
                 await reply.chunk(one)
             await reply.end()
-        case "echo":  # a server that tells in its error what it was asked, keys and all
+        case "echo":  # a server whose error quotes the request, keys included
             await reply.json(_error("401", f"{request.headers} {request.body!r}"), 401, AZURE_HEADERS)
         case "down":
             reply.reset()
@@ -70,6 +71,23 @@ def question(stream: bool = False, **more: Any) -> bytes:
     return json.dumps({"messages": messages, **({"stream": True} if stream else {}), **more}).encode()
 
 
+def traceparent(number: int, flags: str = "01") -> dict[str, str]:
+    """The header of a caller whose span PARENT is in the trace of that number."""
+    return {"traceparent": f"00-{number:032x}-{PARENT}-{flags}"}
+
+
+def stream_calls(url: str, calls: int, **headers: str) -> list[str]:
+    """Make streamed calls one after the other, all of which must succeed; returns their trace ids."""
+    with client(url) as caller:
+        traces = []
+        for _ in range(calls):
+            answer = caller.send("POST", CHAT, question(True), x_case="stream", **headers)
+            assert answer.status == 200
+            assert answer.read().endswith(b"data: [DONE]\n\n")
+            traces.append(answer.trace_id)
+    return traces
+
+
 @pytest.fixture(scope="module")
 def azure_openai() -> Iterator[ScriptedUpstream]:
     with ScriptedUpstream(misbehave) as server:
@@ -79,7 +97,7 @@ def azure_openai() -> Iterator[ScriptedUpstream]:
 
 @pytest.fixture(scope="module")
 def outside() -> Iterator[Receiver]:
-    """Stands between the proxy and every host that is not this machine, and lets nothing through."""
+    """An HTTP proxy for every host but this machine, which lets nothing through."""
     receiver = Receiver()
     receiver.answer = lambda received: (502, {}, b"")
     yield receiver
@@ -90,7 +108,7 @@ def outside() -> Iterator[Receiver]:
 def monitored(
     broker: Broker, azure_openai: ScriptedUpstream, outside: Receiver, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[StartMonitored]:
-    """Start a process: `monitored(NAME="value", app="module:factory")`; its spool's directory is `process.spool`."""
+    """Start a process: `monitored(NAME="value", app="module:factory")`; its spool directory is `process.spool`."""
     with closing_all() as started:
 
         def start(app: str = "app.main:create_app", **more: str) -> ProxyProcess:
@@ -105,7 +123,7 @@ def monitored(
 
 
 def quick(outside: Receiver) -> dict[str, str]:
-    """Export at once, and reach nobody else."""
+    """Export without delay, and send everything else to `outside`."""
     return {
         "OTEL_BSP_SCHEDULE_DELAY": "50",
         "OTEL_BLRP_SCHEDULE_DELAY": "50",
@@ -117,13 +135,13 @@ def quick(outside: Receiver) -> dict[str, str]:
 
 
 def storage(process: Any) -> Path:
-    """Where a process keeps what Application Insights could not take."""
+    """The directory for what Application Insights could not take."""
     spool: Path = process.spool
     return spool / "application-insights"
 
 
 def waiting(process: Any) -> str:
-    """All that waits there."""
+    """The content of all files there."""
     texts = []
     for path in storage(process).glob("*"):
         with contextlib.suppress(FileNotFoundError):  # it was just renamed, or sent

@@ -1,11 +1,11 @@
-"""What traces and metrics cost a streamed call, in µs of CPU: prints one JSON object.
+"""Measures what traces and metrics cost per streamed call, in µs of CPU, and prints one JSON object.
 
     python -m tests.otel.cost CONNECTION_STRING DIRECTORY
 
-`spans` is what the two spans of a call cost that are made in any case, since the record is made of them. `unsampled`
-and `sampled` are what comes on top in the call's own thread with Application Insights set up: the choice and the
-metrics, and the scrubbing and queueing of what is sent. `export` is what the exporter's thread then works for each call
-that is sampled, its requests included. Each is the median of several rounds.
+`spans` is the cost of a call's two spans, which are always created, since the record is built from them. `unsampled`
+and `sampled` are the additional cost in the call's thread with Application Insights set up: sampling and metrics, and
+for sampled calls scrubbing and queueing. `export` is the work of the exporter's thread per sampled call, its requests
+included. Each is the median of several rounds.
 """
 
 import json
@@ -53,7 +53,7 @@ PROMPT: Final = json.dumps([{"role": "user", "content": "x" * 1000}])
 
 
 class Gated(SpanExporter):
-    """Exports nothing before it is told to: the exporter's work is not to mix with the calls'."""
+    """Exports nothing before `go` is set, so that the export does not overlap with the calls."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -65,7 +65,7 @@ class Gated(SpanExporter):
 
 
 def call(provider: TracerProvider) -> float:
-    """Make one call; the seconds this thread worked for it."""
+    """Make one call; returns the CPU seconds of this thread."""
     server, client = provider.get_tracer("server"), provider.get_tracer(a.SCOPE)
     began = time.thread_time()
     with server.start_as_current_span("POST /openai/{path:path}", kind=SpanKind.SERVER, attributes=REQUEST) as span:
@@ -82,7 +82,7 @@ def call(provider: TracerProvider) -> float:
 
 
 def measured(conn_str: str, directory: Path) -> dict[str, float]:
-    """One round: calls of the three kinds in turn, and then the export of those that are sampled."""
+    """One round: calls of the three kinds in turn, then the export of the sampled ones."""
     meter = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False).get_meter(a.SCOPE)
     metrics, outbox = CallMetrics(), Outbox(Scrub(), lambda reason, spans: sys.exit(f"{spans} spans lost: {reason}"))
     exporter = Gated(AzureMonitor(conn_str, directory, None).span_exporter())

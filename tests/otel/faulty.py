@@ -1,4 +1,4 @@
-"""A proxy whose relay logs and then fails with exceptions that quote a caller, as a fault of ours would."""
+"""A proxy whose relay logs, and then raises exceptions that quote a caller, as a bug of ours might."""
 
 import logging
 

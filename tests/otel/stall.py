@@ -1,8 +1,8 @@
-"""How long a busy export keeps the event loop from running: prints the longest delay in ms, without and with it.
+"""Measures how long an export blocks the event loop: prints the longest delay in ms, without and with an export.
 
-A full queue is exported at once, under the conditions of the proxy's process: threads take turns as the sender has set
-them, and the garbage collector is calm. A delay is what this process has worked between falling asleep and running
-again, so that others on the machine do not count.
+A full queue is exported in one go, under the conditions of the proxy's process: the sender's switch interval, and the
+proxy's settings of the garbage collector. A delay is this process's CPU time between falling asleep and running again,
+so that other processes do not count.
 
     python -m tests.otel.stall CONNECTION_STRING DIRECTORY
 """
@@ -30,16 +30,16 @@ from otel.span import CallSpan
 TICK_S = 0.001
 
 
-async def longest_delay(going_on: Callable[[], bool]) -> float:
+async def longest_delay(running: Callable[[], bool]) -> float:
     longest = 0.0
-    while going_on():
+    while running():
         before = time.process_time()
         await asyncio.sleep(TICK_S)
         longest = max(longest, time.process_time() - before)
     return longest * 1000
 
 
-def soon_over(seconds: float) -> Callable[[], bool]:
+def for_seconds(seconds: float) -> Callable[[], bool]:
     until = time.monotonic() + seconds
     return lambda: time.monotonic() < until
 
@@ -63,9 +63,9 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # as app.main does
-    print(asyncio.run(longest_delay(soon_over(1.0))))
+    print(asyncio.run(longest_delay(for_seconds(1.0))))
     fill(tracer)
-    outbox.begin_stop()  # in a thread, which ends when everything has been exported
+    outbox.begin_stop()  # in a thread that ends when everything has been exported
     exporting = next(thread for thread in threading.enumerate() if thread.name == "span-flush")
     print(asyncio.run(longest_delay(exporting.is_alive)))
 

@@ -1,4 +1,4 @@
-"""Application Insights fails in every way it can: calls don't notice, memory is bounded, and the end comes in time."""
+"""Application Insights fails in every way it can: calls are unaffected, memory is bounded, and shutdown is in time."""
 
 import contextlib
 import signal
@@ -19,8 +19,7 @@ from otel.scrub import Scrub
 from tests.kit.hub import HubReader, wait_until
 from tests.kit.ingestion import KEY, Ingestion
 from tests.kit.proxy import ProxyProcess
-from tests.kit.wire import CHAT, client
-from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question, storage, waiting
+from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, storage, stream_calls, waiting
 
 SHUTDOWN_SECONDS = 3
 
@@ -41,42 +40,32 @@ def healthy(ingestion: Ingestion) -> Iterator[None]:
     ingestion.status = 200
 
 
-def ask(proxy: ProxyProcess, calls: int = 5) -> list[str]:
-    """Make calls that must all succeed; their traces."""
-    with client(proxy.url) as caller:
-        traces = []
-        for _ in range(calls):
-            answer = caller.send("POST", CHAT, question(True), x_case="stream")
-            assert answer.status == 200
-            assert answer.read().endswith(b"data: [DONE]\n\n")
-            traces.append(answer.trace_id)
-    return traces
-
-
 def arrives(ingestion: Ingestion, trace_id: str) -> None:
-    """Wait until the trace was posted, whatever came of it."""
+    """Wait until the trace was posted, whatever the response."""
     ingestion.wait_for(lambda: any(trace_id.encode() in body for body in ingestion.bodies))
 
 
 @pytest.mark.parametrize("status", [206, 413, 429, 500])
-def test_calls_do_not_notice_a_refusal(proxy: ProxyProcess, ingestion: Ingestion, hub: HubReader, status: int) -> None:
-    """Whatever ingestion answers, even that one should wait for half a minute, calls work, records are delivered, and
-    what comes next is sent at once; the log tells what is lost for good."""
+def test_a_rejected_export_affects_no_call(
+    proxy: ProxyProcess, ingestion: Ingestion, hub: HubReader, status: int
+) -> None:
+    """Whatever ingestion responds, even if it asks to wait for half a minute, calls work, records are delivered, and
+    the next batch is sent immediately; the log says what is lost for good."""
     ingestion.status = status
-    first, *_ = ask(proxy)
+    first, *_ = stream_calls(proxy.url, 5)
     arrives(ingestion, first)
     ingestion.status = 200
-    last = ask(proxy, 1)[0]
+    (last,) = stream_calls(proxy.url, 1)
     ingestion.trace(last)
     assert ANSWER_MARK in hub.record(first)["content"]
-    if status == 413:  # nothing is kept of what is refused for good
+    if status == 413:  # a permanent rejection: nothing is stored
         wait_until(lambda: any("Non-retryable server side error" in line for line in proxy.output))
 
 
-def test_what_could_not_be_sent_waits_on_disk(proxy: Any, ingestion: Ingestion) -> None:
-    """After a 500 a trace waits in a file of mode 0600, without what was said, and is sent when ingestion is well."""
+def test_a_failed_export_waits_on_disk(proxy: Any, ingestion: Ingestion) -> None:
+    """After a 500 a trace waits in a file of mode 0600, without content, and is sent once ingestion accepts again."""
     ingestion.status = 500
-    (trace_id,) = ask(proxy, 1)
+    (trace_id,) = stream_calls(proxy.url, 1)
     wait_until(lambda: trace_id in waiting(proxy))
     for path in storage(proxy).iterdir():
         with contextlib.suppress(FileNotFoundError):  # it was just renamed
@@ -84,18 +73,18 @@ def test_what_could_not_be_sent_waits_on_disk(proxy: Any, ingestion: Ingestion) 
     assert PROMPT_MARK not in waiting(proxy)
     assert ANSWER_MARK not in waiting(proxy)
     ingestion.status = 200
-    for path in storage(proxy).glob("*.lock"):  # leased for a minute: let that be over
+    for path in storage(proxy).glob("*.lock"):  # leased for a minute: end the lease
         with contextlib.suppress(FileNotFoundError):  # it was just sent
             path.rename(path.with_name(path.name.partition("@")[0]))
-    ask(proxy, 1)
+    stream_calls(proxy.url, 1)
     ingestion.trace(trace_id)
 
 
-def test_complaints_are_few_and_hold_no_telemetry(proxy: ProxyProcess, ingestion: Ingestion) -> None:
-    """The exporter's complaints are in the log without the envelopes they are about."""
+def test_exporter_warnings_contain_no_telemetry(proxy: ProxyProcess, ingestion: Ingestion) -> None:
+    """The exporter's warnings are logged without the envelopes they are about."""
     ingestion.status = 206
     for _ in range(3):
-        (trace_id,) = ask(proxy, 1)
+        (trace_id,) = stream_calls(proxy.url, 1)
         arrives(ingestion, trace_id)
     wait_until(lambda: any("Data drop" in line for line in proxy.output))
     log = "".join(proxy.output)
@@ -103,23 +92,24 @@ def test_complaints_are_few_and_hold_no_telemetry(proxy: ProxyProcess, ingestion
     assert PROMPT_MARK not in log
 
 
-def test_the_end_comes_in_time(monitored: StartMonitored, proxy: Any, ingestion: Ingestion, hub: HubReader) -> None:
-    """With an ingestion endpoint that never answers calls work, and SIGTERM ends the process within its time."""
+def test_shutdown_is_in_time(monitored: StartMonitored, proxy: Any, ingestion: Ingestion, hub: HubReader) -> None:
+    """With an ingestion endpoint that never responds, calls work, and SIGTERM ends the process within its time
+    limit."""
     ingestion.status = None
-    traces = ask(proxy, 20)
+    traces = stream_calls(proxy.url, 20)
     arrives(ingestion, traces[0])
-    traces += ask(proxy, 20)
+    traces += stream_calls(proxy.url, 20)
     proxy.signal(signal.SIGTERM)
     proxy.wait_in_time(SHUTDOWN_SECONDS)
     assert not any("ends now" in line for line in proxy.output)
-    assert any("spans that were not sent" in line for line in proxy.output)
-    monitored(PROXY_SPOOL_DIR=str(proxy.spool))  # what a busy machine left no time to send, the next process does
+    assert any("spans not sent" in line for line in proxy.output)
+    monitored(PROXY_SPOOL_DIR=str(proxy.spool))  # the next process sends what a busy machine left no time for
     for trace_id in traces:
         assert ANSWER_MARK in hub.record(trace_id)["content"]
 
 
-def test_what_waits_is_sent_at_the_end(monitored: StartMonitored, ingestion: Ingestion) -> None:
-    """A stop sends the spans, metrics and log lines that were still to be sent, though the next batch was far away."""
+def test_shutdown_flushes_spans_and_metrics(monitored: StartMonitored, ingestion: Ingestion) -> None:
+    """Shutdown sends the queued spans and the last metrics, however far away the next export is."""
     proxy = monitored(
         APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str,
         OTEL_BSP_SCHEDULE_DELAY="600000",
@@ -127,7 +117,7 @@ def test_what_waits_is_sent_at_the_end(monitored: StartMonitored, ingestion: Ing
         OTEL_METRIC_EXPORT_INTERVAL="600000",
     )
     before = len(ingestion.accepted)
-    (trace_id,) = ask(proxy, 1)
+    (trace_id,) = stream_calls(proxy.url, 1)
     assert not ingestion.of_trace(trace_id)
     proxy.signal(signal.SIGTERM)
     proxy.wait(60)
@@ -136,21 +126,21 @@ def test_what_waits_is_sent_at_the_end(monitored: StartMonitored, ingestion: Ing
     assert {"gen_ai.client.operation.duration", "proxy.records.sent"} <= after
 
 
-def test_a_refused_connection_is_no_trouble(monitored: StartMonitored, dead_port: int) -> None:
-    """With nobody at the ingestion endpoint the proxy starts, works, keeps traces on disk and ends."""
+def test_an_unreachable_endpoint_affects_no_call(monitored: StartMonitored, dead_port: int) -> None:
+    """With nobody at the ingestion endpoint the proxy starts, works, stores traces on disk and exits."""
     nobody = f"InstrumentationKey={KEY};IngestionEndpoint=http://127.0.0.1:{dead_port}"
     proxy: Any = monitored(
         APPLICATIONINSIGHTS_CONNECTION_STRING=nobody, PROXY_TRACE_RATIO="1", PROXY_SHUTDOWN_SECONDS="60"
     )
-    traces = ask(proxy)
+    traces = stream_calls(proxy.url, 5)
     wait_until(lambda: all(trace_id in waiting(proxy) for trace_id in traces))
     proxy.signal(signal.SIGTERM)
-    assert proxy.wait_in_time(8) == -signal.SIGTERM  # it has 60, and needs none of them
+    assert proxy.wait_in_time(8) == -signal.SIGTERM  # it has 60 s and needs none of them
     assert [trace_id for trace_id in traces if trace_id not in waiting(proxy)] == []
 
 
 class Stuck(SpanExporter):
-    """Returns from an export only when it is let go."""
+    """Blocks in an export until `go` is set."""
 
     def __init__(self) -> None:
         self.go = threading.Event()
@@ -162,9 +152,9 @@ class Stuck(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-def test_memory_is_bounded() -> None:
-    """An outbox whose destination is stuck holds so many spans and no more, none with a prompt; each loss is counted,
-    and what it holds is sent when the destination comes back."""
+def test_a_stuck_exporter_bounds_memory() -> None:
+    """An outbox whose exporter is stuck holds at most `QUEUE` spans, none with a prompt; each dropped span is counted,
+    and the rest is sent when the exporter works again."""
     lost: dict[str, int] = {}
 
     def lose(reason: str, spans: int) -> None:
@@ -191,8 +181,8 @@ def test_memory_is_bounded() -> None:
     assert set(lost) == {"queue_full"}
 
 
-def test_a_stuck_destination_does_not_hold_the_end() -> None:
-    """An outbox stops in its time though an export hangs, and counts what was not sent."""
+def test_a_stuck_exporter_does_not_delay_shutdown() -> None:
+    """An outbox stops within its time limit though an export hangs, and counts what was not sent."""
     lost: dict[str, int] = {}
     outbox, exporter = Outbox(Scrub(), lambda reason, spans: lost.update({reason: spans})), Stuck()
     outbox.add(exporter)
@@ -202,6 +192,6 @@ def test_a_stuck_destination_does_not_hold_the_end() -> None:
     begun = time.monotonic()
     outbox.begin_stop()
     outbox.end_stop(0.2)
-    assert time.monotonic() - begun < 30  # the export goes on for ever
+    assert time.monotonic() - begun < 30  # the export hangs forever
     assert lost["shut_down"] in (100, 100 - 64)
     exporter.go.set()

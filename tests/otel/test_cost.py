@@ -1,4 +1,4 @@
-"""What an export costs the calls: it takes turns with them, and none of its turns is long."""
+"""Exports go out in small batches, so that they delay no call for long."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from tests.kit.ingestion import Ingestion
 
 @pytest.mark.heavy
 def test_a_full_queue_is_exported_in_small_batches(ingestion: Ingestion, tmp_path: Path) -> None:
-    """After an outage a full queue goes out whole, and no request holds more than a batch of small size: the larger one
-    is, the longer the calls wait for the interpreter (`python -m tests.otel.stall` measures it)."""
+    """After an outage a full queue is sent completely, in small batches: the larger a batch, the longer the calls wait
+    for the interpreter (`python -m tests.otel.stall` measures it)."""
     command = [sys.executable, "-m", "tests.otel.stall", ingestion.conn_str, str(tmp_path)]
     subprocess.run(command, cwd=ROOT, env={"PATH": os.environ["PATH"]}, check=True, capture_output=True)
     sent = [json.dumps(json.loads(body)).count('"RemoteDependencyData"') for body in ingestion.bodies]

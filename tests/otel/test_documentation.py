@@ -1,4 +1,4 @@
-"""docs/tracing.md speaks of what is really sent."""
+"""docs/tracing.md names what is actually sent."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ TEXT = PAGE.read_text()
 
 
 def metrics() -> set[str]:
-    """The names of all that are made, of calls and of the proxy."""
+    """The names of all metrics, of calls and of the proxy."""
     measured, one = Measured(), {"any": 1}
     observe_proxy(measured.meter, lambda: ProxyCounts(1, 1, 1, 1.0, 1, one, one, 1.0, 1), lambda: one)
     measured.end(streamed())
@@ -24,7 +24,7 @@ def metrics() -> set[str]:
 
 
 def named() -> set[str]:
-    """The names that the page has, in full or as a name and endings: `proxy.latency_ms`, `.chunks`."""
+    """The names on the page, in full or as a name and suffixes: `proxy.latency_ms`, `.chunks`."""
     full: set[str] = set()
     for line in TEXT.splitlines():
         stem = ""
@@ -34,15 +34,15 @@ def named() -> set[str]:
     return full
 
 
-def test_every_name_is_one_that_is_sent() -> None:
-    """Each attribute, event and metric that the page names exists, and each metric that exists is on it."""
+def test_the_page_names_what_exists() -> None:
+    """Each attribute, event and metric that the page names exists, and each metric that exists is on the page."""
     known = {value for value in vars(a).values() if isinstance(value, str)} | {ELAPSED_MS, TOKEN_TYPE}
     assert named() - known - metrics() == set()
     assert metrics() - named() == set()
 
 
-def test_every_link_leads_somewhere() -> None:
-    """Links to files of this repository."""
+def test_links_to_files_resolve() -> None:
+    """Each link to a file of this repository has a target."""
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
     assert links
     assert [link for link in links if not Path(PAGE.parent, link).exists()] == []

@@ -1,4 +1,4 @@
-"""Application Insights with Entra ID in place of the key: as Azure Functions hands tokens out, over TLS."""
+"""Application Insights with Entra ID instead of a key: tokens from App Service's identity endpoint, sent over TLS."""
 
 import json
 import time
@@ -20,7 +20,7 @@ TOKEN = "planted-entra-token"
 
 
 async def identity(request: Seen, reply: Reply) -> None:
-    """The endpoint that App Service and Functions put beside an app."""
+    """The endpoint that App Service and Functions provide for an app."""
     assert request.header("x-identity-header") == "identity-secret"
     token = {"access_token": TOKEN, "expires_on": str(int(time.time()) + 3600), "token_type": "Bearer"}
     await reply.json(json.dumps({**token, "resource": "https://monitor.azure.com"}).encode())
@@ -59,7 +59,7 @@ def settings(endpoint: ScriptedUpstream, authority: trustme.CA, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("authentication", "client_id"), [("", None), (";ClientId=identity-7", "identity-7")])
-def test_the_identity_opens_application_insights(
+def test_telemetry_is_sent_with_the_identitys_token(
     monitored: StartMonitored,
     guarded: Ingestion,
     endpoint: ScriptedUpstream,
@@ -67,8 +67,8 @@ def test_the_identity_opens_application_insights(
     authentication: str,
     client_id: str | None,
 ) -> None:
-    """Traces and metrics arrive with a token for Azure Monitor, of the identity that is named or of the app's own; the
-    token is in no line of the log."""
+    """Traces and metrics arrive with a token for Azure Monitor, of the named identity or the app's own; the token is
+    not in the log."""
     asked_before = len(endpoint.seen)
     proxy = monitored(
         APPLICATIONINSIGHTS_CONNECTION_STRING=guarded.conn_str,
@@ -91,7 +91,7 @@ def test_the_identity_opens_application_insights(
 def test_an_identity_without_the_role_hurts_no_call(
     monitored: StartMonitored, guarded: Ingestion, settings: dict[str, str]
 ) -> None:
-    """While ingestion answers 401 calls work, and traces wait on disk without the token."""
+    """While ingestion responds with 401, calls work, and traces wait on disk without the token."""
     guarded.status = 401
     proxy: Any = monitored(
         APPLICATIONINSIGHTS_CONNECTION_STRING=guarded.conn_str,

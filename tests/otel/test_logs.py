@@ -1,4 +1,4 @@
-"""Logs: lines of JSON with their trace, without what anyone said, and few of a kind."""
+"""Logs: lines of JSON with their trace, without content, and at a limited rate."""
 
 import asyncio
 import contextlib
@@ -20,11 +20,11 @@ from tests.kit.hub import wait_until
 from tests.kit.ingestion import Ingestion
 from tests.kit.proxy import ProxyProcess
 from tests.kit.wire import CHAT, client
-from tests.otel.conftest import StartMonitored, question
+from tests.otel.conftest import StartMonitored, question, traceparent
 
 
 class Kept(logging.Handler):
-    """Keeps what a handler would write."""
+    """Keeps the records and lines that a handler would write."""
 
     def __init__(self, discreet: Discreet) -> None:
         super().__init__()
@@ -52,10 +52,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def kept(clock: Clock) -> Iterator[Kept]:
-    """A handler on a logger of its own, on asyncio's and on that of Azure's exporter."""
+    """A handler on a test logger and on asyncio's."""
     handler = Kept(Discreet(clock))
-    names = ("some.logger", "asyncio", "azure.monitor.opentelemetry.exporter.export._base")
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in ("some.logger", "asyncio")]
     for logger in loggers:
         logger.addHandler(handler)
     yield handler
@@ -67,7 +66,7 @@ log = logging.getLogger("some.logger")
 
 
 def test_a_line_is_json_with_its_trace(kept: Kept) -> None:
-    """Time, level, logger and message are fields, and within a span so are its ids."""
+    """Time, level, logger and message are fields; within a span its ids are too."""
     tracer = make_provider([], make_sampler(1.0)).get_tracer("test")
     with tracer.start_as_current_span("request") as span:
         log.warning("a %s happened", "thing")
@@ -82,8 +81,8 @@ def test_a_line_is_json_with_its_trace(kept: Kept) -> None:
     }
 
 
-def test_an_exception_is_told_by_type_and_place(kept: Kept) -> None:
-    """What an exception says may quote a caller: the log has its type, its cause's, and where it came from."""
+def test_an_exception_is_logged_by_type_and_stack(kept: Kept) -> None:
+    """An exception's text may quote a caller: only its type, its cause's type and the stack are logged."""
     try:
         try:
             int("the prompt")
@@ -95,25 +94,23 @@ def test_an_exception_is_told_by_type_and_place(kept: Kept) -> None:
     assert line["exception"] == "KeyError from ValueError"
     assert __file__ in line["stack"]
     (record,) = kept.records
-    told = logging.Formatter().format(record) + json.dumps(line) + str(record.__dict__)
-    assert "the prompt" not in told
-    assert "the answer" not in told
+    logged = logging.Formatter().format(record) + json.dumps(line) + str(record.__dict__)
+    assert "the prompt" not in logged
+    assert "the answer" not in logged
 
 
-def test_asyncios_complaints_hold_no_exceptions_text(kept: Kept) -> None:
-    """A task that nobody waits for is told of, a flood of them dammed; what its exception says is not told."""
+def test_asyncios_warnings_contain_no_exception_text(kept: Kept) -> None:
+    """A failed task that nobody awaited is logged, at a limited rate and without its exception's text."""
 
     async def failing() -> None:
         raise ValueError("the prompt")
 
-    async def forgetting() -> None:
+    async def forget_tasks() -> None:
         for _ in range(20):
-            task = asyncio.ensure_future(failing())
-            await asyncio.wait([task])
-            del task
-            gc.collect()
+            await asyncio.wait([asyncio.ensure_future(failing())])
+        gc.collect()
 
-    asyncio.run(forgetting())
+    asyncio.run(forget_tasks())
     assert {line["message"] for line in kept.lines} == {"Task exception was never retrieved"}
     assert len(kept.lines) == BURST
     assert kept.lines[0]["exception"] == "ValueError"
@@ -121,10 +118,11 @@ def test_asyncios_complaints_hold_no_exceptions_text(kept: Kept) -> None:
 
 
 @pytest.mark.parametrize("where", ["full", "closed"])
-def test_a_log_that_takes_nothing_hurts_nobody(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Standard error on a full disk, or closed: whoever logs goes on, and is heard again when it takes something."""
+def test_a_failing_standard_error_hurts_nobody(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With standard error on a full disk, or closed, logging raises nothing, and works again when standard error
+    does."""
     record = logging.makeLogRecord({"name": "some.logger", "msg": "it fails", "levelno": logging.ERROR})
-    nowhere, somewhere, lines = open("/dev/full", "w"), io.StringIO(), Lines()  # noqa: SIM115  closing it fails, too
+    nowhere, somewhere, lines = open("/dev/full", "w"), io.StringIO(), Lines()  # noqa: SIM115  closing it fails too
     if where == "closed":
         nowhere.close()
     monkeypatch.setattr(sys, "stderr", nowhere)
@@ -137,8 +135,9 @@ def test_a_log_that_takes_nothing_hurts_nobody(where: str, monkeypatch: pytest.M
     assert json.loads(somewhere.getvalue())["message"] == "it fails"
 
 
-def test_a_flood_is_dammed(kept: Kept, clock: Clock) -> None:
-    """The same message is told ten times a minute, another all the same, and then how many there were between."""
+def test_repeated_messages_are_limited(kept: Kept, clock: Clock) -> None:
+    """The same message is logged ten times a minute, other messages still are, and the next one says how many were
+    not."""
     for number in range(100):
         log.error("it fails again: %d", number)
     log.error("something else")
@@ -148,20 +147,13 @@ def test_a_flood_is_dammed(kept: Kept, clock: Clock) -> None:
     assert kept.lines[-1]["message"] == "it fails again: 100 (90 more like this in the last minutes)"
 
 
-def test_the_exporters_complaints_hold_no_envelope(kept: Kept) -> None:
-    """Azure's exporter logs what ingestion refuses, whole: of that only the type is told."""
-    exporter = logging.getLogger("azure.monitor.opentelemetry.exporter.export._base")
-    exporter.error("Data drop %s: %s %s.", 400, "no good", {"baseData": "the prompt"})
-    assert kept.lines[0]["message"] == "Data drop 400: no good dict."
-
-
 @pytest.fixture(scope="module")
 def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
     return monitored(APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str)
 
 
-def test_a_process_writes_lines_of_json_and_no_access_log(proxy: ProxyProcess) -> None:
-    """Under plain uvicorn every line is JSON, the server's own too, and a request leaves none: it has a span."""
+def test_a_process_logs_json_and_no_access_log(proxy: ProxyProcess) -> None:
+    """Under plain uvicorn every line is JSON, the server's too, and requests are not logged: they have spans."""
     with client(proxy.url) as caller:
         caller.send("POST", CHAT + "&code=SECRET", question()).read()
         caller.send("GET", "/health/live").read()
@@ -171,8 +163,8 @@ def test_a_process_writes_lines_of_json_and_no_access_log(proxy: ProxyProcess) -
     assert "SECRET" not in "".join(proxy.output)
 
 
-def test_uvicorn_puts_no_access_line_together() -> None:
-    """It does so for each request, also where nobody would read it, unless its logger leads nowhere."""
+def test_uvicorn_formats_no_access_lines() -> None:
+    """It would do so for each request, even if nobody reads them, unless its logger has no handlers."""
     code = """
 import logging, uvicorn
 from otel import logs
@@ -186,13 +178,13 @@ print(before, access.hasHandlers())
     assert ended.stdout == "True False\n"
 
 
-def test_warnings_and_faults_reach_application_insights(monitored: StartMonitored, ingestion: Ingestion) -> None:
-    """A warning is a trace message, a fault an exception with type and places, both in their request's trace; even
-    what escapes every guard is told without its text, in the log, in Application Insights and on the request's span."""
+def test_warnings_and_exceptions_reach_application_insights(monitored: StartMonitored, ingestion: Ingestion) -> None:
+    """A warning is a trace message, an exception has its type and stack, both in their request's trace. Even an
+    uncaught exception is reported without its text, in the log, in Application Insights and on the request's span."""
     proxy = monitored(app="tests.otel.faulty:create_app", APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str)
     trace_id = f"{0xF00:032x}"
     with client(proxy.url) as caller:
-        answer = caller.send("POST", CHAT, question(), traceparent=f"00-{trace_id}-b7ad6b7169203331-01")
+        answer = caller.send("POST", CHAT, question(), **traceparent(0xF00))
         assert (answer.status, answer.read()) == (500, b"Internal Server Error")
     found = ingestion.trace(trace_id)
     (request,) = [envelope for envelope in found if envelope.kind == "RequestData"]
@@ -213,6 +205,6 @@ def test_warnings_and_faults_reach_application_insights(monitored: StartMonitore
     lines = [json.loads(line) for line in proxy.output]
     assert {line["exception"] for line in lines if "exception" in line} == {"ValueError", "RuntimeError"}
     assert {line.get("trace_id") for line in lines if line["message"] == "it failed"} == {trace_id}
-    for told in ("".join(proxy.output), ingestion.everything()):
-        assert "the prompt" not in told
-        assert "the answer" not in told
+    for logged in ("".join(proxy.output), ingestion.everything()):
+        assert "the prompt" not in logged
+        assert "the answer" not in logged

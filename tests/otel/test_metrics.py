@@ -1,4 +1,4 @@
-"""Metrics: every call counts, sampled or not; attributes are bounded; the proxy tells how it is doing."""
+"""Metrics: every call is measured, sampled or not; attributes are bounded; the proxy reports its own numbers."""
 
 import json
 from typing import Any
@@ -23,7 +23,7 @@ SECOND = 10**9
 
 
 class Measured:
-    """Calls that end, and the metrics made of them."""
+    """Ends calls, and reads the metrics recorded of them."""
 
     def __init__(self, caller: bool = False, sampled: float = 0.0) -> None:
         self.calls = CallMetrics(caller)
@@ -42,7 +42,7 @@ class Measured:
 
 
 def streamed(model: str = "gpt-4o", http_status: int = 200, **more: Any) -> Call:
-    """A stream of ten chunks, the first after half a second, the others in nine tenths of one."""
+    """A stream of ten chunks, the first after 0.5 s, the others within 0.9 s."""
     call = Call(operation="chat", deployment=model, request=Request(model=model, stream=True), **more)
     call.attempts.append(Attempt("default", call.arrived_ns, http_status))
     call.backend, call.region, call.http_status, call.chunks = "default", "East US 2", http_status, 10
@@ -54,8 +54,8 @@ def streamed(model: str = "gpt-4o", http_status: int = 200, **more: Any) -> Call
     return call
 
 
-def test_each_call_is_measured_as_what_it_is() -> None:
-    """Calls that differ in anything an attribute tells are counted apart, however they take turns; all are counted."""
+def test_calls_are_counted_by_their_attributes() -> None:
+    """Calls that differ in any attribute are counted separately, in whatever order they come; all are counted."""
     kinds: list[tuple[str, Status, str | None, str]] = [
         ("gpt-4o", Status.COMPLETED, None, "reported"),
         ("gpt-4.1", Status.COMPLETED, None, "reported"),
@@ -86,16 +86,16 @@ def test_each_call_is_measured_as_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("names", [["gpt-4o"] * 3, ["made-up-1", "made-up-2", "made-up-3"]])
-def test_of_calls_alike_the_sdk_looks_at_one(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others are counted where it has counted the first; so are those whose names are unknown, which are alike."""
+def test_the_sdk_processes_one_of_several_equal_calls(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others go to the same aggregations. Calls with unknown names are equal too."""
     measured, seen = Measured(), list[float]()
     for number in range(NAMES if names[0] != names[1] else 0):
         measured.end(streamed(f"model-{number}"))
     record = Histogram.record
 
-    def counted(own: Histogram, value: float, *told: Any) -> None:
+    def counted(own: Histogram, value: float, *rest: Any) -> None:
         seen.append(value)
-        record(own, value, *told)
+        record(own, value, *rest)
 
     monkeypatch.setattr(Histogram, "record", counted)
     for name in names:
@@ -104,8 +104,8 @@ def test_of_calls_alike_the_sdk_looks_at_one(names: list[str], monkeypatch: pyte
     assert 3 in [point.count for point in measured.points("gen_ai.client.operation.duration")]
 
 
-def test_a_call_is_measured_though_unsampled() -> None:
-    """Duration, time to first chunk, mean time per chunk after it, and both kinds of tokens, of each call once."""
+def test_an_unsampled_call_is_measured() -> None:
+    """Duration, time to first chunk, mean time per chunk after it, and both kinds of tokens, once per call."""
     measured = Measured()
     measured.end(streamed())
     (duration,) = measured.points("gen_ai.client.operation.duration")
@@ -130,8 +130,8 @@ def test_a_call_is_measured_though_unsampled() -> None:
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_an_exemplar_has_the_calls_own_trace(sampled: bool) -> None:
-    """Beside the numbers of sampled calls stands a trace to look at, which OTLP sends; never one that was not sent,
-    and never that of another span which is current when the call ends."""
+    """Values of sampled calls have exemplars with their trace, which OTLP sends; values of unsampled calls have none,
+    and no exemplar has the trace of another span that is current when the call ends."""
     measured = Measured(sampled=1.0 if sampled else 0.0)
     other = make_provider([], make_sampler(1.0)).get_tracer("test")
     traces = []
@@ -147,8 +147,8 @@ def test_an_exemplar_has_the_calls_own_trace(sampled: bool) -> None:
     assert sampled is bool(found)
 
 
-def test_what_is_unknown_is_not_measured() -> None:
-    """No tokens are reported where upstream reported none, and no stream's times for an answer that was none."""
+def test_unknown_values_are_not_measured() -> None:
+    """No tokens without upstream's usage, and no times of a stream for a call that was none."""
     measured, call = Measured(), streamed()
     call.request, call.first_chunk_ns, call.answer.usage = Request(model="gpt-4o"), None, None
     measured.end(call)
@@ -167,7 +167,7 @@ def test_what_is_unknown_is_not_measured() -> None:
     ],
 )
 def test_errors_have_a_type(http_status: int | None, status: Status, error: str) -> None:
-    """A failed call has an error.type out of a few: upstream's status, else how the call ended."""
+    """A failed call has one of a few values of error.type: upstream's status, else how the call ended."""
     measured, call = Measured(), streamed()
     call.http_status = http_status
     call.fail(status, "whatever upstream likes to call it", "and says")
@@ -177,8 +177,8 @@ def test_errors_have_a_type(http_status: int | None, status: Status, error: str)
     assert duration.attributes["proxy.status"] == status.value
 
 
-def test_callers_cannot_make_up_attributes() -> None:
-    """A model or deployment has its name once upstream has answered for it, as only a hundred can: the rest is one."""
+def test_callers_cannot_invent_attribute_values() -> None:
+    """A model or deployment is named once upstream has accepted a call to it, up to a hundred; all others are one."""
     measured = Measured()
     for number in range(50):
         measured.end(streamed(f"made-up-{number}", 404))
@@ -194,8 +194,8 @@ def test_callers_cannot_make_up_attributes() -> None:
     assert {p.attributes["proxy.deployment"] for p in failed} == {"model-1"}
 
 
-def test_a_name_is_known_from_its_first_answer_on() -> None:
-    """Whatever was measured of calls to it before."""
+def test_a_name_is_used_from_its_first_accepted_call_on() -> None:
+    """Even if calls to it were measured as `_other` before."""
     measured = Measured()
     for http_status in (404, 200, 404):
         measured.end(streamed("new", http_status))
@@ -203,26 +203,26 @@ def test_a_name_is_known_from_its_first_answer_on() -> None:
     assert {(p.attributes["proxy.deployment"], p.count) for p in points} == {(OTHER, 1), ("new", 2)}
 
 
-@pytest.mark.parametrize("asked_for", [False, True])
-def test_callers_are_attributes_only_if_asked_for(asked_for: bool) -> None:
+@pytest.mark.parametrize("enabled", [False, True])
+def test_callers_are_attributes_only_if_enabled(enabled: bool) -> None:
     """Subscription and product are on metrics with PROXY_TRACE_CALLER=true, users and sessions never."""
-    measured = Measured(caller=asked_for)
+    measured = Measured(caller=enabled)
     measured.end(streamed(caller={"subscription_id": "s-1", "product": "p-1", "user_id": "u-1", "session_id": "x"}))
     (duration,) = measured.points("gen_ai.client.operation.duration")
     named = {name: value for name, value in duration.attributes.items() if name.startswith(a.CALLER)}
     expected = {a.CALLER + "subscription_id": "s-1", a.CALLER + "product": "p-1"}
-    assert named == (expected if asked_for else {})
+    assert named == (expected if enabled else {})
 
 
 def test_open_streams_are_counted() -> None:
-    """A stream is active from the span's start to its end; a call that is none, or not known to be one, is not."""
+    """A stream is active from its span's start to its end; a call not known to be a stream at its start is not."""
     measured = Measured()
     tracer: Tracer = measured.tracer
     spans = [CallSpan(tracer, streamed()) for _ in range(3)]
-    known_at_its_end = Call(operation="transcribe")
-    other = CallSpan(tracer, known_at_its_end)
+    form = Call(operation="transcribe")
+    other = CallSpan(tracer, form)
     assert [point.value for point in measured.points("proxy.streams.active")] == [3]
-    known_at_its_end.request = Request(stream=True)
+    form.request = Request(stream=True)
     for span in (*spans, other):
         span.finish()
         span.finish()
@@ -230,7 +230,8 @@ def test_open_streams_are_counted() -> None:
 
 
 def test_the_proxys_own_numbers() -> None:
-    """Open calls and streams, what waits, was sent, was lost by reason and refused by code are read when asked for."""
+    """Calls and streams in flight, and records waiting, sent, lost by reason and refused by code, are read on
+    export."""
     measured = Measured()
     for _ in range(3):
         CallSpan(measured.tracer, streamed())
@@ -259,8 +260,8 @@ def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
 
 
 def test_metrics_reach_application_insights(proxy: ProxyProcess, ingestion: Ingestion) -> None:
-    """All calls are counted there though no trace is sent, and so are records, refusals and what is open; nothing else
-    is: no instrumentation of the distro's measures the exporter's own requests."""
+    """All calls are counted though no trace is sent, and so are records, refusals and streams in flight, and nothing
+    else: the distro's instrumentations do not measure the exporter's own requests."""
     with client(proxy.url) as caller:
         for _ in range(3):
             caller.send("POST", CHAT, question(True), x_case="stream").read()

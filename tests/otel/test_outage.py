@@ -1,4 +1,4 @@
-"""Application Insights is away for long: what waits is bounded, in memory and on disk, and calls go on."""
+"""A long outage of Application Insights: what waits is bounded, in memory and on disk, and calls go on."""
 
 import re
 import signal
@@ -33,10 +33,10 @@ def silent(ingestion: Ingestion) -> Ingestion:
 
 
 def ask(proxy: ProxyProcess, calls: int) -> float:
-    """Make calls, each with 20 KB of prompt, that must all succeed; the time of the slowest in seconds."""
+    """Make calls with 20 KB of prompt each, which must all succeed; returns the slowest call's time in seconds."""
     body = question(user="x" * 20_000)
 
-    def some(_: int) -> float:
+    def run(_: int) -> float:
         slowest = 0.0
         with client(proxy.url) as caller:
             for _ in range(calls // CLIENTS):
@@ -47,7 +47,7 @@ def ask(proxy: ProxyProcess, calls: int) -> float:
         return slowest
 
     with ThreadPoolExecutor(CLIENTS) as clients:
-        return max(clients.map(some, range(CLIENTS)))
+        return max(clients.map(run, range(CLIENTS)))
 
 
 def resident_bytes(proxy: ProxyProcess) -> int:
@@ -58,9 +58,9 @@ def resident_bytes(proxy: ProxyProcess) -> int:
 
 
 @pytest.mark.heavy
-def test_memory_is_bounded_while_nobody_answers(monitored: StartMonitored, silent: Ingestion) -> None:
-    """With an ingestion endpoint that takes requests and never answers, memory grows until the queue is full and not
-    from there on, though each call has a prompt of 20 KB; no call waits for it, and the end comes in its time."""
+def test_memory_is_bounded_in_an_outage(monitored: StartMonitored, silent: Ingestion) -> None:
+    """With an ingestion endpoint that accepts requests and never responds, memory grows until the queue is full and no
+    further, though each call has a prompt of 20 KB; no call waits for it, and shutdown is in time."""
     proxy = monitored(
         APPLICATIONINSIGHTS_CONNECTION_STRING=silent.conn_str,
         PROXY_TRACE_RATIO="1",
@@ -68,15 +68,15 @@ def test_memory_is_bounded_while_nobody_answers(monitored: StartMonitored, silen
     )
     ask(proxy, QUEUE // 2 + 200)  # two spans each
     full = resident_bytes(proxy)
-    assert ask(proxy, 2000) < 20.0  # were a call to wait, it would be for an answer that never comes
+    assert ask(proxy, 2000) < 20.0  # a call that waited would wait for a response that never comes
     assert resident_bytes(proxy) - full < 5 * 1024**2  # the prompts are 40 MB, their spans without them 10 MB
     proxy.signal(signal.SIGTERM)
     proxy.wait_in_time(SHUTDOWN_SECONDS)
     assert any("queue_full" in line for line in proxy.output)
 
 
-def test_what_waits_on_disk_is_bounded(ingestion: Ingestion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Past its size no more is put into the offline storage, however long ingestion refuses; sending goes on."""
+def test_offline_storage_is_bounded(ingestion: Ingestion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The offline storage does not grow past its limit, however long ingestion fails; sending goes on."""
     limit, batches = 200_000, 30
     monkeypatch.setattr(otel.azure_monitor, "STORAGE_BYTES", limit)
     ingestion.status = 500

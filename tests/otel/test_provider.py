@@ -1,35 +1,24 @@
-"""The provider: every span is recorded, every call reaches the record's exporter, and nothing of that can hurt."""
+"""The provider records every span and hands every call to the record's exporter, whose failures hurt no call."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags, TraceState, set_span_in_context
 
 from otel.attributes import SCOPE
 from otel.processor import RecordProcessor
-from otel.provider import RecordAll, make_provider
+from otel.provider import make_provider
+from tests.kit.spans import KeptSpans
 
 STATE = TraceState([("vendor", "value")])
 
 
-class _Spans(SpanProcessor):
-    def __init__(self) -> None:
-        self.started: list[dict[str, Any]] = []
-        self.ended: list[ReadableSpan] = []
-
-    def on_start(self, span: Span, parent_context: object = None) -> None:
-        self.started.append(dict(span.attributes or {}))
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.ended.append(span)
-
-
 class _Exporter(SpanExporter):
-    """Takes spans in, or fails to."""
+    """Keeps the names of spans, or raises `fault`."""
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault
@@ -65,24 +54,24 @@ def parent(flags: int) -> Any:
         (ParentBased(ALWAYS_OFF), 1, True),
     ],
 )
-def test_every_span_is_recorded_sampled_or_not(sampler: Sampler, flags: int | None, sampled: bool) -> None:
-    """The sampler decides the flag and nothing else: attributes given at the start are on the span, and its trace
-    state is the parent's."""
-    spans = _Spans()
+def test_every_span_is_recorded(sampler: Sampler, flags: int | None, sampled: bool) -> None:
+    """The sampler decides the sampled flag and nothing else: the attributes given at the start are on the span, and its
+    trace state is the parent's."""
+    spans = KeptSpans()
     tracer = make_provider([spans], sampler).get_tracer(SCOPE)
     context = None if flags is None else parent(flags)
     tracer.start_span("chat", context, attributes={"proxy.call.id": "1", "proxy.prompt": "p"}).end()
     (span,) = spans.ended
     assert span.context.trace_flags.sampled == sampled
-    assert spans.started == [{"proxy.call.id": "1", "proxy.prompt": "p"}]
-    assert dict(span.attributes or {}) == spans.started[0]
+    assert spans.at_start == [{"proxy.call.id": "1", "proxy.prompt": "p"}]
+    assert dict(span.attributes or {}) == spans.at_start[0]
     assert span.context.trace_state == (STATE if flags is not None else TraceState())
 
 
 @pytest.mark.parametrize(("sampler", "names"), [(ALWAYS_OFF, ["call"]), (ALWAYS_ON, ["call", "request"])])
 def test_requests_may_be_recorded_only_if_sampled(sampler: Sampler, names: list[str]) -> None:
-    """A request that is not sampled costs no span then; the call within it has one all the same, of its trace."""
-    spans = _Spans()
+    """Then an unsampled request has no span, but the call within it still has one, in the same trace."""
+    spans = KeptSpans()
     tracer = make_provider([spans], ParentBased(sampler), record_requests=False).get_tracer(SCOPE)
     with tracer.start_as_current_span("request", kind=SpanKind.SERVER) as request:
         tracer.start_span("call", kind=SpanKind.CLIENT, attributes={"proxy.call.id": "1"}).end()
@@ -94,13 +83,8 @@ def test_requests_may_be_recorded_only_if_sampled(sampler: Sampler, names: list[
     assert dict(call.attributes or {}) == {"proxy.call.id": "1"}
 
 
-def test_the_description_names_both_samplers() -> None:
-    """People see which sampler decides."""
-    assert RecordAll(ALWAYS_OFF).get_description() == "RecordAll{AlwaysOffSampler}"
-
-
 def test_only_calls_reach_the_exporter() -> None:
-    """Begin and end are told of spans of the call's scope, of no others."""
+    """`begin` and the exporter get the spans of the calls' scope and no others."""
     begun: list[str] = []
     exporter = _Exporter()
     records = RecordProcessor(exporter, lambda span: begun.append(span.name), pytest.fail)
@@ -112,15 +96,15 @@ def test_only_calls_reach_the_exporter() -> None:
     assert begun == exporter.exported == [f"of {SCOPE}"]
 
 
-def test_a_failing_exporter_hurts_no_call(caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever the record's making raises, the span ends, and the loss is counted; a journal that fails costs none."""
+def test_a_failing_exporter_or_journal_hurts_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    """If building the record raises, the span still ends and the loss is counted; a failing journal loses no record."""
 
     def begin(span: ReadableSpan) -> None:
         raise TypeError("journal")
 
     failures: list[bool] = []
     broken, sound = _Exporter(ValueError("record")), _Exporter()
-    spans = _Spans()
+    spans = KeptSpans()
     processors = [RecordProcessor(exporter, begin, lambda: failures.append(True)) for exporter in (broken, sound)]
     make_provider([*processors, spans], ALWAYS_ON).get_tracer(SCOPE).start_span("chat").end()
     assert len(spans.ended) == 1
@@ -134,7 +118,7 @@ def test_a_failing_exporter_hurts_no_call(caplog: pytest.LogCaptureFixture) -> N
 
 
 def test_flush_and_shutdown_reach_the_exporter() -> None:
-    """The provider's flush hands its time on and its result back; its shutdown is the exporter's."""
+    """The flush passes its timeout on and returns the exporter's result; the shutdown shuts the exporter down."""
     exporter = _Exporter()
     records = RecordProcessor(exporter, lambda span: None, pytest.fail)
     assert records.force_flush(10)

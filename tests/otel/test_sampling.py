@@ -1,4 +1,4 @@
-"""Sampling that is honest: how many are kept, what each stands for, and that a trace is kept or dropped whole."""
+"""Sampling: how many traces are kept, how many each stands for, and that a trace is kept or dropped whole."""
 
 import json
 import random
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.trace import (
     NonRecordingSpan,
     SpanContext,
@@ -22,13 +22,13 @@ from otel.sampling import FixedShare, LimitedShare, Share, TraceSampler
 from tests.conftest import StartProxy
 from tests.kit.hub import HubReader
 from tests.kit.ingestion import Ingestion
+from tests.kit.spans import KeptSpans
 from tests.kit.upstream import ScriptedUpstream
-from tests.kit.wire import CHAT, client
-from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, question
+from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, stream_calls, traceparent
 
 
 class Clock:
-    """Tells the time it is set to."""
+    """Returns the time it is set to."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -38,14 +38,14 @@ class Clock:
 
 
 class Load:
-    """Traces that start at given times, and what is decided about them."""
+    """Starts traces at given times, and keeps the sampler's decisions."""
 
     def __init__(self, seed: int = 7) -> None:
         self.clock = Clock()
         self._random = random.Random(seed)
         self.share = LimitedShare(clock=self.clock, dice=self._random.random)
         self.kept: list[tuple[float, float]] = []
-        """Second, and how many traces the one kept stands for."""
+        """For each trace kept: the second, and how many traces it stands for."""
 
     def at(self, second: float) -> bool:
         self.clock.now = 1000.0 + second
@@ -72,7 +72,7 @@ class Load:
 
 @pytest.mark.parametrize("per_second", [1, 3, 5])
 def test_a_quiet_proxy_keeps_every_trace(per_second: int) -> None:
-    """Up to five traces a second are all kept, and each stands for itself."""
+    """Up to five traces per second are all kept, and each stands for itself."""
     load = Load()
     total = load.evenly(20, per_second)
     assert [weight for _, weight in load.kept] == [1.0] * total
@@ -80,7 +80,7 @@ def test_a_quiet_proxy_keeps_every_trace(per_second: int) -> None:
 
 @pytest.mark.parametrize("per_second", [6, 9, 40, 200, 1500])
 def test_no_second_keeps_more_than_five(per_second: int) -> None:
-    """In no second of the clock more than five traces are kept, and under load not far fewer."""
+    """No second of the clock keeps more than five traces, and under load not many fewer."""
     load = Load()
     load.evenly(60, per_second)
     counts = load.per_second()
@@ -89,8 +89,8 @@ def test_no_second_keeps_more_than_five(per_second: int) -> None:
 
 
 @pytest.mark.parametrize("per_second", [6, 9, 40, 200])
-def test_counts_extrapolate(per_second: int) -> None:
-    """The traces kept stand for all of them: their weights are whole numbers that add up to the calls made."""
+def test_weights_add_up_to_the_calls(per_second: int) -> None:
+    """The weights of the traces kept are whole numbers and add up to the number of calls."""
     totals = []
     for seed in range(12):
         load = Load(seed)
@@ -100,8 +100,8 @@ def test_counts_extrapolate(per_second: int) -> None:
     assert sum(totals) / len(totals) == pytest.approx(1.0, abs=0.05)
 
 
-def test_bursts_extrapolate_too() -> None:
-    """A hundred calls at the top of every third second, and nothing between, are kept in part and counted in full."""
+def test_weights_of_bursts_add_up_to_the_calls() -> None:
+    """A hundred calls at the start of every third second, and none in between: the weights still add up."""
     totals = []
     for seed in range(30):
         load = Load(seed)
@@ -113,8 +113,8 @@ def test_bursts_extrapolate_too() -> None:
     assert sum(totals) / len(totals) == pytest.approx(1.0, abs=0.1)
 
 
-def test_the_order_of_calls_favours_none() -> None:
-    """Of calls that take turns, and of those that always come late in their second, as many are counted as made."""
+def test_no_position_is_favoured() -> None:
+    """Calls that alternate, and calls that always come late in their second, are counted as often as they were made."""
     odd = late = total = 0.0
     for seed in range(12):
         load = Load(seed)
@@ -130,20 +130,12 @@ def test_the_order_of_calls_favours_none() -> None:
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.5, 1.0])
 def test_a_fixed_share(ratio: float) -> None:
-    """PROXY_TRACE_RATIO of the traces is kept, by their own bits, and stands for all."""
+    """The share PROXY_TRACE_RATIO of the traces is kept, by the bits of their ids, and stands for all."""
     share, bits = FixedShare(ratio), random.Random(3)
     rates = [share.of(bits.getrandbits(128)) for _ in range(20_000)]
     kept = [rate for rate in rates if rate]
     assert len(kept) / len(rates) == pytest.approx(ratio, abs=0.01)
     assert set(kept) <= {100 * ratio}
-
-
-class Ended(SpanProcessor):
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.spans.append(span)
 
 
 class Never:
@@ -156,9 +148,9 @@ class Tenth:
         return 10.0
 
 
-def provider_of(share: Share) -> tuple[TracerProvider, Ended]:
-    ended = Ended()
-    return make_provider([ended], TraceSampler(share)), ended
+def provider_of(share: Share) -> tuple[TracerProvider, list[ReadableSpan]]:
+    spans = KeptSpans()
+    return make_provider([spans], TraceSampler(share)), spans.ended
 
 
 def remote(flags: int, state: TraceState | None = None) -> Any:
@@ -168,7 +160,7 @@ def remote(flags: int, state: TraceState | None = None) -> Any:
 
 @pytest.mark.parametrize(("share", "kept"), [(Tenth(), True), (Never(), False)])
 def test_a_trace_is_kept_or_dropped_whole(share: Share, kept: bool) -> None:
-    """What is decided about the first span holds for all beneath it, and they all state the same rate."""
+    """The decision on the first span holds for all below it, and they all state the same rate."""
     provider, ended = provider_of(share)
     tracer = provider.get_tracer("test")
     with (
@@ -177,21 +169,21 @@ def test_a_trace_is_kept_or_dropped_whole(share: Share, kept: bool) -> None:
         tracer.start_as_current_span("deeper"),
     ):
         pass
-    assert {span.context.trace_flags.sampled for span in ended.spans} == {kept}
+    assert {span.context.trace_flags.sampled for span in ended} == {kept}
     if kept:
-        assert {(span.attributes or {})[SAMPLE_RATE] for span in ended.spans} == {10.0}
-    assert (ended.spans[1].attributes or {})["of"] == "call"
+        assert {(span.attributes or {})[SAMPLE_RATE] for span in ended} == {10.0}
+    assert (ended[1].attributes or {})["of"] == "call"
 
 
 @pytest.mark.parametrize(("share", "flag"), [(Never(), 1), (Tenth(), 0), (Tenth(), 1), (Never(), 0)])
-def test_a_caller_decides_both_ways(share: Share, flag: int) -> None:
-    """An incoming sampled flag outweighs our own share, states no rate, and keeps the caller's tracestate."""
+def test_the_callers_sampled_flag_decides(share: Share, flag: int) -> None:
+    """An incoming sampled flag overrides our share, without a rate, and the caller's tracestate is kept."""
     provider, ended = provider_of(share)
     tracer = provider.get_tracer("test")
     state = TraceState([("vendor", "1")])
     with tracer.start_as_current_span("request", context=remote(flag, state)):
         tracer.start_span("call").end()
-    for span in ended.spans:
+    for span in ended:
         assert span.context.trace_flags.sampled == bool(flag)
         assert SAMPLE_RATE not in (span.attributes or {})
         assert span.context.trace_state == state
@@ -199,7 +191,7 @@ def test_a_caller_decides_both_ways(share: Share, flag: int) -> None:
 
 @pytest.fixture(scope="module")
 def sampling(monitored: StartMonitored) -> Iterator[Callable[..., tuple[Ingestion, str]]]:
-    """Start a proxy with settings and an ingestion endpoint of its own."""
+    """Start a proxy with these settings and its own ingestion endpoint."""
     ingestions: list[Ingestion] = []
 
     def start(**more: str) -> tuple[Ingestion, str]:
@@ -212,21 +204,10 @@ def sampling(monitored: StartMonitored) -> Iterator[Callable[..., tuple[Ingestio
         ingestion.close()
 
 
-def ask(url: str, calls: int, **headers: str) -> list[str]:
-    """Make streamed calls in a row; their traces."""
-    with client(url) as caller:
-        traces = []
-        for _ in range(calls):
-            answer = caller.send("POST", CHAT, question(True), x_case="stream", **headers)
-            answer.read()
-            traces.append(answer.trace_id)
-    return traces
-
-
-def seen(ingestion: Ingestion, url: str) -> dict[str, list[float | None]]:
-    """The rates on all envelopes of each trace that was sent, once everything before now has been."""
+def rates_sent(ingestion: Ingestion, url: str) -> dict[str, list[float | None]]:
+    """The rates on the envelopes of each trace, once everything up to now was sent."""
     last = f"{999:032x}"
-    ask(url, 1, traceparent=f"00-{last}-b7ad6b7169203331-01")
+    stream_calls(url, 1, **traceparent(999))
     ingestion.trace(last)
     rates: dict[str, list[float | None]] = {}
     for envelope in ingestion.envelopes("RequestData", "RemoteDependencyData", "MessageData"):
@@ -235,17 +216,15 @@ def seen(ingestion: Ingestion, url: str) -> dict[str, list[float | None]]:
     return rates
 
 
-def test_five_a_second_reach_application_insights(
-    sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader
-) -> None:
-    """By default at most five traces a second that start here are sent, each whole and with one rate on the request,
-    the dependency and every event; the records are all there."""
+def test_five_traces_per_second_are_sent_by_default(sampling: Callable[..., tuple[Ingestion, str]]) -> None:
+    """By default at most five traces per second that start here are sent, each whole and with one rate on the request,
+    the dependency and every event."""
     ingestion, url = sampling()
     began = time.monotonic()
-    traces = ask(url, 60)
+    traces = stream_calls(url, 60)
     seconds = time.monotonic() - began
-    rates = seen(ingestion, url)
-    assert 1 <= len(rates) <= 5 * (seconds + 2)  # it began and ended within one of the sampler's
+    rates = rates_sent(ingestion, url)
+    assert 1 <= len(rates) <= 5 * (seconds + 2)  # the calls began and ended within a second of the sampler's
     for envelopes in rates.values():
         assert len(envelopes) == 6
         assert len(set(envelopes)) == 1
@@ -255,32 +234,26 @@ def test_five_a_second_reach_application_insights(
     for request in (one for one in ingestion.envelopes("RequestData") if one.trace_id in traces):
         by_second[int(request.at.timestamp())] = by_second.get(int(request.at.timestamp()), 0) + 1
     assert max(by_second.values()) <= 10  # two of the sampler's seconds may share one of the clock's
-    for trace_id in traces:
-        record = hub.record(trace_id)
-        assert PROMPT_MARK in json.dumps(record["prompt"])
-        assert ANSWER_MARK in record["content"]
 
 
-def test_a_share_reaches_application_insights(sampling: Callable[..., tuple[Ingestion, str]], hub: HubReader) -> None:
-    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate; records are kept of all."""
+def test_a_fixed_share_is_sent(sampling: Callable[..., tuple[Ingestion, str]]) -> None:
+    """PROXY_TRACE_RATIO=0.25 sends about a quarter of the traces, whole and with that rate."""
     ingestion, url = sampling(PROXY_TRACE_RATIO="0.25")
-    traces = ask(url, 120)
-    rates = seen(ingestion, url)
-    assert 4 <= len(rates) <= 62  # but for one run in a thousand million
+    stream_calls(url, 120)
+    rates = rates_sent(ingestion, url)
+    assert 4 <= len(rates) <= 62  # fails in one run of 10**9
     assert {rate for envelopes in rates.values() for rate in envelopes} == {25.0}
     assert {len(envelopes) for envelopes in rates.values()} == {6}
-    for trace_id in traces:
-        assert ANSWER_MARK in hub.record(trace_id)["content"]
 
 
 @pytest.mark.parametrize(("ratio", "flag"), [("0", None), ("0.1", None), ("1", "00"), ("0", "01")])
-def test_records_are_never_sampled(
+def test_every_call_has_a_record_sampled_or_not(
     proxy: StartProxy, azure_openai: ScriptedUpstream, hub: HubReader, ratio: str, flag: str | None
 ) -> None:
-    """Whatever is decided about a trace, the record of each of its calls is at the hub, with all that was said."""
+    """Whatever the sampling decision, the record of each call arrives at the hub, with its content."""
     running = proxy(azure_openai.url, PROXY_TRACE_RATIO=ratio)
     parents = [f"00-{random.getrandbits(128):032x}-{number:016x}-{flag}" for number in range(1, 11)]
-    traces = [ask(running.url, 1, traceparent=parent if flag else "")[0] for parent in parents]
+    traces = [stream_calls(running.url, 1, traceparent=parent if flag else "")[0] for parent in parents]
     for trace_id in traces:
         record = hub.record(trace_id)
         assert PROMPT_MARK in json.dumps(record["prompt"])

@@ -1,4 +1,4 @@
-"""What leaves the process of a span's status."""
+"""The status of a scrubbed span."""
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
@@ -14,15 +14,15 @@ from otel.scrub import TEXT_LENGTH, Scrub
     [
         (a.SCOPE, "content_filter", "content_filter"),
         (a.SCOPE, "x" * 2 * TEXT_LENGTH, "x" * TEXT_LENGTH),
-        (a.SCOPE, "\ud800", "?"),  # which no encoder takes, and with it the whole batch
+        (a.SCOPE, "\ud800", "?"),  # no encoder accepts it, nor the batch it is in
         (a.SCOPE, None, None),
         ("another", "ValueError: the prompt", None),
     ],
 )
-def test_a_description_of_ours_is_bounded_and_anothers_left_out(
+def test_our_description_is_bounded_and_any_other_is_removed(
     scope: str, description: str | None, left: str | None
 ) -> None:
-    """It may come from upstream's answer, whatever that is."""
+    """Ours may come from upstream's response, so it can be any text; another's is an exception's text."""
     span = ReadableSpan(
         name="chat",
         context=SpanContext(1, 1, False),

@@ -1,4 +1,4 @@
-"""The span of a call: its names by the conventions, its events and times, its place in the trace."""
+"""The span of a call: attribute names, events and times, and its place in the trace."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
 
@@ -17,33 +16,20 @@ from otel.provider import make_provider
 from otel.span import CallSpan
 from tests.kit.hub import HubReader
 from tests.kit.scripts import answering, streaming
+from tests.kit.spans import KeptSpans
 from tests.kit.wire import STREAM_WITH_USAGE, TEXT, client
 
 START = 1_731_481_168_000_000_000
 INCOMING = "00-{trace:032x}-00000000000000aa-{flags:02x}"
 
 
-class _Spans(SpanProcessor):
-    """Keeps what spans are at their start and at their end."""
-
-    def __init__(self) -> None:
-        self.started: list[dict[str, Any]] = []
-        self.ended: list[ReadableSpan] = []
-
-    def on_start(self, span: Span, parent_context: object = None) -> None:
-        self.started.append(dict(span.attributes or {}))
-
-    def on_end(self, span: ReadableSpan) -> None:
-        self.ended.append(span)
+@pytest.fixture
+def spans() -> KeptSpans:
+    return KeptSpans()
 
 
 @pytest.fixture
-def spans() -> _Spans:
-    return _Spans()
-
-
-@pytest.fixture
-def opened(spans: _Spans) -> Callable[..., CallSpan]:
+def opened(spans: KeptSpans) -> Callable[..., CallSpan]:
     tracer = make_provider([spans], ALWAYS_ON).get_tracer(SCOPE)
     return partial(CallSpan, tracer)
 
@@ -95,9 +81,9 @@ def a_stream() -> Call:
     )
 
 
-def test_the_attributes_have_the_names_of_the_conventions(opened: Any, spans: _Spans) -> None:
-    """Every GenAI, OpenAI, server and error attribute, by the names the conventions give and the deprecated
-    gen_ai.system by which Azure Monitor types a dependency."""
+def test_attributes_have_the_conventions_names(opened: Any, spans: KeptSpans) -> None:
+    """Every GenAI, OpenAI and server attribute has the conventions' name; gen_ai.system is deprecated, but Azure
+    Monitor derives a dependency's type from it."""
     call = a_stream()
     opened(call).finish()
     (span,) = spans.ended
@@ -131,8 +117,8 @@ def test_the_attributes_have_the_names_of_the_conventions(opened: Any, spans: _S
     assert span.status.status_code is StatusCode.UNSET
 
 
-def test_attributes_are_as_the_sdk_would_keep_them(opened: Any, spans: _Spans) -> None:
-    """They are put on the span without its looking at them: it would have changed none of them."""
+def test_the_sdk_would_keep_all_attributes_unchanged(opened: Any, spans: KeptSpans) -> None:
+    """They are written past the SDK's validation, which would have changed none of them."""
     failed = Call(
         "chat", request=Request(parameters={"gen_ai.request.stop_sequences": ("a",)}), caller={"user_id": "7"}
     )
@@ -148,14 +134,14 @@ def test_attributes_are_as_the_sdk_would_keep_them(opened: Any, spans: _Spans) -
         opened(call).finish()
     for span in spans.ended:
         attributes = dict(span.attributes or {})
-        looked_at = dict(BoundedAttributes(attributes=attributes))
-        assert attributes == looked_at
-        assert [type(value) for value in attributes.values()] == [type(value) for value in looked_at.values()]
+        validated = dict(BoundedAttributes(attributes=attributes))
+        assert attributes == validated
+        assert [type(value) for value in attributes.values()] == [type(value) for value in validated.values()]
         assert None not in attributes.values()
 
 
-def test_an_error_is_named(opened: Any, spans: _Spans) -> None:
-    """A failed call's span has error.type and the status ERROR; a call without a model is named by its operation."""
+def test_a_failed_call_has_error_type_and_status(opened: Any, spans: KeptSpans) -> None:
+    """A failed call's span has error.type and status ERROR; a call without a model is named after its operation."""
     call = Call("call", api_type=None)
     call.fail(Status.UPSTREAM_ERROR, "429", "said by upstream")
     opened(call).finish()
@@ -166,8 +152,8 @@ def test_an_error_is_named(opened: Any, spans: _Spans) -> None:
     assert not any(name.startswith("gen_ai.usage") for name in span.attributes)
 
 
-def test_the_events_of_a_stream_have_their_times(opened: Any, spans: _Spans) -> None:
-    """First chunk, first token and end of stream are where the call's own clock saw them; the span ends with it."""
+def test_events_of_a_stream_have_their_times(opened: Any, spans: KeptSpans) -> None:
+    """First chunk, first token and end of stream have the call's own times; the span ends with the call."""
     opened(a_stream()).finish()
     (span,) = spans.ended
     assert [(event.name, event.timestamp - START) for event in span.events if event.name.startswith("gen_ai.")] == [
@@ -178,8 +164,8 @@ def test_the_events_of_a_stream_have_their_times(opened: Any, spans: _Spans) -> 
     assert (span.start_time, span.end_time) == (START, START + 900_000_000)
 
 
-def test_no_event_without_its_moment(opened: Any, spans: _Spans) -> None:
-    """A whole answer has no events of a stream, and a stream has only those that happened."""
+def test_a_span_has_only_events_that_happened(opened: Any, spans: KeptSpans) -> None:
+    """A call that is not a stream has no stream events; a stream without chunks or tokens lacks theirs."""
     whole, silent, wordless = a_stream(), a_stream(), a_stream()
     whole.request = Request("gpt")
     silent.first_chunk_ns = silent.first_token_ns = wordless.first_token_ns = None
@@ -190,8 +176,8 @@ def test_no_event_without_its_moment(opened: Any, spans: _Spans) -> None:
     assert "gen_ai.response.time_to_first_chunk" not in spans.ended[0].attributes
 
 
-def test_a_token_found_after_the_end_came_no_later_than_the_end(opened: Any, spans: _Spans) -> None:
-    """The last bytes of a stream are looked at after its end was noted; nothing in a call happens after its end."""
+def test_a_token_found_after_the_end_is_dated_at_the_end(opened: Any, spans: KeptSpans) -> None:
+    """The last bytes of a stream are parsed after its end was noted; no event is later than the end."""
     call = a_stream()
     call.first_token_ns = call.end_ns + 5_000_000
     opened(call).finish()
@@ -200,8 +186,8 @@ def test_a_token_found_after_the_end_came_no_later_than_the_end(opened: Any, spa
     assert max(event.timestamp for event in span.events) == span.end_time
 
 
-def test_a_span_ends_once(opened: Any, spans: _Spans, caplog: pytest.LogCaptureFixture) -> None:
-    """A second finish does nothing, whatever the call says by then; the SDK has nothing to complain of."""
+def test_a_span_ends_once(opened: Any, spans: KeptSpans, caplog: pytest.LogCaptureFixture) -> None:
+    """A second finish does nothing, even if the call has changed; the SDK logs no warning."""
     call = a_stream()
     span = opened(call)
     span.finish()
@@ -212,13 +198,13 @@ def test_a_span_ends_once(opened: Any, spans: _Spans, caplog: pytest.LogCaptureF
     assert caplog.records == []
 
 
-def test_what_is_known_is_on_the_span_from_its_start(opened: Any, spans: _Spans) -> None:
-    """Id, model, prompt and caller are there before upstream is asked; the prompt not if content is off."""
+def test_known_facts_are_on_the_span_from_its_start(opened: Any, spans: KeptSpans) -> None:
+    """Id, model, prompt and caller are there before the upstream request; the prompt only if content is on."""
     call, silent = a_stream(), a_stream()
     silent.capture_content = False
     opened(call)
     opened(silent)
-    known, unknown = spans.started
+    known, unknown = spans.at_start
     assert known["proxy.call.id"] == call.id
     assert known["proxy.prompt"] == '["prompt"]'
     assert known["proxy.caller.user_id"] == "user-7"
@@ -227,21 +213,22 @@ def test_what_is_known_is_on_the_span_from_its_start(opened: Any, spans: _Spans)
 
 
 @pytest.mark.parametrize("released", [True, False])
-def test_what_is_withheld_is_on_the_span_when_it_is_released(opened: Any, spans: _Spans, released: bool) -> None:
-    """Text that is yet to be redacted is on no span: not at its start, and at its end only if it was released."""
+def test_withheld_content_is_on_the_span_only_once_released(opened: Any, spans: KeptSpans, released: bool) -> None:
+    """Content that has not been redacted yet is not on the span at its start, and at its end only if it was
+    released."""
     call = a_stream()
     span = opened(call, withhold=True)
     span.withhold = not released
     span.finish()
-    said = {"proxy.prompt", "proxy.answer", "proxy.answer.tool_calls"}
-    assert not said & set(spans.started[0])
-    assert said & set(spans.ended[0].attributes) == (said if released else set())
+    content = {"proxy.prompt", "proxy.answer", "proxy.answer.tool_calls"}
+    assert not content & set(spans.at_start[0])
+    assert content & set(spans.ended[0].attributes) == (content if released else set())
 
 
 @pytest.mark.parametrize("flags", [1, 0])
 def test_one_trace_from_client_to_upstream(upstream: Any, proxy: Any, hub: HubReader, flags: int) -> None:
-    """One SERVER span under the client's, one CLIENT span under that; upstream gets the CLIENT span and the client's
-    sampled flag, the client the trace's id, and the record exists whether the trace is sampled or not."""
+    """One SERVER span is below the client's, and one CLIENT span below that. Upstream gets the CLIENT span's id and the
+    client's sampled flag, and the client gets the trace id. The record exists whether the trace is sampled or not."""
     server = upstream(streaming(STREAM_WITH_USAGE))
     running = proxy(server.url)
     trace_id = f"{0x5A0 + flags:032x}"
@@ -267,8 +254,8 @@ def test_one_trace_from_client_to_upstream(upstream: Any, proxy: Any, hub: HubRe
     assert request.start_time <= call.end_time <= request.end_time
 
 
-def test_a_trace_that_starts_here(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """Without a traceparent, or with one that is none, the SERVER span is the root of a new trace."""
+def test_without_a_valid_traceparent_a_trace_starts_here(upstream: Any, proxy: Any, hub: HubReader) -> None:
+    """Without a traceparent, or with an invalid one, the SERVER span is the root of a new trace."""
     server = upstream(answering)
     running = proxy(server.url)
     with client(running.url) as caller:
@@ -280,10 +267,10 @@ def test_a_trace_that_starts_here(upstream: Any, proxy: Any, hub: HubReader) -> 
             assert hub.record(answer.trace_id)["span_id"] == server.seen[-1].header("traceparent").split("-")[2]
 
 
-def test_limits_on_attributes_do_not_cut_a_record(
+def test_attribute_limits_do_not_cut_a_record(
     upstream: Any, proxy: Any, hub: HubReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the environment sets for other spans, lengths and counts of attributes, leaves records whole."""
+    """Limits on attribute lengths and counts in the environment do not apply to records."""
     for name in ("VALUE_LENGTH_LIMIT", "COUNT_LIMIT"):
         monkeypatch.setenv(f"OTEL_ATTRIBUTE_{name}", "3")
         monkeypatch.setenv(f"OTEL_SPAN_ATTRIBUTE_{name}", "3")

@@ -1,7 +1,7 @@
-"""Insides: whether Event Hubs' client is inside as `exporters.batch` and `exporters.transfer` know it.
+"""Client check: whether Event Hubs' client has the internals that `exporters.batch` and `exporters.transfer` use.
 
-Records of a few hundred bytes are put in a batch and sent both ways, by the client's own session and connection, up to
-the socket. What would go there, and every count, must be the same.
+It sends a batch of small records both ways through the client's own session and connection, up to the socket. The bytes
+that would be written, and every counter, must be the same.
 """
 
 import asyncio
@@ -12,13 +12,13 @@ from exporters.batch import Add, add, add_by_client
 
 _LINES: Final = [b'{"type":"completion","schema_version":1,"id":"check"%b}' % (b" " * size) for size in (0, 300, 900)]
 _FRAME: Final = 512
-"""The smallest that AMQP allows: the records take several."""
+"""AMQP's minimum, so that the records take several frames."""
 
 
 def why_not_direct() -> str | None:
-    """Why records must be sent by the public way, or None.
+    """Why records must be sent the public way, or None.
 
-    May raise whatever the client's insides do: ImportError for a module that is gone, and so on.
+    May raise whatever the client's internals raise: ImportError for a module that is gone, and so on.
     """
     from azure.eventhub._pyamqp.aio._sender_async import SenderLink
     from azure.eventhub._pyamqp.aio._session_async import Session
@@ -26,18 +26,18 @@ def why_not_direct() -> str | None:
     from exporters.transfer import BatchLink
 
     if "SenderLink" not in Session.create_sender_link.__code__.co_names:
-        return "links are made in another way"
+        return "Session no longer creates a SenderLink"
 
     async def both() -> tuple[list[object], list[object]]:
         return await _sent(SenderLink, add_by_client), await _sent(BatchLink, add)
 
-    with ThreadPoolExecutor(1) as apart:  # where a loop may be run, which one of the caller's would forbid
-        public, direct = apart.submit(asyncio.run, both()).result()
-    return None if public == direct else "a batch that is sent directly is not the one that the client sends"
+    with ThreadPoolExecutor(1) as executor:  # the caller may be in a running loop, which forbids another
+        public, direct = executor.submit(asyncio.run, both()).result()
+    return None if public == direct else "a batch that is sent directly differs from the one that the client sends"
 
 
 async def _sent(kind: Any, put: Add) -> list[object]:
-    """What goes to the socket when a link of this kind sends a batch of the lines, and all that counts it."""
+    """The bytes written when a link of this kind sends a batch of the lines, and every counter."""
     from azure.eventhub import EventDataBatch
     from azure.eventhub._pyamqp.aio import _sender_async, _session_async
     from azure.eventhub._pyamqp.aio._connection_async import Connection
@@ -64,7 +64,7 @@ async def _sent(kind: Any, put: Add) -> list[object]:
     pending: Any = _sender_async.PendingDelivery
     delivery = pending(message=batch._message)
     settled = await link._outgoing_transfer(delivery)
-    fitted.append(put(EventDataBatch(batch.size_in_bytes // 2), _LINES[-1]))  # which is too small for it
+    fitted.append(put(EventDataBatch(batch.size_in_bytes // 2), _LINES[-1]))  # too small for it
     counts = (session.next_outgoing_id, session.remote_incoming_window, session.outgoing_window)
     of_link = (link.delivery_count, link.current_link_credit, settled)
     of_delivery = (delivery.sent, delivery.transfer_state, delivery.frame["delivery_id"])

@@ -1,4 +1,4 @@
-"""Texts: what is done with every text in a JSON value, and how such a value is written."""
+"""Strings: maps every string in a JSON value, and writes such a value."""
 
 import json
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from collections.abc import Callable
 import orjson
 
 
-def each_text(leaf: Callable[[str], object]) -> Callable[[object], object]:
-    """What applies `leaf` to every text in a JSON value, keys aside; it raises RecursionError if that is too deep."""
+def map_strings(leaf: Callable[[str], object]) -> Callable[[object], object]:
+    """A function that applies `leaf` to every string in a JSON value except keys; raises RecursionError if too deep."""
 
     def walk(value: object) -> object:
         match value:
