@@ -9,7 +9,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, Sp
 
 from exporters.eventhub import EventHubSpanExporter
 from otel.attributes import SCOPE
-from otel.call import Request
+from otel.call import Request, Status
 from otel.span import CallSpan
 from tests.exporters.calls import SPANS, TRACER, a_call
 from tests.exporters.owner import Owner, ids, stored
@@ -81,6 +81,18 @@ def test_a_call_is_journalled_until_its_record_is_written(owner: Owner, root: Pa
         assert EventHubSpanExporter(spool, owner.journal, lambda seconds: True).export([span]) is result
         assert slot.read_bytes() == b""
     cramped.close()
+
+
+def test_a_refused_call_has_no_record(owner: Owner) -> None:
+    """The proxy refused its body midway: its journal is empty, and nothing is spooled."""
+    call = a_call(status=Status.REFUSED, error_code="request_too_large")
+    span = CallSpan(TRACER, call)
+    span.finish()
+    exporter = exporter_of(owner)
+    exporter.begin(SPANS.ended[-1])
+    assert exporter.export([SPANS.ended[-1]]) is SpanExportResult.SUCCESS
+    (slot,) = owner.path.glob("*.call")
+    assert (slot.read_bytes(), owner.drain()) == (b"", [])
 
 
 @pytest.mark.parametrize("sent", [True, False])
