@@ -38,12 +38,14 @@ class Collector(Receiver):
             if metric.name == name
         ]
 
-    def service_names(self) -> set[str]:
+    def service_names(self, trace_id: bytes) -> set[str]:
+        """Those of the resources that sent spans of a trace."""
         return {
             str(attributes(resource.resource)["service.name"])
             for received in list(self.received)
             if received.path == "/v1/traces"
             for resource in ExportTraceServiceRequest.FromString(received.body).resource_spans
+            if any(span.trace_id == trace_id for scope in resource.scope_spans for span in scope.spans)
         }
 
 

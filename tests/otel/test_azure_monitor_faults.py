@@ -24,14 +24,19 @@ from tests.otel.conftest import ANSWER_MARK, PROMPT_MARK, StartMonitored, storag
 SHUTDOWN_SECONDS = 3
 
 
-@pytest.fixture(scope="module")
-def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
+def start(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
     return monitored(
         APPLICATIONINSIGHTS_CONNECTION_STRING=ingestion.conn_str,
         PROXY_TRACE_RATIO="1",
         PROXY_SHUTDOWN_SECONDS=str(SHUTDOWN_SECONDS),
         OTEL_METRIC_EXPORT_INTERVAL="60000",
     )
+
+
+@pytest.fixture(scope="module")
+def proxy(monitored: StartMonitored, ingestion: Ingestion) -> ProxyProcess:
+    """For all tests that do not end it."""
+    return start(monitored, ingestion)
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +97,10 @@ def test_exporter_warnings_contain_no_telemetry(proxy: ProxyProcess, ingestion: 
     assert PROMPT_MARK not in log
 
 
-def test_shutdown_is_in_time(monitored: StartMonitored, proxy: Any, ingestion: Ingestion, hub: HubReader) -> None:
+def test_shutdown_is_in_time(monitored: StartMonitored, ingestion: Ingestion, hub: HubReader) -> None:
     """With an ingestion endpoint that never responds, calls work, and SIGTERM ends the process within its time
     limit."""
+    proxy: Any = start(monitored, ingestion)
     ingestion.status = None
     traces = stream_calls(proxy.url, 20)
     arrives(ingestion, traces[0])

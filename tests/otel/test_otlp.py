@@ -41,7 +41,7 @@ def test_a_collector_gets_the_trace(proxy: ProxyProcess, collector: Collector) -
     assert facts["server.address"] == "127.0.0.1"
     names = [event.name for event in found[CLIENT].events]
     assert names == ["proxy.attempt", "gen_ai.first_chunk", "gen_ai.first_token", "gen_ai.end_of_stream"]
-    assert collector.service_names() == {"my-proxy"}
+    assert collector.service_names(found[CLIENT].trace_id) == {"my-proxy"}
 
 
 def test_a_failed_calls_status_is_the_errors_code(proxy: ProxyProcess, collector: Collector) -> None:
