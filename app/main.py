@@ -115,6 +115,7 @@ def create_app(
         reader=InboundReader(
             ask_for_usage=settings.ask_for_usage,
             sticky=Sticky.parse(settings.sticky),
+            redacts=bool(settings.redact),
             model_routes=any(backend.deployments is not None for backend in settings.backends),
         ),
         attempts=Attempts(

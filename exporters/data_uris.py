@@ -1,4 +1,4 @@
-"""Data URIs: replaces the images and audio of a prompt by their digests.
+"""Data URIs: replaces the images and audio of a request by their digests.
 
 They can be tens of megabytes. Parsing or decoding that much in one step would block the interpreter, and with it the
 loop that serves the calls; so large ones are cut out before the record is parsed, and decoded piece by piece.
@@ -19,19 +19,20 @@ LARGE: Final = 64 * 1024
 PIECE: Final = 256 * 1024  # a multiple of four, so that each piece is valid base64
 _DATA_URI: Final = re.compile(r"data:([\w.+/-]*)(?:;[\w.=-]+)*;base64,")
 _QUOTED: Final = re.compile(rb'"data:([\w.+/-]*)(?:;[\w.=-]+)*;base64,')
+_REQUEST: Final = frozenset({"prompt", "request"})
 _OPENING: Final = b'"data:'
 
 
 def without_data_uris(line: bytes) -> bytes:
-    """The record with every base64 data URI of its prompt replaced by `{media_type, bytes, sha256}`.
+    """The record with every base64 data URI of its prompt and request replaced by `{media_type, bytes, sha256}`.
 
     Raises ValueError for a line that is not a JSON object.
     """
     small, aside = _cut_out_large(line)
     try:
         record = parse(small)
-        prompt = map_strings(lambda text: aside.pop(text).digest() if text in aside else _digest(text))
-        record = {**record, "prompt": prompt(record.get("prompt"))}
+        digested = map_strings(lambda text: aside.pop(text).digest() if text in aside else _digest(text))
+        record = {name: digested(value) if name in _REQUEST else value for name, value in record.items()}
         if aside:  # a response may hold one too
             restored = map_strings(lambda text: str(aside[text].uri, "utf-8") if text in aside else text)
             record = {name: restored(value) for name, value in record.items()}

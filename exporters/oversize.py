@@ -9,8 +9,10 @@ from exporters.strings import dump, map_strings
 _MARK: Final = "…"
 _KEPT_MIN: Final = 64
 """Strings up to this length are not cut: ids, times and codes are all shorter."""
-_SENT: Final = frozenset({"prompt", "instructions"})
-_SAID: Final = frozenset({"refusal", "reasoning", "finish_reasons", "tool_calls", "choices", "content_filter"})
+_SENT: Final = frozenset({"prompt", "instructions", "request"})
+_SAID: Final = frozenset(
+    {"refusal", "reasoning", "finish_reasons", "tool_calls", "choices", "content_filter", "hosted_calls"}
+)
 
 
 def shortened(line: bytes, limit: int, **more: str | int) -> bytes:

@@ -82,6 +82,16 @@ USAGE_SOURCE: Final = "proxy.usage_source"
 CONTENT_FILTER: Final = "proxy.content_filter"  # JSON
 TRUNCATED: Final = "proxy.truncated"
 AUDIO_ID: Final = "proxy.answer.audio_id"
+REQUEST_ID: Final = "proxy.request_id"
+PREVIOUS_RESPONSE_ID: Final = "proxy.previous_response_id"
+CONVERSATION_ID: Final = "gen_ai.conversation.id"
+RESPONSE_STATUS: Final = "proxy.response_status"
+SERVED_BY: Final = "proxy.served_by"
+SPILLED_FROM: Final = "proxy.spilled_from"
+RATE_LIMIT: Final = "proxy.rate_limit"  # JSON
+UPSTREAM_MS: Final = "proxy.upstream_ms"
+HOSTED_CALLS: Final = "proxy.hosted_calls"  # JSON
+UNITS: Final = "proxy.units"  # JSON: what is billed by other units than tokens
 CALLER: Final = "proxy.caller."  # followed by the field's name
 
 SAMPLE_RATE: Final = "_MS.sampleRate"
@@ -90,13 +100,16 @@ SAMPLE_RATE: Final = "_MS.sampleRate"
 # Content
 PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
 INSTRUCTIONS: Final = "proxy.prompt.instructions"  # JSON
+MEMBERS: Final = "proxy.prompt.request"  # JSON: the body's other members, reduced where content is not captured
 ANSWER: Final = "proxy.answer"  # text of choice 0
 TOOL_CALLS: Final = "proxy.answer.tool_calls"  # JSON
 CHOICES: Final = "proxy.answer.choices"  # JSON
 REFUSAL: Final = "proxy.answer.refusal"
 REASONING: Final = "proxy.answer.reasoning"
 
-CONTENT: Final = frozenset({PROMPT, INSTRUCTIONS, ANSWER, TOOL_CALLS, CHOICES, REFUSAL, REASONING, ERROR_MESSAGE})
+CONTENT: Final = frozenset(
+    {PROMPT, INSTRUCTIONS, MEMBERS, ANSWER, TOOL_CALLS, CHOICES, REFUSAL, REASONING, ERROR_MESSAGE}
+)
 
 
 def facts_of(span: ReadableSpan) -> Mapping[str, AttributeValue]:

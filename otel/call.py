@@ -48,6 +48,15 @@ class ToolCall:
 
 
 @dataclass(slots=True)
+class HostedCall:
+    """A call of a tool that the service ran by itself: its item's type, id and status."""
+
+    type: str
+    id: str | None = None
+    status: str | None = None
+
+
+@dataclass(slots=True)
 class Choice:
     """One choice of a response."""
 
@@ -70,6 +79,12 @@ class Answer:
     usage: Usage | None = None
     usage_source: str = "missing"
     content_filter: dict[str, object] = field(default_factory=dict)
+    status: str | None = None
+    """A response's own word for its state: queued, in_progress, completed …"""
+    hosted_calls: list[HostedCall] = field(default_factory=list)
+    """Calls of tools that the service ran by itself."""
+    units: dict[str, float] = field(default_factory=dict)
+    """What is billed and is no token: counts, or seconds."""
     service_tier: str | None = None
     system_fingerprint: str | None = None
     truncated: bool = False
@@ -119,6 +134,10 @@ class Call:
     deployment: str | None = None
     api_version: str | None = None
     request: Request = field(default_factory=Request)
+    members: str | None = None
+    """JSON: the members of the request's body beside prompt and instructions. None without captured content."""
+    reduced_members: str | None = None
+    """The same without any text of the client's; None where `members` are there from the start."""
     caller: Mapping[str, str] = field(default_factory=dict)
     capture_content: bool = True
     id: str = field(default_factory=lambda: os.urandom(16).hex())
@@ -138,6 +157,13 @@ class Call:
     apim_request_id: str | None = None
     client_request_id: str | None = None
     spilled_over: bool | None = None
+    request_id: str | None = None
+    served_by: str | None = None
+    spilled_from: str | None = None
+    """Deployments: which served the call, if not the one asked for, and which it was spilled over from."""
+    rate_limit: dict[str, int] = field(default_factory=dict)
+    """`remaining_requests` and `remaining_tokens`, as far as upstream says."""
+    upstream_ms: int | None = None
     request_bytes: int = 0
     response_bytes: int = 0
 

@@ -16,7 +16,7 @@ TEXT_LENGTH: Final = 1024
 JSON_LENGTH: Final = 8192  # Azure Monitor's own limit for a property
 CONTENT_BYTES: Final = 32 * 1024  # all content together: half of what Azure Monitor accepts as a span's properties
 
-_JSON: Final = frozenset({a.CONTENT_FILTER, a.USAGE})
+_JSON: Final = frozenset({a.CONTENT_FILTER, a.USAGE, a.HOSTED_CALLS})
 _CONTENT_PREFIXES: Final = (a.PROMPT, a.ANSWER)
 _CONTENT: Final = a.CONTENT | {a.REQUEST_STOP_SEQUENCES}
 _NEVER: Final = (*_CONTENT_PREFIXES, "http.request.header.", "http.response.header.")

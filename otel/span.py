@@ -138,6 +138,7 @@ def _known_at_start(call: Call, withhold: bool) -> dict[str, AttributeValue]:
         a.DEPLOYMENT: call.deployment,
         a.API_VERSION: call.api_version,
         a.CONTENT_CAPTURED: False,
+        a.MEMBERS: call.reduced_members,
         **(_request_content(call) if call.capture_content and not withhold else {}),
     }
     for name, value in call.caller.items():
@@ -153,6 +154,8 @@ def _request_content(call: Call) -> dict[str, AttributeValue]:
         content[a.PROMPT] = request.prompt
     if request.instructions is not None:
         content[a.INSTRUCTIONS] = request.instructions
+    if call.members is not None:
+        content[a.MEMBERS] = call.members
     return content
 
 
@@ -180,6 +183,16 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.ATTEMPTS: len(call.attempts),
         a.HTTP_STATUS: call.http_status,
         a.SPILLED_OVER: call.spilled_over,
+        a.REQUEST_ID: call.request_id,
+        a.SERVED_BY: call.served_by,
+        a.SPILLED_FROM: call.spilled_from,
+        a.UPSTREAM_MS: call.upstream_ms,
+        a.RATE_LIMIT: _json(call.rate_limit) if call.rate_limit else None,
+        a.PREVIOUS_RESPONSE_ID: request.previous_response_id,
+        a.CONVERSATION_ID: request.conversation_id,
+        a.RESPONSE_STATUS: answer.status,
+        a.HOSTED_CALLS: _json(answer.hosted_calls) if answer.hosted_calls else None,
+        a.UNITS: _json(answer.units) if answer.units else None,
         a.APIM_REQUEST_ID: call.apim_request_id,
         a.CLIENT_REQUEST_ID: call.client_request_id,
         a.ERROR_CODE: call.error_code,

@@ -3,7 +3,7 @@ WITH opened AS (
   SELECT
     body,
     enqueued,
-    from_json(body, 'timestamp STRING, started_at STRING, id STRING, trace_id STRING, span_id STRING, type STRING, schema_version BIGINT, operation STRING, model STRING, deployment STRING, api_version STRING, region STRING, backend STRING, attempts BIGINT, attempts_made VARIANT, spilled_over BOOLEAN, stream BOOLEAN, status STRING, http_status BIGINT, error STRUCT<code: STRING, message: STRING>, finish_reasons ARRAY<STRING>, latency_ms BIGINT, time_to_first_chunk_ms BIGINT, time_to_first_token_ms BIGINT, streaming_duration_ms BIGINT, chunks BIGINT, usage STRUCT<prompt_tokens: BIGINT, completion_tokens: BIGINT, total_tokens: BIGINT, prompt_tokens_details: STRUCT<cached_tokens: BIGINT, audio_tokens: BIGINT>, input_tokens_details: STRUCT<cached_tokens: BIGINT, audio_tokens: BIGINT>, completion_tokens_details: STRUCT<reasoning_tokens: BIGINT, audio_tokens: BIGINT>, output_tokens_details: STRUCT<reasoning_tokens: BIGINT, audio_tokens: BIGINT>>, usage_source STRING, caller STRUCT<subscription_id: STRING, product: STRING, user_id: STRING, app_id: STRING, object_id: STRING, session_id: STRING>, service_tier STRING, system_fingerprint STRING, response_id STRING, apim_request_id STRING, client_request_id STRING, audio_id STRING, request_bytes BIGINT, response_bytes BIGINT, content_captured BOOLEAN, truncated BOOLEAN, content_bytes BIGINT, content_ref STRING, content_filter VARIANT, instructions VARIANT, prompt VARIANT, content STRING, refusal STRING, reasoning STRING, tool_calls VARIANT, choices VARIANT') AS r,
+    from_json(body, 'timestamp STRING, started_at STRING, id STRING, trace_id STRING, span_id STRING, type STRING, schema_version BIGINT, operation STRING, model STRING, deployment STRING, api_version STRING, region STRING, backend STRING, attempts BIGINT, attempts_made VARIANT, spilled_over BOOLEAN, stream BOOLEAN, status STRING, http_status BIGINT, error STRUCT<code: STRING, message: STRING>, finish_reasons ARRAY<STRING>, latency_ms BIGINT, time_to_first_chunk_ms BIGINT, time_to_first_token_ms BIGINT, streaming_duration_ms BIGINT, chunks BIGINT, usage STRUCT<prompt_tokens: BIGINT, completion_tokens: BIGINT, total_tokens: BIGINT, prompt_tokens_details: STRUCT<cached_tokens: BIGINT, audio_tokens: BIGINT>, input_tokens_details: STRUCT<cached_tokens: BIGINT, audio_tokens: BIGINT>, completion_tokens_details: STRUCT<reasoning_tokens: BIGINT, audio_tokens: BIGINT>, output_tokens_details: STRUCT<reasoning_tokens: BIGINT, audio_tokens: BIGINT>>, usage_source STRING, caller STRUCT<subscription_id: STRING, product: STRING, user_id: STRING, app_id: STRING, object_id: STRING, session_id: STRING>, service_tier STRING, system_fingerprint STRING, response_id STRING, response_status STRING, previous_response_id STRING, conversation_id STRING, served_by STRING, spilled_from STRING, upstream_ms BIGINT, rate_limit STRUCT<remaining_requests: BIGINT, remaining_tokens: BIGINT>, units VARIANT, hosted_calls VARIANT, request_id STRING, apim_request_id STRING, client_request_id STRING, audio_id STRING, request_bytes BIGINT, response_bytes BIGINT, content_captured BOOLEAN, truncated BOOLEAN, content_bytes BIGINT, content_ref STRING, content_filter VARIANT, instructions VARIANT, request VARIANT, prompt VARIANT, content STRING, refusal STRING, reasoning STRING, tool_calls VARIANT, choices VARIANT') AS r,
     from_json(body, 'MAP<STRING, VARIANT>') AS fields
   FROM {events}
 ),
@@ -52,6 +52,17 @@ flat AS (
     coalesce(r.service_tier, '') AS service_tier,
     coalesce(r.system_fingerprint, '') AS system_fingerprint,
     coalesce(r.response_id, '') AS response_id,
+    coalesce(r.response_status, '') AS response_status,
+    coalesce(r.previous_response_id, '') AS previous_response_id,
+    coalesce(r.conversation_id, '') AS conversation_id,
+    coalesce(r.served_by, '') AS served_by,
+    coalesce(r.spilled_from, '') AS spilled_from,
+    r.upstream_ms AS upstream_ms,
+    r.rate_limit.remaining_requests AS remaining_requests,
+    r.rate_limit.remaining_tokens AS remaining_tokens,
+    coalesce(nullif(to_json(r.units), 'null'), '') AS units,
+    coalesce(nullif(to_json(r.hosted_calls), 'null'), '') AS hosted_calls,
+    coalesce(r.request_id, '') AS request_id,
     coalesce(r.apim_request_id, '') AS apim_request_id,
     coalesce(r.client_request_id, '') AS client_request_id,
     coalesce(r.audio_id, '') AS audio_id,
@@ -64,6 +75,7 @@ flat AS (
     coalesce(nullif(to_json(r.content_filter), 'null'), '') AS content_filter,
     coalesce(r.error.message, '') AS error_message,
     coalesce(nullif(to_json(r.instructions), 'null'), '') AS instructions,
+    coalesce(nullif(to_json(r.request), 'null'), '') AS request,
     coalesce(nullif(to_json(r.prompt), 'null'), '') AS prompt,
     coalesce(r.content, '') AS content,
     coalesce(r.refusal, '') AS refusal,
@@ -71,8 +83,8 @@ flat AS (
     coalesce(nullif(to_json(r.tool_calls), 'null'), '') AS tool_calls,
     coalesce(nullif(to_json(r.choices), 'null'), '') AS choices,
     CASE
-      WHEN size(map_filter(fields, (name, value) -> name NOT IN ('api_version', 'apim_request_id', 'attempts', 'attempts_made', 'audio_id', 'backend', 'caller', 'choices', 'chunks', 'client_request_id', 'content', 'content_bytes', 'content_captured', 'content_filter', 'content_ref', 'deployment', 'error', 'finish_reasons', 'http_status', 'id', 'instructions', 'latency_ms', 'model', 'operation', 'prompt', 'reasoning', 'refusal', 'region', 'request_bytes', 'response_bytes', 'response_id', 'schema_version', 'service_tier', 'span_id', 'spilled_over', 'started_at', 'status', 'stream', 'streaming_duration_ms', 'system_fingerprint', 'time_to_first_chunk_ms', 'time_to_first_token_ms', 'timestamp', 'tool_calls', 'trace_id', 'truncated', 'type', 'usage', 'usage_source'))) > 0
-        THEN to_json(map_filter(fields, (name, value) -> name NOT IN ('api_version', 'apim_request_id', 'attempts', 'attempts_made', 'audio_id', 'backend', 'caller', 'choices', 'chunks', 'client_request_id', 'content', 'content_bytes', 'content_captured', 'content_filter', 'content_ref', 'deployment', 'error', 'finish_reasons', 'http_status', 'id', 'instructions', 'latency_ms', 'model', 'operation', 'prompt', 'reasoning', 'refusal', 'region', 'request_bytes', 'response_bytes', 'response_id', 'schema_version', 'service_tier', 'span_id', 'spilled_over', 'started_at', 'status', 'stream', 'streaming_duration_ms', 'system_fingerprint', 'time_to_first_chunk_ms', 'time_to_first_token_ms', 'timestamp', 'tool_calls', 'trace_id', 'truncated', 'type', 'usage', 'usage_source')))
+      WHEN size(map_filter(fields, (name, value) -> name NOT IN ('api_version', 'apim_request_id', 'attempts', 'attempts_made', 'audio_id', 'backend', 'caller', 'choices', 'chunks', 'client_request_id', 'content', 'content_bytes', 'content_captured', 'content_filter', 'content_ref', 'conversation_id', 'deployment', 'error', 'finish_reasons', 'hosted_calls', 'http_status', 'id', 'instructions', 'latency_ms', 'model', 'operation', 'previous_response_id', 'prompt', 'rate_limit', 'reasoning', 'refusal', 'region', 'request', 'request_bytes', 'request_id', 'response_bytes', 'response_id', 'response_status', 'schema_version', 'served_by', 'service_tier', 'span_id', 'spilled_from', 'spilled_over', 'started_at', 'status', 'stream', 'streaming_duration_ms', 'system_fingerprint', 'time_to_first_chunk_ms', 'time_to_first_token_ms', 'timestamp', 'tool_calls', 'trace_id', 'truncated', 'type', 'units', 'upstream_ms', 'usage', 'usage_source'))) > 0
+        THEN to_json(map_filter(fields, (name, value) -> name NOT IN ('api_version', 'apim_request_id', 'attempts', 'attempts_made', 'audio_id', 'backend', 'caller', 'choices', 'chunks', 'client_request_id', 'content', 'content_bytes', 'content_captured', 'content_filter', 'content_ref', 'conversation_id', 'deployment', 'error', 'finish_reasons', 'hosted_calls', 'http_status', 'id', 'instructions', 'latency_ms', 'model', 'operation', 'previous_response_id', 'prompt', 'rate_limit', 'reasoning', 'refusal', 'region', 'request', 'request_bytes', 'request_id', 'response_bytes', 'response_id', 'response_status', 'schema_version', 'served_by', 'service_tier', 'span_id', 'spilled_from', 'spilled_over', 'started_at', 'status', 'stream', 'streaming_duration_ms', 'system_fingerprint', 'time_to_first_chunk_ms', 'time_to_first_token_ms', 'timestamp', 'tool_calls', 'trace_id', 'truncated', 'type', 'units', 'upstream_ms', 'usage', 'usage_source')))
       ELSE ''
     END AS more,
     fields,

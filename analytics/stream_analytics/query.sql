@@ -48,6 +48,17 @@ WITH records AS (
     COALESCE(TRY_CAST(e.[service_tier] AS nvarchar(max)), '') AS [service_tier],
     COALESCE(TRY_CAST(e.[system_fingerprint] AS nvarchar(max)), '') AS [system_fingerprint],
     COALESCE(TRY_CAST(e.[response_id] AS nvarchar(max)), '') AS [response_id],
+    COALESCE(TRY_CAST(e.[response_status] AS nvarchar(max)), '') AS [response_status],
+    COALESCE(TRY_CAST(e.[previous_response_id] AS nvarchar(max)), '') AS [previous_response_id],
+    COALESCE(TRY_CAST(e.[conversation_id] AS nvarchar(max)), '') AS [conversation_id],
+    COALESCE(TRY_CAST(e.[served_by] AS nvarchar(max)), '') AS [served_by],
+    COALESCE(TRY_CAST(e.[spilled_from] AS nvarchar(max)), '') AS [spilled_from],
+    TRY_CAST(e.[upstream_ms] AS bigint) AS [upstream_ms],
+    TRY_CAST(e.[rate_limit].[remaining_requests] AS bigint) AS [remaining_requests],
+    TRY_CAST(e.[rate_limit].[remaining_tokens] AS bigint) AS [remaining_tokens],
+    COALESCE(udf.text(e.[units]), '') AS [units],
+    COALESCE(udf.text(e.[hosted_calls]), '') AS [hosted_calls],
+    COALESCE(TRY_CAST(e.[request_id] AS nvarchar(max)), '') AS [request_id],
     COALESCE(TRY_CAST(e.[apim_request_id] AS nvarchar(max)), '') AS [apim_request_id],
     COALESCE(TRY_CAST(e.[client_request_id] AS nvarchar(max)), '') AS [client_request_id],
     COALESCE(TRY_CAST(e.[audio_id] AS nvarchar(max)), '') AS [audio_id],
@@ -60,6 +71,7 @@ WITH records AS (
     COALESCE(udf.text(e.[content_filter]), '') AS [content_filter],
     COALESCE(TRY_CAST(e.[error].[message] AS nvarchar(max)), '') AS [error_message],
     COALESCE(udf.text(e.[instructions]), '') AS [instructions],
+    COALESCE(udf.text(e.[request]), '') AS [request],
     COALESCE(udf.text(e.[prompt]), '') AS [prompt],
     COALESCE(TRY_CAST(e.[content] AS nvarchar(max)), '') AS [content],
     COALESCE(TRY_CAST(e.[refusal] AS nvarchar(max)), '') AS [refusal],
@@ -70,7 +82,7 @@ WITH records AS (
   FROM hub AS e TIMESTAMP BY e.EventEnqueuedUtcTime
 )
 
-SELECT [timestamp], [started_at], [id], [trace_id], [span_id], [type], [schema_version], [operation], [model], [deployment], [api_version], [region], [backend], [attempts], [attempts_made], [spilled_over], [stream], [status], [http_status], [error_code], [finish_reasons], [latency_ms], [time_to_first_chunk_ms], [time_to_first_token_ms], [streaming_duration_ms], [chunks], [prompt_tokens], [completion_tokens], [total_tokens], [cached_tokens], [audio_prompt_tokens], [reasoning_tokens], [audio_completion_tokens], [usage_source], [subscription_id], [product], [user_id], [app_id], [object_id], [session_id], [service_tier], [system_fingerprint], [response_id], [apim_request_id], [client_request_id], [audio_id], [request_bytes], [response_bytes], [content_captured], [truncated], [content_bytes], [content_ref], [content_filter], [error_message], [instructions], [prompt], [content], [refusal], [reasoning], [tool_calls], [choices]
+SELECT [timestamp], [started_at], [id], [trace_id], [span_id], [type], [schema_version], [operation], [model], [deployment], [api_version], [region], [backend], [attempts], [attempts_made], [spilled_over], [stream], [status], [http_status], [error_code], [finish_reasons], [latency_ms], [time_to_first_chunk_ms], [time_to_first_token_ms], [streaming_duration_ms], [chunks], [prompt_tokens], [completion_tokens], [total_tokens], [cached_tokens], [audio_prompt_tokens], [reasoning_tokens], [audio_completion_tokens], [usage_source], [subscription_id], [product], [user_id], [app_id], [object_id], [session_id], [service_tier], [system_fingerprint], [response_id], [response_status], [previous_response_id], [conversation_id], [served_by], [spilled_from], [upstream_ms], [remaining_requests], [remaining_tokens], [units], [hosted_calls], [request_id], [apim_request_id], [client_request_id], [audio_id], [request_bytes], [response_bytes], [content_captured], [truncated], [content_bytes], [content_ref], [content_filter], [error_message], [instructions], [request], [prompt], [content], [refusal], [reasoning], [tool_calls], [choices]
 INTO [table]
 FROM records
 WHERE is_first = 1 AND [timestamp] IS NOT NULL AND [type] <> ''

@@ -92,8 +92,11 @@ class AnswerReader:
             call.fail_as_told(UNEXPECTED, self._foreign)
         if not self._ok:
             call.fail(Status.UPSTREAM_ERROR, str(call.http_status), None)
-        if call.answer.usage is not None:
-            call.answer.usage_source = "reported"
+        answer, operation = call.answer, self._operation
+        if whole and self._ok and answer.recognized and answer.usage is None:
+            operation.note_units(call.request, answer)
+        if answer.usage is not None or (answer.units and operation.billed_by_units):
+            answer.usage_source = "reported"
         elif call.answer.pending:
             call.answer.usage_source = "pending"
 

@@ -88,10 +88,11 @@ class Redactor:
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """All content of a call; the first two fields are JSON."""
+    """All content of a call; the first three fields are JSON."""
 
     prompt: str | None
     instructions: str | None
+    members: str | None
     stops: Sequence[str]
     choices: Sequence[Choice]
     error_message: str | None
@@ -102,6 +103,7 @@ class _Content:
         return cls(
             call.request.prompt,
             call.request.instructions,
+            call.members,
             stops if isinstance(stops, tuple) else (),
             call.answer.choices,
             call.error_message,
@@ -109,7 +111,7 @@ class _Content:
 
     def chars(self) -> int:
         """How many characters there are to search."""
-        texts = [self.prompt or "", self.instructions or "", self.error_message or ""]
+        texts = [self.prompt or "", self.instructions or "", self.members or "", self.error_message or ""]
         texts += [text for choice in self.choices for text in (choice.content, choice.refusal, choice.reasoning)]
         texts += [call.arguments for choice in self.choices for call in choice.tool_calls]
         return sum(map(len, texts))
@@ -119,6 +121,8 @@ class _Content:
         if self.stops:
             parameters[a.REQUEST_STOP_SEQUENCES] = tuple(self.stops)
         call.request = replace(call.request, prompt=self.prompt, instructions=self.instructions, parameters=parameters)
+        # one that could not be searched is left out: in the record it is an object
+        call.members = self.members if self.members and self.members.startswith("{") else None
         call.answer.choices = list(self.choices)
         call.error_message = self.error_message
 
@@ -137,6 +141,7 @@ class _Search:
         return _Content(
             self._json(content.prompt),
             self._json(content.instructions),
+            self._json(content.members),
             [self._text(stop) for stop in content.stops],
             [self._choice(choice) for choice in content.choices],
             None if content.error_message is None else self._text(content.error_message),

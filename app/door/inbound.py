@@ -10,6 +10,7 @@ from app.door.form import Form
 from app.headers import first
 from app.operations.decoding import FAULTS, decoder
 from app.operations.json_text import load_object
+from app.operations.members import other_members, reduced_members
 from otel.call import Request
 
 MAX_HELD: Final = 32 * 1024 * 1024
@@ -24,6 +25,10 @@ class Inbound:
 
     body: Body
     request: Request
+    members: str | None = None
+    """The other members of a JSON body, as JSON; None without captured content, or for a body that is not read."""
+    reduced_members: str | None = None
+    """The same without a client's texts, where those must not be written, or not yet."""
     text: bytes | None = None
     """The JSON in it, decoded; None if it was not read."""
     asking: bytes | None = None
@@ -60,6 +65,8 @@ class InboundReader:
     """Reads request bodies by the proxy's settings."""
 
     ask_for_usage: bool = True
+    redacts: bool = False
+    """Whether content is withheld until it is redacted."""
     model_routes: bool = False
     """Whether a request's model decides which backends can serve it."""
     sticky: Sticky = field(default_factory=Sticky)
@@ -104,13 +111,8 @@ class InboundReader:
         if admitted.content_encoding is not None:
             return self._encoded(admitted, body, admitted.content_encoding)
         parsed = json_object(body)
-        return Inbound(
-            body,
-            admitted.operation.read_request(parsed),
-            body,
-            admitted.operation.request_usage(body, parsed) if self.ask_for_usage else None,
-            self.sticky.value(admitted, parsed),
-        )
+        asking = admitted.operation.request_usage(body, parsed) if self.ask_for_usage else None
+        return self._read(admitted, body, body, parsed, asking)
 
     def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
         """A body that goes upstream as it is, and is read as far as it can be: upstream decides what is valid."""
@@ -122,5 +124,19 @@ class InboundReader:
         parsed = load_object(text)
         if parsed is None:
             return Inbound(body, Request(), sticky=self.sticky.value(admitted, {}))
-        request = admitted.operation.read_request(parsed)
-        return Inbound(body, request, text, sticky=self.sticky.value(admitted, parsed))
+        return self._read(admitted, body, text, parsed, None)
+
+    def _read(
+        self, admitted: Admitted, body: bytes, text: bytes, parsed: Mapping[str, object], asking: bytes | None
+    ) -> Inbound:
+        operation, captured = admitted.operation, admitted.capture_content
+        apart = operation.recorded_apart(parsed)
+        return Inbound(
+            body,
+            operation.read_request(parsed),
+            other_members(parsed, apart) if captured else None,
+            reduced_members(parsed, apart) if self.redacts or not captured else None,
+            text,
+            asking,
+            self.sticky.value(admitted, parsed),
+        )

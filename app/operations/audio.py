@@ -3,12 +3,13 @@
 Recordings arrive as forms, of which the small fields are read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
+from app.operations.json_text import load
 from app.operations.operation import Json, Operation, StreamReader
-from app.operations.wire import as_text, form_request, json_of, read_usage
+from app.operations.wire import as_object, as_text, form_request, json_of, read_usage
 from otel import attributes as a
-from otel.call import Answer, Choice, Request, Usage
+from otel.call import Answer, Choice, Request
 
 
 class Speech(Operation):
@@ -17,6 +18,11 @@ class Speech(Operation):
     name = "speech"
     json_answer = False
     other_answers = True
+    billed_by_units = True
+
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The text and the instructions."""
+        return {"input", "instructions"} if body.get("instructions") else {"input"}
 
     def read_request(self, body: Json) -> Request:
         """Model, text, instructions, and whether to stream events."""
@@ -28,6 +34,12 @@ class Speech(Operation):
             parameters={a.OUTPUT_TYPE: "speech"},
         )
 
+    def note_units(self, request: Request, answer: Answer) -> None:
+        """The characters spoken."""
+        text = load(request.prompt.encode("utf-8", "surrogatepass")) if request.prompt else None
+        if isinstance(text, str) and text:
+            answer.units["characters"] = len(text)
+
     def stream(self) -> StreamReader:
         """A reader of `speech.audio.*` events."""
         return _AudioStream()
@@ -36,12 +48,13 @@ class Speech(Operation):
 class Transcription(Operation):
     """`POST …/audio/transcriptions`. The text of JSON or events is the content; plain text is not read.
 
-    Usage in tokens is recorded; usage in seconds of audio is not.
+    Usage is in tokens, or in seconds of sound.
     """
 
     name = "transcription"
     json_body = False
     form = True
+    billed_by_units = True
     other_answers = True
     answer_members = frozenset({"text", "segments", "usage"})
 
@@ -51,7 +64,7 @@ class Transcription(Operation):
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """The text and the usage."""
-        answer.usage = read_usage(body.get("usage"))
+        note_usage(body, answer)
         text = as_text(body.get("text"))
         if text is not None:
             answer.choices = [Choice(content=text)]
@@ -59,6 +72,14 @@ class Transcription(Operation):
     def stream(self) -> StreamReader:
         """A reader of `transcript.text.*` events."""
         return _AudioStream()
+
+
+def note_usage(body: Json, answer: Answer) -> None:
+    """Tokens, or else seconds of sound: as usage, or as the duration that whisper tells."""
+    answer.usage = read_usage(body.get("usage"))
+    seconds = as_object(body.get("usage")).get("seconds", body.get("duration"))
+    if answer.usage is None and type(seconds) in (int, float) and seconds > 0:  # type: ignore[operator]
+        answer.units["audio_seconds"] = seconds  # type: ignore[assignment]
 
 
 class Translation(Transcription):
@@ -74,7 +95,7 @@ class _AudioStream(StreamReader):
         self._pieces: list[str] = []
         self._segments: list[str] = []
         self._whole: str | None = None
-        self._usage: Usage | None = None
+        self._done: Json = {}
         self._ended = False
 
     def event(self, event: Json) -> bool:
@@ -90,11 +111,11 @@ class _AudioStream(StreamReader):
             case "transcript.text.done" | "speech.audio.done":
                 self._ended = True
                 self._whole = as_text(event.get("text"))
-                self._usage = read_usage(event.get("usage"))
+                self._done = event
         return False
 
     def finish(self, answer: Answer) -> bool:
-        answer.usage = self._usage
+        note_usage(self._done, answer)
         text = "".join(self._pieces or self._segments) if self._whole is None else self._whole
         if text:
             answer.choices = [Choice(content=text)]

@@ -1,5 +1,7 @@
 """Chat completions: messages in, choices out."""
 
+from collections.abc import Set
+
 from app.operations.choices import ChoiceStream, read_choices
 from app.operations.operation import Json, Operation, StreamReader
 from app.operations.stream_options import request_usage
@@ -17,6 +19,10 @@ class Chat(Operation):
     name = "chat"
     answer_members = frozenset({"choices", "usage"})
     api_type = "chat_completions"
+
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The messages."""
+        return {"messages"}
 
     def read_request(self, body: Json) -> Request:
         """Model, stream, messages and sampling parameters."""

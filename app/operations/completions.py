@@ -1,5 +1,7 @@
 """Completions, the predecessor of chat: a prompt in, the text that continues it out."""
 
+from collections.abc import Set
+
 from app.operations.choices import ChoiceStream, read_choices
 from app.operations.operation import Json, Operation, StreamReader
 from app.operations.stream_options import request_usage
@@ -15,6 +17,10 @@ class Completions(Operation):
 
     name = "text_completion"
     answer_members = frozenset({"choices", "usage"})
+
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The prompt."""
+        return {"prompt"}
 
     def read_request(self, body: Json) -> Request:
         """Model, stream, the prompt (text, token ids, or a list of either) and sampling parameters."""

@@ -1,5 +1,7 @@
 """Embeddings: the input texts and their usage, never the vectors."""
 
+from collections.abc import Set
+
 from app.operations.operation import Json, Operation
 from app.operations.wire import as_count, as_text, json_of, parameters, read_usage
 from otel import attributes as a
@@ -15,6 +17,10 @@ class Embeddings(Operation):
     name = "embeddings"
     answer_members = frozenset({"data", "usage"})
     bulk = True
+
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The input."""
+        return {"input"}
 
     def read_request(self, body: Json) -> Request:
         """Model, input, and the format and dimensions of the vectors."""

@@ -1,6 +1,6 @@
 """Images, generated and edited: prompts and usage, never the images or links to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import replace
 
 from app.operations.content_filter import note_verdict
@@ -17,7 +17,12 @@ class ImageGeneration(Operation):
     """
 
     name = "image_generation"
+    billed_by_units = True
     answer_members = frozenset({"data", "usage"})
+
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The prompt."""
+        return {"prompt"}
 
     def read_request(self, body: Json) -> Request:
         """Model, prompt, stream and the number of images."""
@@ -31,6 +36,8 @@ class ImageGeneration(Operation):
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Usage, revised prompts and filter verdicts."""
         answer.usage = read_usage(body.get("usage"))
+        if answer.usage is None and (images := as_list(body.get("data"))):
+            answer.units["images"] = len(images)
         for index, entry in enumerate(as_list(body.get("data"))):
             image = as_object(entry)
             note_verdict(answer.content_filter, "prompt", image.get("prompt_filter_results"))
@@ -61,14 +68,18 @@ class _ImageStream(StreamReader):
 
     def __init__(self) -> None:
         self._last: Json | None = None
+        self._count = 0
 
     def event(self, event: Json) -> bool:
         if event.get("type") in ("image_generation.completed", "image_edit.completed"):
             self._last = event
+            self._count += 1
         return False
 
     def finish(self, answer: Answer) -> bool:
         if self._last is None:
             return False
         answer.usage = read_usage(self._last.get("usage"))
+        if answer.usage is None:
+            answer.units["images"] = self._count
         return True

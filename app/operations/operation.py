@@ -1,6 +1,6 @@
 """Operation: how to read the bodies of one operation; Plain reads none."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Protocol
 
 from otel.call import Answer, Request
@@ -43,8 +43,14 @@ class Operation(Protocol):
     """Whether an answer may also be anything but JSON and events, such as sound or plain text."""
     answer_members: frozenset[str] = frozenset()
     """A JSON answer without an error has at least one of these; if there are none, any response is an answer."""
+    billed_by_units: bool = False
+    """Whether an answer without token usage is billed by other units."""
     bulk: bool = False
     """Whether a large JSON answer is nearly all numbers that are not recorded; its last members have all the facts."""
+
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The members of a request's body that its prompt and instructions come from."""
+        return frozenset()
 
     def read_request(self, body: Json) -> Request:
         """The facts of a request's body."""
@@ -60,6 +66,10 @@ class Operation(Protocol):
 
     def read_answer(self, body: Json, answer: Answer) -> None:
         """Add the facts of a whole JSON answer, or of the last members of one too large to parse."""
+        return
+
+    def note_units(self, request: Request, answer: Answer) -> None:
+        """Add the units that a complete answer is billed by, where only the request tells them."""
         return
 
     def error_of(self, body: Json) -> object:

@@ -4,7 +4,7 @@ from typing import Final
 
 from app.operations.operation import Json
 from app.operations.wire import as_list, as_object, as_text, json_of
-from otel.call import Choice, ToolCall
+from otel.call import Answer, Choice, HostedCall, ToolCall
 
 # Calls without a name or text arguments: the member that says what the client is to do
 _ACTIONS: Final = {
@@ -14,6 +14,8 @@ _ACTIONS: Final = {
     "shell_call": ("action",),
     "tool_search_call": ("arguments",),
 }
+
+_SEARCHES: Final = {"web_search_call": "web_search_calls", "file_search_call": "file_search_calls"}
 
 
 def read_output(output: object) -> Choice:
@@ -40,6 +42,27 @@ def read_output(output: object) -> Choice:
         reasoning="\n\n".join(filter(None, thoughts)),
         tool_calls=calls,
     )
+
+
+def note_hosted_calls(output: object, answer: Answer) -> None:
+    """Add the calls of tools that the service ran by itself, and the units in which they are billed."""
+    containers: set[str] = set()
+    for entry in as_list(output):
+        item = as_object(entry)
+        kind = as_text(item.get("type")) or ""
+        if not kind.endswith("_call") or _client_call(kind, item) is not None:
+            continue
+        status = as_text(item.get("status"))
+        answer.hosted_calls.append(HostedCall(kind, as_text(item.get("id")), status))
+        container = as_text(item.get("container_id")) or as_text(as_object(item.get("environment")).get("container_id"))
+        if container:
+            containers.add(container)
+        unit = _SEARCHES.get(kind)
+        # opening a page and finding in it are steps of a search, and not billed
+        if unit and status in (None, "completed") and as_object(item.get("action")).get("type") in (None, "search"):
+            answer.units[unit] = answer.units.get(unit, 0) + 1
+    if containers:
+        answer.units["code_sessions"] = len(containers)
 
 
 def is_call(kind: object) -> bool:

@@ -1,8 +1,10 @@
 """The Responses API: its output items, from a whole answer or the last event of a stream."""
 
+from collections.abc import Set
+
 from app.operations.content_filter import note_filters
 from app.operations.operation import Json, Operation, StreamReader
-from app.operations.response_items import read_output
+from app.operations.response_items import note_hosted_calls, read_output
 from app.operations.responses_stream import ResponseStream
 from app.operations.wire import as_object, as_text, json_of, parameters, read_usage
 from otel.call import Answer, Request
@@ -33,6 +35,10 @@ class Responses(Operation):
     api_type = "responses"
     answer_members = frozenset({"output", "object", "status"})
 
+    def recorded_apart(self, body: Json) -> Set[str]:
+        """The input, or else the stored prompt, and the instructions."""
+        return {"input" if "input" in body else "prompt", *(["instructions"] if body.get("instructions") else [])}
+
     def read_request(self, body: Json) -> Request:
         """Model, stream, input, instructions and sampling parameters."""
         return Request(
@@ -51,12 +57,14 @@ class Responses(Operation):
         answer.model = as_text(body.get("model"))
         answer.service_tier = as_text(body.get("service_tier"))
         answer.usage = read_usage(body.get("usage"))
+        answer.status = as_text(body.get("status"))
         answer.pending = body.get("status") in ("queued", "in_progress") and body.get("background") is True
         note_filters(answer.content_filter, body.get("content_filters"))
         if "output" in body:
             choice = read_output(body["output"])
             choice.finish_reason = _finish_reason(body, calls=bool(choice.tool_calls))
             answer.choices = [choice]
+            note_hosted_calls(body["output"], answer)
 
     def error_of(self, body: Json) -> object:
         """The `error` of a response, alone or within an event, or an event of type `error`."""

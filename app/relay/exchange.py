@@ -114,6 +114,15 @@ class Exchange:
         call.region = answer.header(b"x-ms-region")
         call.apim_request_id = answer.header(b"apim-request-id")
         call.client_request_id = answer.header(b"x-ms-client-request-id") or call.client_request_id
+        call.request_id = answer.header(b"x-request-id")
+        call.upstream_ms = _whole_number(answer.header(b"openai-processing-ms"))
+        call.spilled_from = answer.header(b"x-ms-spillover-from-deployment")
+        served_by = answer.header(b"x-ms-deployment-name")
+        call.served_by = served_by if served_by != call.deployment else None
+        for unit in ("requests", "tokens"):
+            left = _whole_number(answer.header(b"x-ratelimit-remaining-" + unit.encode()))
+            if left is not None:
+                call.rate_limit[f"remaining_{unit}"] = left
         spilled = answer.header(b"x-ms-is-spilled-over")
         call.spilled_over = None if spilled is None else spilled.lower() == "true"
 
@@ -192,3 +201,12 @@ class Exchange:
             log.exception("a call could not be settled; its record will be incomplete")
         finally:
             self._span.finish()
+
+
+def _whole_number(text: str | None) -> int | None:
+    """The number in a header, in whole units; None without one."""
+    try:
+        value = round(float(text)) if text else None
+    except (ValueError, OverflowError):
+        return None
+    return value if value is not None and 0 <= value < 2**63 else None

@@ -85,6 +85,8 @@ class Relay:
             deployment=deployment,
             api_version=admitted.api_version,
             request=request,
+            members=inbound.members,
+            reduced_members=inbound.reduced_members,
             caller=admitted.caller,
             capture_content=admitted.capture_content,
             client_request_id=admitted.client_request_id,

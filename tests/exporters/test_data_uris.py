@@ -37,6 +37,13 @@ def test_a_data_uri_becomes_its_digest() -> None:
     assert list(after) == list(before)
 
 
+def test_the_other_members_of_a_request_are_searched_too() -> None:
+    """Such as a prediction."""
+    line = line_of(a_call(members=json.dumps({"user": "x", "prediction": {"content": URI}})))
+    after = checked(json.loads(without_data_uris(line)))
+    assert after["request"] == {"user": "x", "prediction": {"content": DIGEST}}
+
+
 @pytest.mark.parametrize(
     ("text", "media_type", "content"),
     [

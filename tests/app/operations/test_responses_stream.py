@@ -55,6 +55,7 @@ def test_without_the_last_event_the_deltas_count() -> None:
         id="resp_0a1b",
         model="gpt-5.4-2026-03-05",
         service_tier="default",
+        status="in_progress",
         choices=[Choice(CHOICE.index, CHOICE.content, "", CHOICE.reasoning, CHOICE.tool_calls)],
     )
 
