@@ -135,6 +135,7 @@ _PLAIN: Final = {
 _AS_JSON: Final = {
     a.PROMPT: "prompt",
     a.USAGE: "usage",
+    a.FETCHED_USAGE: "usage",
     a.INSTRUCTIONS: "instructions",
     a.MEMBERS: "request",
     a.HOSTED_CALLS: "hosted_calls",

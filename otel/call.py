@@ -5,8 +5,13 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 type Parameter = str | int | float | tuple[str, ...]
+
+
+FETCH: Final = "fetch_response"
+"""The operation that fetches a stored response, whose usage was another call's."""
 
 
 class Status(StrEnum):
@@ -92,6 +97,8 @@ class Answer:
     recognized: bool = True
     """Whether it is a response of this operation, by its headers and its bytes; otherwise nothing may be inferred
     from it, such as usage."""
+    background: bool = False
+    """Whether the response was made in the background."""
     pending: bool = False
     """Whether the response continues in the background: its usage comes with a later fetch."""
 

@@ -17,6 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, StatusCode, set_span_in_contex
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
+from otel.fetched import FetchedUsage
 from otel.recording import NO_TRACE, PublicRecording, Recording
 
 log = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class CallMetrics(SpanProcessor):
         """By the values on the span, if all names among them are known: a shortcut to the one below."""
         self._all_series: dict[tuple[object, ...], _Series] = {}
         """By the attributes of the metric, which are bounded in number."""
+        self._fetched = FetchedUsage()
         self._histograms: _Histograms | None = None
         self._streams: set[int] = set()
         """Span ids of the streamed calls in flight."""
@@ -89,7 +91,7 @@ class CallMetrics(SpanProcessor):
         if not _is_call(span):
             return
         self._streams.discard(span.context.span_id)
-        facts = a.facts_of(span)
+        facts = self._fetched.counted(a.facts_of(span))
         if self._histograms is not None:
             seconds = ((span.end_time or 0) - (span.start_time or 0)) / 1e9
             try:

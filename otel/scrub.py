@@ -19,7 +19,7 @@ CONTENT_BYTES: Final = 32 * 1024  # all content together: half of what Azure Mon
 _JSON: Final = frozenset({a.CONTENT_FILTER, a.USAGE, a.HOSTED_CALLS})
 _CONTENT_PREFIXES: Final = (a.PROMPT, a.ANSWER)
 _CONTENT: Final = a.CONTENT | {a.REQUEST_STOP_SEQUENCES}
-_NEVER: Final = (*_CONTENT_PREFIXES, "http.request.header.", "http.response.header.")
+_NEVER: Final = (*_CONTENT_PREFIXES, "proxy.fetched.", "http.request.header.", "http.response.header.")
 _URLS: Final = frozenset({"http.url", "http.target", "url.full", "url.query", "url.original"})
 _SECRETS: Final = frozenset({"code", "sig", "subscription-key", "api-key", "key", "token", "access_token"})
 _PARAMETER: Final = re.compile(r"(?<![^?&;])([^?&;=#]+)=([^&;#]*)")

@@ -13,7 +13,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from opentelemetry.util.types import AttributeValue
 
 from otel import attributes as a
-from otel.call import Answer, Call, Choice, Usage
+from otel.call import FETCH, Answer, Call, Choice, Usage
 from otel.writing import SpanWriter
 
 NS_PER_MS = 1_000_000
@@ -211,7 +211,9 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         facts[a.TIME_TO_FIRST_TOKEN_MS] = _elapsed_ms(call, call.first_token_ns)
         if call.first_chunk_ns is not None:
             facts[a.RESPONSE_TIME_TO_FIRST_CHUNK] = (call.first_chunk_ns - call.arrived_ns) / 1e9
-    if usage is not None:
+    if usage is not None and call.operation == FETCH:
+        facts[a.FETCHED_USAGE], facts[a.FETCHED_BACKGROUND] = _usage_json(usage), answer.background
+    elif usage is not None:
         facts[a.INPUT_TOKENS] = usage.prompt_tokens
         facts[a.OUTPUT_TOKENS] = usage.completion_tokens
         facts[a.CACHED_TOKENS] = usage.detail("cached_tokens")

@@ -13,12 +13,11 @@ from starlette.types import Scope
 from app.door.auth import Access
 from app.errors import BadBody, MethodNotAllowed, NotFound, NoWebSockets, ProxyError
 from app.headers import caller_fields, decoded
-from app.operations import Family, Operation, Plain, Target
+from app.operations import Family, Operation, Target
 from app.operations.json_text import load
 
 _API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
 """Azure ignores the case of a query's names."""
-_PLAIN: Final = Plain()
 REMEMBERED_BYTES: Final = 256
 
 
@@ -80,11 +79,10 @@ class Door:
         path, target = (_known_path if len(raw) <= REMEMBERED_BYTES else _checked_path)(raw, family)
         if method == "TRACE":  # its response echoes the request, including our upstream credential
             raise MethodNotAllowed("TRACE is not allowed here.")
-        operation = family.operation(target)
-        if method != "POST":
-            if operation.json_body and target.deployment is not None:
-                raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
-            operation = _PLAIN  # such as GET /openai/v1/chat/completions, which lists stored completions
+        # under v1 it may be another call, such as GET /openai/v1/chat/completions, which lists stored completions
+        if method != "POST" and target.deployment is not None and family.operation(target).json_body:
+            raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
+        operation = family.operation(target, method)
         query, version = self._versioned(scope["query_string"], target)
         length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
         return Admitted(

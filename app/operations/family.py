@@ -6,7 +6,7 @@ Target      where a path of a family leads
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.errors import ProxyError
 from app.operations.operation import Operation, Plain
@@ -34,7 +34,7 @@ class Family:
     prefix: str
     """What its paths start with: `/openai/`."""
     operations: Mapping[str, Operation]
-    """By `Target.suffix` in lower case. Any other path is a plain call."""
+    """POST, by `Target.suffix` in lower case. Any other path is a plain call."""
     target: Callable[[str], Target]
     """Parses a decoded path, which starts with the prefix."""
     error_body: Callable[[ProxyError], bytes]
@@ -43,10 +43,16 @@ class Family:
     """The decoded paths at which WebSocket sessions begin."""
     key_headers: tuple[bytes, ...]
     """Headers in which its clients send a key, besides a bearer token; lower case."""
+    stored: Mapping[str, Operation] = field(default_factory=dict)
+    """GET of a stored object, by its collection: `responses` for `responses/{id}`."""
 
-    def operation(self, target: Target) -> Operation:
-        """The operation of a path; `Plain` for an unknown one."""
-        return self.operations.get(target.suffix.lower(), _PLAIN)
+    def operation(self, target: Target, method: str = "POST") -> Operation:
+        """The operation of a request; `Plain` for an unknown one."""
+        suffix = target.suffix.lower()
+        if method == "POST":
+            return self.operations.get(suffix, _PLAIN)
+        collection, _, stored_id = suffix.rpartition("/")
+        return self.stored.get(collection, _PLAIN) if method == "GET" and stored_id else _PLAIN
 
     def begins_session(self, path: str) -> bool:
         """Whether WebSocket sessions begin at a decoded path."""

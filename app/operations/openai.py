@@ -17,7 +17,7 @@ from app.operations.completions import Completions
 from app.operations.embeddings import Embeddings
 from app.operations.family import Family, Target
 from app.operations.images import ImageEdit, ImageGeneration
-from app.operations.responses import Responses
+from app.operations.responses import FetchResponse, Responses
 
 # Azure ignores the case of paths, and a slash at their end
 _PATH: Final = re.compile(
@@ -47,12 +47,14 @@ OPENAI: Final = Family(
         "completions": Completions(),
         "embeddings": Embeddings(),
         "responses": Responses(),
+        "responses/compact": Responses(),
         "images/generations": ImageGeneration(),
         "images/edits": ImageEdit(),
         "audio/speech": Speech(),
         "audio/transcriptions": Transcription(),
         "audio/translations": Translation(),
     },
+    stored={"responses": FetchResponse()},
     target=target_of,
     error_body=error_body,
     sessions=frozenset({"/openai/realtime", "/openai/v1/realtime", "/openai/v1/responses"}),

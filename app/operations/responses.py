@@ -7,7 +7,7 @@ from app.operations.operation import Json, Operation, StreamReader
 from app.operations.response_items import note_hosted_calls, read_output
 from app.operations.responses_stream import ResponseStream
 from app.operations.wire import as_object, as_text, json_of, parameters, read_usage
-from otel.call import Answer, Request
+from otel.call import FETCH, Answer, Request
 
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 """Reasons for an incomplete response, in the terms of chat completions."""
@@ -58,7 +58,8 @@ class Responses(Operation):
         answer.service_tier = as_text(body.get("service_tier"))
         answer.usage = read_usage(body.get("usage"))
         answer.status = as_text(body.get("status"))
-        answer.pending = body.get("status") in ("queued", "in_progress") and body.get("background") is True
+        answer.background = body.get("background") is True
+        answer.pending = answer.background and body.get("status") in ("queued", "in_progress")
         note_filters(answer.content_filter, body.get("content_filters"))
         if "output" in body:
             choice = read_output(body["output"])
@@ -78,6 +79,16 @@ class Responses(Operation):
     def stream(self) -> StreamReader:
         """A reader of `response.*` events."""
         return ResponseStream(self.read_answer)
+
+
+class FetchResponse(Responses):
+    """`GET …/responses/{id}`: a stored response, whole or as a stream, from `starting_after` on.
+
+    What it used was billed to the call that made it. A background response tells it only here.
+    """
+
+    name = FETCH
+    json_body = False
 
 
 def _finish_reason(response: Json, calls: bool) -> str | None:

@@ -46,7 +46,7 @@ class StoredCall:
         self._ids = ids
         self._call = call
         plain = isinstance(operation, Plain)
-        self._in_path = suffix.split("/")[1:] if plain else []
+        self._in_path = suffix.split("/")[1:] if plain or not makes else []
         self._named = (*self._in_path, call.request.previous_response_id, call.request.conversation_id)
         self._reads_answer = plain and makes
         self._answer = b""

@@ -18,6 +18,7 @@ from tests.kit.wire import DONE, client
 NAMES = [
     ("chat/completions", "chat", "chat_completions"),
     ("responses", "chat", "responses"),
+    ("responses/compact", "chat", "responses"),
     ("completions", "text_completion", None),
     ("embeddings", "embeddings", None),
     ("images/generations", "image_generation", None),
@@ -100,6 +101,7 @@ def test_the_api_version_is_found_in_any_form(
         "/openai/models",
         "/openai/v1/responses/resp_1",
         "/openai/v1/responses/resp_1/cancel",
+        "/openai/v1/responses/resp_1/input_items",
         "/openai/v1/chat/completions/chatcmpl-1",
         "/openai/v1/audio/voices",
         "/openai/deployments/d/images/variations",
@@ -123,9 +125,9 @@ def test_the_deployment_in_the_path_overrides_the_body(through: Through) -> None
 
 
 def test_reading_a_stored_object_is_a_plain_call(upstream: Any, proxy: Any, hub: HubReader) -> None:
-    """A failed stored response or batch does not fail the call that reads it."""
+    """A failed batch or evaluation does not fail the call that reads it."""
     bodies = {
-        "/openai/v1/responses/resp_1": b'{"id":"resp_1","status":"failed","error":{"code":"server_error"}}',
+        "/openai/v1/evals/eval_1": b'{"id":"eval_1","status":"failed","error":{"code":"server_error"}}',
         "/openai/v1/chat/completions": b'{"object":"list","data":[]}',
         "/openai/batches/b?api-version=1": b'{"id":"b","error":{"code":"x"},"errors":{"data":[]}}',
     }

@@ -29,7 +29,11 @@ class Resource:
             await reply.json(b'{"text":"%b"}' % self.name.encode())
         elif suffix:
             found = suffix.partition("/")[0] in self.made
-            body = json.dumps({"id": suffix, "on": self.name}).encode() if found else MISSING % self.name.encode()
+            body = (
+                json.dumps({"id": suffix, "object": "response", "on": self.name}).encode()
+                if found
+                else MISSING % self.name.encode()
+            )
             await reply.json(body, 200 if found else 404)
         elif (previous := json.loads(request.body or b"{}").get("previous_response_id")) and previous not in self.made:
             await reply.json(b'{"error":{"code":"previous_response_not_found","message":"No."}}', 400)
