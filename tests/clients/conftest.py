@@ -42,5 +42,5 @@ def scripts() -> Path:
 
 @pytest.fixture
 def routes(azure: str, running: ProxyProcess, trace: Trace) -> Routes:
-    """The ways of a program to the simulator: straight, and through the proxy."""
+    """The two routes to the simulator: direct, and through the proxy."""
     return Routes(azure, azure, running.url, trace)

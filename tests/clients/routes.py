@@ -1,4 +1,4 @@
-"""Small programs of other languages, each run straight at the simulator and through the proxy: nothing may differ.
+"""Small programs of other languages, each run directly against the simulator and through the proxy: nothing may differ.
 
 A program gets URL, KEY and TRACEPARENT in its environment and prints a line for each of its calls:
 status, content type, a remark and the body in base64, separated by tabs.
@@ -62,7 +62,7 @@ class Route:
 
 
 class Routes:
-    """The way to the simulator, and the way through the proxy."""
+    """The two routes to the simulator: direct, and through the proxy."""
 
     def __init__(self, azure: str, direct: str, proxied: str, trace: Trace) -> None:
         self._azure, self._trace = azure, trace
@@ -70,7 +70,7 @@ class Routes:
         self._proxied = Route(proxied, KEY, trace.parent)
 
     def compare(self, program: Callable[[Route], list[Call]]) -> tuple[list[Call], list[Record]]:
-        """The calls of a program and their records, in order. All is the same on both ways, and told in the records."""
+        """The calls of a program and their records, in order. Both routes give the same, and the records match."""
         direct, expected = self._requests_of(program, self._direct)
         calls, requests = self._requests_of(program, self._proxied)
         assert calls == direct, (calls, direct)

@@ -1,4 +1,4 @@
-"""curl through the proxy as straight at the simulator: offers of HTTP/2, `Expect`, HTTP/1.0, uploads in chunks."""
+"""curl through the proxy as directly against the simulator: offers of HTTP/2, `Expect`, HTTP/1.0, uploads in chunks."""
 
 import json
 import shutil
@@ -38,7 +38,22 @@ def run(route: Route, path: str, body: bytes | None, *arguments: str) -> Call:
     with tempfile.NamedTemporaryFile() as answer:
         report = '{"status":%{http_code},"version":"%{http_version}","headers":%{header_json}}'
         ended = subprocess.run(
-            ["curl", "-sSNv", "-m", "120", *given, *arguments, "-o", answer.name, "-w", report, route.url + path],
+            [
+                "curl",
+                "-q",
+                "--noproxy",
+                "*",
+                "-sSNv",
+                "-m",
+                "120",
+                *given,
+                *arguments,
+                "-o",
+                answer.name,
+                "-w",
+                report,
+                route.url + path,
+            ],
             input=body or b"",
             capture_output=True,
             timeout=240,

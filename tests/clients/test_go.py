@@ -1,4 +1,4 @@
-"""Go's net/http through the proxy as straight at the simulator."""
+"""Go's net/http through the proxy as directly against the simulator."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The JDK's HttpClient through the proxy as straight at the simulator. It offers h2c on every call."""
+"""The JDK's HttpClient through the proxy as directly against the simulator. It offers h2c on every call."""
 
 import os
 import shutil

@@ -64,7 +64,7 @@ def _listens(port: int) -> bool:
 
 @pytest.fixture
 def through_nginx(azure: str, nginx: tuple[str, str], trace: Trace) -> Routes:
-    """The ways of a program to the simulator, both through nginx."""
+    """The two routes to the simulator, both through nginx."""
     return Routes(azure, *nginx, trace)
 
 

@@ -1,4 +1,4 @@
-"""Node's clients and undici's pipelining through the proxy as straight at the simulator."""
+"""Node's clients and undici's pipelining through the proxy as directly against the simulator."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ type Use = Callable[[str], tuple[list[Call], list[Record]]]
 
 @pytest.fixture
 def use(scripts: Path, routes: Routes) -> Use:
-    """Run one use of calls.mjs on both ways."""
+    """Run one use of calls.mjs over both routes."""
     return lambda name: routes.compare(lambda route: route.run(["node", str(scripts / "calls.mjs"), name]))
 
 
