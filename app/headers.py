@@ -8,10 +8,12 @@ from urllib.parse import unquote_plus
 
 type RawHeaders = Sequence[tuple[bytes, bytes]]
 
-# RFC 9110 §7.6.1 and RFC 9112: these concern one connection, not the message
+# RFC 9110 §7.6.1 and RFC 9112: these concern one connection, not the message. So does http2-settings (RFC 7540 §3.2.1):
+# `connection` names it, but not behind an nginx that sets `Connection: upgrade` itself
 HOP_BY_HOP: Final = frozenset(
     {
         b"connection",
+        b"http2-settings",
         b"keep-alive",
         b"proxy-authenticate",
         b"proxy-authorization",

@@ -29,7 +29,7 @@ def test_other_headers_pass_unchanged(headers: list[tuple[bytes, bytes]]) -> Non
     "name",
     [
         *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection"),
-        *("te", "trailer", "transfer-encoding", "upgrade"),
+        *("te", "trailer", "transfer-encoding", "upgrade", "http2-settings"),
         *("api-key", "authorization", "cookie", "ocp-apim-subscription-key", "x-functions-key", "x-functions-clientid"),
         *("x-arr-ssl", "x-original-url", "x-waws-unencoded-url"),
         *("x-ms-client-principal", "x-ms-client-principal-id", "x-ms-token-aad-id-token", "x-proxy-content"),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.routes import Routes
 from tests.conftest import environ
 from tests.kit import npm
+from tests.kit.azure import Trace
 from tests.kit.hub import Broker
 from tests.kit.proxy import ProxyProcess
 
@@ -30,6 +32,15 @@ def scripts() -> Path:
     """The directory of the JavaScript clients and of the scripts that use them; skips without Node or npm."""
     with npm.needed_for("the JavaScript clients"):
         clients = npm.installed(HERE)
-    for script in HERE.glob("*.mjs"):  # Node resolves imports relative to the importing file
+    for script in [
+        *HERE.glob("*.mjs"),
+        *HERE.glob("programs/*.mjs"),
+    ]:  # Node resolves imports relative to the importing file
         shutil.copy(script, clients)
     return clients
+
+
+@pytest.fixture
+def routes(azure: str, running: ProxyProcess, trace: Trace) -> Routes:
+    """The two routes to the simulator: direct, and through the proxy."""
+    return Routes(azure, azure, running.url, trace)
