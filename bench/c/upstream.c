@@ -115,21 +115,27 @@ static void append_chunk(struct connection *c, const char *text, size_t length) 
     append(c, "\r\n", 2);
 }
 
-/* Append one chunk; the last one adds the sums, the usage if requested, and the end. */
+#define NO_USAGE(c) ((c)->usage ? ",\"usage\":null" : "")
+
+/* Append one chunk; the last one adds the sums, the usage if requested, and the end. The load never requests usage, so
+   the sums are those of what it must get: chunks without the null that the request for usage adds. */
 static void append_next(struct connection *c) {
     char text[2048];
     int length;
-    const char *no_usage = c->usage ? ",\"usage\":null" : "";
+    unsigned long now = now_us(); /* also for the obfuscation, which differs each time */
     if (++c->sent < c->chunks) {
-        unsigned long now = now_us(); /* also for the obfuscation, which differs each time */
-        length = c->sent == 1 ? sprintf(text, FIRST, SENT_MARK, now)
-                              : sprintf(text, TOKEN, SENT_MARK, now, now % 1000000000, no_usage);
-        sums_add(&c->sums, text, (size_t)length);
+        if (c->sent == 1) {
+            length = sprintf(text, FIRST, SENT_MARK, now);
+            sums_add(&c->sums, text, (size_t)length);
+        } else {
+            sums_add(&c->sums, text, (size_t)sprintf(text, TOKEN, SENT_MARK, now, now % 1000000000, ""));
+            length = sprintf(text, TOKEN, SENT_MARK, now, now % 1000000000, NO_USAGE(c));
+        }
         append_chunk(c, text, (size_t)length);
         return;
     }
-    length = sprintf(text, STOP, SENT_MARK, now_us(), no_usage);
-    sums_add(&c->sums, text, (size_t)length);
+    sums_add(&c->sums, text, (size_t)sprintf(text, STOP, SENT_MARK, now, ""));
+    length = sprintf(text, STOP, SENT_MARK, now, NO_USAGE(c));
     sums_text(&c->sums, text + length);
     length += SUM_DIGITS + sprintf(text + length + SUM_DIGITS, "\"}\n\n");
     append_chunk(c, text, (size_t)length);
