@@ -232,9 +232,8 @@ class Spool:
             self._losses.add("spool_removed", segment.records)
             log.error("a segment of the spool is gone: %s", fault.strerror)
             return
-        except (
-            OSError
-        ) as fault:  # such as a disk that became read-only; the suffix only says that the segment is not written to
+        except OSError as fault:
+            # such as a disk that became read-only; the suffix only says that the segment is not written to
             log.warning("a segment of the spool cannot be renamed: %s", fault.strerror)
         else:
             segment.path = sealed

@@ -5,7 +5,7 @@ for the network.
 
     AnswerReader (reader.py) ── events.py: a stream ── sse.py: its events ── repeats.py: those that need no parsing
                              ├─ whole.py: one JSON text
-                             └─ failures.py: errors, and what is no answer
+                             └─ failures.py: errors; redirects, HTML pages and other unexpected responses
     at the end of the call:     estimate.py: usage that upstream did not report
                                 redact.py: PROXY_REDACT
 """

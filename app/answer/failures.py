@@ -1,4 +1,4 @@
-"""How a response fails its call: by an error that it reports, or because it is no answer of the operation.
+"""How a response fails its call: by an error that it reports, or because it is not an answer of the operation.
 
 Firewalls and gateways between the proxy and Azure OpenAI respond with redirects and HTML pages of status 200.
 """
@@ -11,12 +11,12 @@ from app.operations.wire import as_object, as_text
 from otel.call import Call
 
 UNEXPECTED: Final = "unexpected_answer"
-"""The code of a call whose response is no answer of its operation."""
+"""The code of a call whose response is not an answer of its operation."""
 _WITHOUT_BODY: Final = frozenset({204, 205})
 
 
-def foreign_head(operation: Operation, status: int | None, content_type: str) -> str | None:
-    """Why a response that is no error is no answer of the operation, by its head alone; None if it may be one."""
+def unexpected_head(operation: Operation, status: int | None, content_type: str) -> str | None:
+    """Why a success is not an answer of the operation, by its head alone; None if it may be one."""
     if not (operation.answer_members or operation.other_answers):  # any response may be an answer
         return None
     if status is not None and 300 <= status < 400:
@@ -39,6 +39,7 @@ def note_failure(call: Call, error: object, code: str) -> None:
     """Fail the call with upstream's error; `code` applies where that has none."""
     members = as_object(error)
     # API Management, in front of upstream or of the proxy, uses statusCode
-    code = str(members.get("code") or members.get("type") or members.get("statusCode") or code)
-    call.fail_as_told(code, as_text(members.get("message")))
+    told = (members.get(name) for name in ("code", "type", "statusCode"))
+    code = next((str(one) for one in told if one and isinstance(one, str | int)), code)
+    call.fail_as_told(code, as_text(members.get("message")) or as_text(error))
     note_error(call.answer.content_filter, members)

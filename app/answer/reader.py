@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.answer.events import Events
-from app.answer.failures import UNEXPECTED, foreign_head, is_announced
+from app.answer.failures import UNEXPECTED, is_announced, unexpected_head
 from app.answer.sse import EventTooLarge, is_event_stream
 from app.answer.whole import Whole
 from app.operations.decoding import FAULTS, decoder
@@ -23,18 +23,18 @@ class AnswerReader:
         self.last_event_seen = False
         """Whether the stream's last event was sent; known once closed."""
         events = ok and "text/event-stream" in content_type
-        self._foreign = foreign_head(operation, call.http_status, content_type) if ok else None
-        call.answer.recognized = ok and self._foreign is None and is_announced(operation, content_type)
-        if self._foreign is not None:
-            pass  # no answer of the operation
+        self._unexpected = unexpected_head(operation, call.http_status, content_type) if ok else None
+        call.answer.recognized = ok and self._unexpected is None and is_announced(operation, content_type)
+        if self._unexpected is not None:
+            pass  # not an answer of the operation
         elif events:
             self._body = Events(call, operation)
             # a request that was not read as JSON: the response shows that it asked for a stream
             if not operation.json_body or call.request == Request():
                 call.request = replace(call.request, stream=True)
         elif not ok or (operation.json_answer and ("json" in content_type or not operation.other_answers)):
-            self._body = Whole(call, operation, ok, "json" in content_type)  # Azure's 404 has no content type
-        self._undecided = events or (ok and call.request.stream and operation.json_body and self._foreign is None)
+            self._body = Whole(call, operation, ok, is_json="json" in content_type)  # Azure's 404 has no content type
+        self._undecided = events or (ok and call.request.stream and operation.json_body and self._unexpected is None)
         """Set until the first bytes show whether the response to a request for a stream is one, whatever its type."""
         self._begun = b""
         """What has arrived until then."""
@@ -63,12 +63,15 @@ class AnswerReader:
     def _decide(self) -> bytes:
         """Tell by the first bytes whether the response is a stream of events; return them, to be read."""
         begun, self._begun, self._undecided = self._begun, b"", False
-        is_stream = is_event_stream(begun)
-        if is_stream and not isinstance(self._body, Events):
+        if isinstance(self._body, Events):
+            first = begun.lstrip()[:1]
+            if first == b"<" and self._operation.answer_members:
+                self._unexpected, self._body = "the response is not a stream of events", None
+            elif first in (b"{", b"["):  # an error, or a whole answer, of the wrong content type
+                self._body = Whole(self._call, self._operation, self._ok, is_json=False)
+        elif is_event_stream(begun):
             self._body = Events(self._call, self._operation)
             self._call.answer.recognized = True
-        elif not is_stream and begun.strip() and isinstance(self._body, Events) and self._operation.answer_members:
-            self._foreign, self._body = "the response is not a stream of events", None
         return begun
 
     def close(self, whole: bool) -> None:
@@ -86,10 +89,10 @@ class AnswerReader:
         if call.response_bytes == 0 and whole:
             call.answer.recognized = False
             if self._ok and self._operation.other_answers:
-                self._foreign = self._foreign or "the response is empty"
-        if self._foreign is not None:
+                self._unexpected = self._unexpected or "the response is empty"
+        if self._unexpected is not None:
             call.answer.recognized = False
-            call.fail_as_told(UNEXPECTED, self._foreign)
+            call.fail_as_told(UNEXPECTED, self._unexpected)
         if not self._ok:
             call.fail(Status.UPSTREAM_ERROR, str(call.http_status), None)
         answer, operation = call.answer, self._operation

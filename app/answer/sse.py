@@ -7,6 +7,7 @@ BOM: Final = b"\xef\xbb\xbf"
 _FIELD: Final = re.compile(rb"(?:\xef\xbb\xbf)?(?:data|event|id|retry)?:")
 """The first line of a stream of events (WHATWG HTML §9.2.6), or a comment."""
 _LONGEST_FIELD: Final = len(b"\xef\xbb\xbfevent:")
+_MAX_BLANK: Final = 1024
 
 
 class EventTooLarge(ValueError):
@@ -89,4 +90,4 @@ def is_event_stream(begun: bytes) -> bool | None:
     line = begun.lstrip()
     if _FIELD.match(line):
         return True
-    return None if len(line) < _LONGEST_FIELD else False
+    return None if len(line) < _LONGEST_FIELD and len(begun) < _MAX_BLANK else False

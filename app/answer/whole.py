@@ -22,12 +22,12 @@ _MEMBER: Final = re.compile(rb'"\w+"\s*:')
 class Whole:
     """A body that is one JSON text, or an error of any form."""
 
-    def __init__(self, call: Call, operation: Operation, ok: bool, announced: bool) -> None:
-        """`announced`: the content type is JSON."""
+    def __init__(self, call: Call, operation: Operation, ok: bool, is_json: bool) -> None:
+        """`is_json`: the content type says so."""
         self._call = call
         self._operation = operation
         self._ok = ok
-        self._announced = announced
+        self._is_json = is_json
         self._limit = MAX_BULK if operation.bulk else MAX_JSON
         self._kept: list[bytes] = []
         self._size = 0
@@ -60,17 +60,19 @@ class Whole:
                 note_failure(call, error, "error")
             elif not too_large and operation.answer_members and operation.answer_members.isdisjoint(parsed):
                 call.answer.recognized = False
-                call.fail(Status.UPSTREAM_ERROR, UNEXPECTED, "the response is JSON, but no answer of this operation")
+                call.fail(
+                    Status.UPSTREAM_ERROR, UNEXPECTED, "the response is JSON, but not an answer of this operation"
+                )
                 return False
             call.answer.recognized = True
             operation.read_answer(parsed, call.answer)
         return False
 
     def _note_unreadable(self, text: bytes) -> None:
-        """A success that is no JSON object: another JSON value, half of one, or no JSON at all."""
+        """A success that is not a JSON object: another JSON value, half of one, or not JSON at all."""
         call = self._call
         call.answer.recognized = False
-        if not self._announced or _is_json(text) or not text.strip():
+        if not self._is_json or _is_json(text) or not text.strip():
             call.fail(Status.UPSTREAM_ERROR, UNEXPECTED, "the response is not a JSON object")
         else:
             call.fail(Status.UPSTREAM_ERROR, "invalid_json", "the response is not valid JSON")

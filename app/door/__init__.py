@@ -3,8 +3,10 @@
 An ASGI request comes in; an `Admitted` request and its `Inbound` body go out to the relay, or a ProxyError that refuses
 it. Nothing has been sent upstream yet.
 
-    door.py      path, method, api-version, caller; counts refusals
-    auth.py      client keys, or a token ── entra.py   Entra ID tokens and the keys that sign them
-    body.py      the body, whole or in pieces, and the wait for a client disconnect
-    inbound.py   what the body says: the facts of the request, and a body that asks for usage
+    connection.py  what a connection may not do to a call: upgrades, trailers, endless heads
+    door.py        path, method, api-version, caller; counts refusals
+    auth.py        client keys, or a token ── entra.py   Entra ID tokens and the keys that sign them
+    body.py        the body, whole or in pieces, and the wait for a client disconnect
+    form.py        the small fields of a form, read as it passes
+    inbound.py     the facts of the request, read from the body, and a body that asks for usage
 """

@@ -97,7 +97,7 @@ class Door:
             caller={**caller_fields(headers, self._fields), **vouched},
             # transfer-encoding overrides content-length, which must then not be forwarded (RFC 9112 §6.3)
             content_length=int(length) if length and length.isdigit() and not chunked else None,
-            content_encoding=decoded(encoding) if (encoding := named.get(b"content-encoding")) else None,
+            content_encoding=_coding(named.get(b"content-encoding")),
             has_body=length not in (None, b"0") or chunked,
             capture_content=self._capture_content and named.get(b"x-proxy-content", b"").lower() != b"none",
             client_request_id=decoded(request_id) if (request_id := named.get(b"x-ms-client-request-id")) else None,
@@ -118,6 +118,12 @@ class Door:
             return query, None
         added = b"api-version=" + self._api_version.encode()
         return (query + b"&" + added if query else added), self._api_version
+
+
+def _coding(value: bytes | None) -> str | None:
+    """A content-encoding other than identity."""
+    coding = decoded(value).strip().lower() if value else ""
+    return None if coding in ("", "identity") else coding
 
 
 def _with_plain_names(query: bytes) -> bytes:

@@ -11,14 +11,14 @@ MAX_FIELDS: Final = 100
 
 
 class Form:
-    """Fed with the pieces of the body. It gives up on what is no form and keeps what it has read so far."""
+    """Takes the body in pieces. It gives up on a malformed form and keeps what it has read so far."""
 
     def __init__(self, boundary: bytes) -> None:
         # imported with the first form: it takes as long as the rest of this package
         from python_multipart import MultipartParser
 
         self.fields: dict[str, str] = {}
-        """The first value of each field that is no file."""
+        """The first value of each field that is not a file."""
         self.ended = False
         """Whether there is nothing more to read."""
         self._name: str | None = None
@@ -39,12 +39,15 @@ class Form:
 
     @classmethod
     def of(cls, content_type: str | None) -> "Form | None":
-        """A reader for a body of that type; None if it is no multipart form."""
+        """A reader for a body of that type; None if it is not a multipart form."""
         from python_multipart.multipart import parse_options_header
 
-        kind, options = parse_options_header(content_type or "")
-        boundary = options.get(b"boundary")
-        return cls(boundary) if kind == b"multipart/form-data" and boundary else None
+        try:
+            kind, options = parse_options_header(content_type or "")
+            boundary = options.get(b"boundary")
+            return cls(boundary) if kind == b"multipart/form-data" and boundary else None
+        except ValueError:  # a boundary that is too long, or a parameter that is not Latin-1
+            return None
 
     def feed(self, piece: bytes) -> None:
         """Read the next piece."""

@@ -1,5 +1,6 @@
 """Inbound: the body to send upstream for an admitted request, and what the proxy reads from it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,13 +9,16 @@ from app.door.body import RequestBody
 from app.door.door import Admitted, json_object
 from app.door.form import Form
 from app.headers import first
-from app.operations.decoding import FAULTS, decoder
+from app.operations.decoding import FAULTS, MAX_DECODED, decoder
 from app.operations.json_text import load_object
 from app.operations.members import other_members, reduced_members
 from otel.call import Request
 
 MAX_HELD: Final = 32 * 1024 * 1024
 """Limit on what is held of a form whose model comes behind its files; past it, any backend may get it."""
+
+SLICE: Final = 4 * 1024
+YIELD_BYTES: Final = 16 * SLICE
 
 type Body = bytes | AsyncIterator[bytes] | None
 
@@ -74,9 +78,9 @@ class InboundReader:
     async def read(self, admitted: Admitted, body: RequestBody) -> Inbound:
         """Raises BadBody, BodyTooLarge or ClientGone."""
         if admitted.operation.json_body:
-            return self._json(admitted, await body.whole())
+            return await self._json(admitted, await body.whole())
         sticky = self.sticky.value(admitted, {})
-        if admitted.operation.form and admitted.content_encoding is None:
+        if admitted.has_body and admitted.operation.form and admitted.content_encoding is None:
             form = Form.of(first(admitted.headers, b"content-type"))
             if form is not None:
                 return await self._form(admitted, body, form)
@@ -106,23 +110,19 @@ class InboundReader:
         request = admitted.operation.read_form(form.fields)
         return Inbound(whole(), request, sticky=self.sticky.value(admitted, form.fields), form=form)
 
-    def _json(self, admitted: Admitted, body: bytes) -> Inbound:
+    async def _json(self, admitted: Admitted, body: bytes) -> Inbound:
         """Raises BadBody."""
         if admitted.content_encoding is not None:
-            return self._encoded(admitted, body, admitted.content_encoding)
+            return await self._encoded(admitted, body, admitted.content_encoding)
         parsed = json_object(body)
         asking = admitted.operation.request_usage(body, parsed) if self.ask_for_usage else None
         return self._read(admitted, body, body, parsed, asking)
 
-    def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
+    async def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
         """A body that goes upstream as it is, and is read as far as it can be: upstream decides what is valid."""
-        decode = decoder(encoding)
-        try:
-            text = decode(body) if decode is not None else b""
-        except FAULTS:  # or larger than the decoder's limit
-            text = b""
-        parsed = load_object(text)
-        if parsed is None:
+        text = await _decoded(body, encoding)
+        parsed = load_object(text) if text is not None else None
+        if text is None or parsed is None:
             return Inbound(body, Request(), sticky=self.sticky.value(admitted, {}))
         return self._read(admitted, body, text, parsed, None)
 
@@ -140,3 +140,27 @@ class InboundReader:
             asking,
             self.sticky.value(admitted, parsed),
         )
+
+
+async def _decoded(body: bytes, encoding: str) -> bytes | None:
+    """The decoded body; None if that is not possible, or too large. Other calls go on meanwhile.
+
+    A slice holds few members: each of them, even an empty one, costs a copy of the rest of its slice.
+    """
+    decode = decoder(encoding)
+    if decode is None:
+        return None
+    pieces: list[bytes] = []
+    size = 0
+    for at in range(0, len(body), SLICE):
+        try:
+            piece = decode(body[at : at + SLICE])
+        except FAULTS:
+            return None
+        pieces.append(piece)
+        size += len(piece)
+        if size > MAX_DECODED:
+            return None
+        if at % YIELD_BYTES == 0:
+            await asyncio.sleep(0)
+    return b"".join(pieces)

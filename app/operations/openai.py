@@ -19,7 +19,7 @@ from app.operations.family import Family, Target
 from app.operations.images import ImageEdit, ImageGeneration
 from app.operations.responses import FetchResponse, Responses
 
-# Azure ignores the case of paths, and a slash at their end
+# Azure ignores the case of what follows the prefix, and a slash at its end
 _PATH: Final = re.compile(
     r"/openai(?:/(?P<v1>v1))?(?:/deployments/(?P<deployment>[^/]+))?(?:/(?P<suffix>.*?))?/?", re.IGNORECASE
 )

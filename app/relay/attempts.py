@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from app.door.inbound import Body, Inbound
 from app.errors import DeploymentNotFound, UpstreamUnreachable
 from app.headers import to_upstream
 from app.relay.backends import Backend, Backends, retry_after
+from app.relay.held import Held, UpstreamResponse, note_backend
 from app.relay.stored import StoredCall
 from app.upstream import Answer, Disconnected, Origin, Pool, Request, UpstreamFault
 from otel.call import Attempt, Call
@@ -25,16 +25,6 @@ REJECTS_FIELDS: Final = frozenset({400, 422, 501})
 CLIENT_ERRORS: Final = re.compile(rb'"(content_filter|content_policy_violation|context_length_exceeded)"')
 """Codes of a 400 that the client's own body causes."""
 IDENTITY: Final = (b"accept-encoding", b"identity")
-
-
-@dataclass(slots=True)
-class UpstreamResponse:
-    """A response whose body is still to be read, except for `already_read`."""
-
-    answer: Answer
-    already_read: bytes = b""
-    filters_usage: bool = False
-    """Whether the proxy requested usage for the client, so that the usage event must be removed."""
 
 
 type Headers = list[tuple[bytes, bytes]]
@@ -88,8 +78,8 @@ class Attempts:
     ) -> UpstreamResponse:
         """Try backends until one responds with anything but 408, 429 or 5xx, or none is left.
 
-        A call of a stored object tries the others after a 404 too; if none has the object, the client gets the first
-        404. A streamed body can be sent only once. Raises UpstreamFault or UpstreamUnreachable if none responded.
+        A call of a stored object tries the others after a 404 too; if all respond so, the client gets the first 404. A
+        streamed body can be sent only once. Raises UpstreamFault or UpstreamUnreachable if the last did not respond.
         """
         body = inbound.body
         with_usage = None if self._usage_refusals.covers(call) else inbound.asking
@@ -97,31 +87,27 @@ class Attempts:
         if not isinstance(body, bytes | None):
             order = order[:1]
         headers = [*to_upstream(admitted.headers, self._caller_headers), *trace]
-        missing: tuple[Backend, UpstreamResponse] | None = None
-        failure: UpstreamFault | UpstreamUnreachable | None = None
-        for backend in order:
-            try:
-                received = await self._ask_backend(backend, call, admitted, headers, body, with_usage)
-            except (UpstreamFault, UpstreamUnreachable) as fault:
-                self._backends.cool_off(backend, call.deployment, None)
-                failure = fault
-                continue
-            if stored is not None and await _is_missing(received, stored):
-                if missing is None:
-                    missing = backend, received
+        held = Held()
+        try:
+            for backend in order:
+                try:
+                    received = await self._ask_backend(backend, call, admitted, headers, body, with_usage)
+                    missing = stored is not None and await _is_missing(received, stored)
+                except (UpstreamFault, UpstreamUnreachable) as fault:
+                    self._backends.cool_off(backend, call.deployment, None)
+                    held.keep_last(backend, fault)
+                    continue
+                if missing:
+                    held.keep_missing(backend, received)
+                elif self._should_retry(received.answer, backend, call):
+                    held.keep_last(backend, received)
                 else:
-                    received.answer.close()
-                continue
-            if self._should_retry(received.answer, backend, call) and backend is not order[-1]:
-                received.answer.close()
-                continue
-            if missing is not None:
-                missing[1].answer.close()
-            return received
-        if missing is not None:
-            _note_backend(call, missing[0])
-            return missing[1]
-        raise failure or UpstreamUnreachable("No backend can be asked.")
+                    held.close()
+                    return received
+        except BaseException:
+            held.close()
+            raise
+        return held.best(call)
 
     def _order(self, call: Call, inbound: Inbound, stored: StoredCall | None) -> list[Backend]:
         """The backends to try; of one that is known to have a stored object, the others are only tried after a 404."""
@@ -153,7 +139,7 @@ class Attempts:
         answer = await self._send(backend, call, admitted, plain, with_usage)
         if answer.status not in REJECTS_FIELDS:
             return UpstreamResponse(answer, filters_usage=True)
-        error = await answer.read(ERROR_BYTES)
+        error = await _read_error(answer)
         if CLIENT_ERRORS.search(error):
             return UpstreamResponse(answer, error)
         answer.close()
@@ -172,7 +158,7 @@ class Attempts:
         while True:
             attempt = Attempt(backend.name, time.monotonic_ns())
             call.attempts.append(attempt)
-            _note_backend(call, backend)
+            note_backend(call, backend)
             try:
                 answer = await self._pool().request(origin, request)
             except Disconnected as fault:
@@ -184,17 +170,22 @@ class Attempts:
             return answer
 
 
-def _note_backend(call: Call, backend: Backend) -> None:
-    call.backend, call.server_address, call.server_port = backend.name, backend.host, backend.port
+async def _read_error(answer: Answer) -> bytes:
+    """The beginning of an error's body."""
+    try:
+        return await answer.read(ERROR_BYTES)
+    except BaseException:  # such as the cancellation of the call
+        answer.close()
+        raise
 
 
 async def _is_missing(received: UpstreamResponse, stored: StoredCall) -> bool:
     """Whether a response says that a stored object is not on its backend."""
-    if not stored.names_one or received.answer.status not in (400, 404):
+    if not stored.may_name_object or received.answer.status not in (400, 404):
         return False
     if received.answer.status == 404:
         return True
-    received.already_read += await received.answer.read(ERROR_BYTES)
+    received.already_read += await _read_error(received.answer)
     return b"previous_response_not_found" in received.already_read
 
 

@@ -11,8 +11,8 @@ from app.answer.reader import AnswerReader
 from app.door.body import RequestBody
 from app.errors import ProxyError, UpstreamSilent, UpstreamUnreachable
 from app.operations import Operation
-from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff, Reason
+from app.relay.held import UpstreamResponse
 from app.relay.response import RelayedResponse
 from app.relay.stored import StoredCall
 from app.upstream import Answer, UpstreamFault
@@ -99,6 +99,8 @@ class Exchange:
         content_type = (answer.header(b"content-type") or "").lower()
         encoding = answer.header(b"content-encoding")
         reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
+        if self._stored is not None:
+            self._stored.encoding = encoding
         response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id, self._stored)
         response.client_gone = self._client_gone
         await response.run(send)

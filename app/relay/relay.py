@@ -15,13 +15,14 @@ from app.door.door import Admitted, Door
 from app.door.inbound import Inbound, InboundReader
 from app.errors import ProxyError, RequestTimeout, ShuttingDown
 from app.operations import Families
-from app.relay.attempts import Attempts, UpstreamResponse
+from app.relay.attempts import Attempts
 from app.relay.calls import OpenCalls
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.exchange import Exchange
+from app.relay.held import UpstreamResponse
 from app.relay.response import send_error
 from app.relay.stored import StoredCall, StoredIds
-from otel.call import Call
+from otel.call import Call, Request
 from otel.span import CallSpan
 
 
@@ -76,15 +77,12 @@ class Relay:
             return
         except ClientGone:
             return  # upstream was not called yet, and there is no client to respond to
-        request = inbound.request
-        if admitted.target.deployment is not None and request.model not in (None, deployment):
-            request = replace(request, model=None)  # Azure ignores it too
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
             deployment=deployment,
             api_version=admitted.api_version,
-            request=request,
+            request=_as_asked(inbound.request, admitted),
             members=inbound.members,
             reduced_members=inbound.reduced_members,
             caller=admitted.caller,
@@ -119,7 +117,7 @@ class Relay:
 
         def note_form() -> None:
             if inbound.form is not None:  # of which more has passed by now
-                asked = admitted.operation.read_form(inbound.form.fields)
+                asked = _as_asked(admitted.operation.read_form(inbound.form.fields), admitted)
                 call.request = replace(asked, stream=asked.stream or call.request.stream)
                 call.deployment = call.deployment or asked.model
 
@@ -158,6 +156,14 @@ class Relay:
                 span.withhold = not await self._redactor.redact(call, hurry)
 
         return settle() if estimates or redacts else None
+
+
+def _as_asked(request: Request, admitted: Admitted) -> Request:
+    """The request without a model that Azure ignores, because the path names the deployment."""
+    deployment = admitted.target.deployment
+    if deployment is None or request.model in (None, deployment):
+        return request
+    return replace(request, model=None)
 
 
 def current_trace_id() -> str:

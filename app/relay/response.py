@@ -12,7 +12,7 @@ from app.answer.reader import AnswerReader
 from app.errors import ProxyError
 from app.headers import NOT_CLIENT, to_client
 from app.operations.decoding import FAULTS, Decode, decoder
-from app.relay.attempts import UpstreamResponse
+from app.relay.held import UpstreamResponse
 from app.relay.stored import StoredCall
 from app.relay.usage_event import UsageEventFilter
 from app.upstream import NotDecodable

@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from typing import Final
 
 from app.operations import Operation, Plain
+from app.operations.decoding import FAULTS, decoder
 from app.operations.json_text import load_object
 from app.operations.wire import as_text
 from otel.call import Call
 
 MAX_IDS: Final = 10_000
 MAX_ANSWER: Final = 64 * 1024
-"""A longer answer is no new object's."""
+"""A new object's description is shorter."""
 _ID: Final = re.compile(r"[a-z]+[-_]\w*\d[\w-]*")
 
 
@@ -39,17 +40,21 @@ class StoredIds:
 
 
 class StoredCall:
-    """What one call has to do with stored objects."""
+    """The stored objects that one call names, finds or makes."""
 
-    def __init__(self, ids: StoredIds, call: Call, operation: Operation, suffix: str, makes: bool) -> None:
-        """`suffix` is the path after the family's prefix; `makes`: the method is POST."""
+    def __init__(self, ids: StoredIds, call: Call, operation: Operation, suffix: str, is_post: bool) -> None:
+        """`suffix` is the path after the family's prefix."""
         self._ids = ids
         self._call = call
         plain = isinstance(operation, Plain)
-        self._in_path = suffix.split("/")[1:] if plain or not makes else []
+        collection, *rest = suffix.split("/")
+        self._in_path = rest if (plain or not is_post) and collection != "models" else []
         self._named = (*self._in_path, call.request.previous_response_id, call.request.conversation_id)
-        self._reads_answer = plain and makes
+        self._makes = is_post and (plain or operation.api_type == "responses")
+        self._reads_answer = plain and is_post
         self._answer = b""
+        self.encoding: str | None = None
+        """The response's content-encoding."""
 
     @property
     def backend(self) -> str | None:
@@ -57,15 +62,16 @@ class StoredCall:
         return self._ids.backend(self._named)
 
     @property
-    def names_one(self) -> bool:
-        """Whether the call may name an object, so that a 404 may mean: not on this backend."""
+    def may_name_object(self) -> bool:
+        """Whether a 404 may mean that an object is not on this backend."""
         return any(self._named)
 
     def feed(self, chunk: bytes) -> None:
-        """Take a piece of the response, which may be a new object's."""
+        """Take a piece of the response, which may describe a new object."""
         if self._reads_answer:
             self._answer += chunk
-            self._reads_answer = len(self._answer) <= MAX_ANSWER
+            if len(self._answer) > MAX_ANSWER:
+                self._reads_answer, self._answer = False, b""
 
     def close(self) -> None:
         """Remember the ids of a call that succeeded."""
@@ -75,6 +81,14 @@ class StoredCall:
         for stored_id in self._in_path:
             if _ID.fullmatch(stored_id):
                 self._ids.add(stored_id, call.backend)
-        made = as_text((load_object(self._answer) or {}).get("id")) if self._reads_answer else call.answer.id
-        if made:
+        made = self._id_in_answer() if self._reads_answer else call.answer.id
+        if made and self._makes:
             self._ids.add(made, call.backend)
+
+    def _id_in_answer(self) -> str | None:
+        decode = decoder(self.encoding)
+        try:
+            text = decode(self._answer) if decode is not None else b""
+        except FAULTS:
+            return None
+        return as_text((load_object(text) or {}).get("id"))

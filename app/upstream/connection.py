@@ -91,7 +91,8 @@ class Connection(asyncio.Protocol):
         """Send a body piece by piece, no faster than upstream reads it. A fault of `pieces` ends the call."""
         try:
             async for piece in pieces:
-                # twice: the loop polls after the first, and reads before it continues here after the second
+                # Two turns of the loop: the first polls the socket, the second reads what has arrived. So a response
+                # to the upload is seen before the next piece is written.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
                 if self._transport is None:

@@ -1,11 +1,12 @@
 """Leftover: what upstream sent before a connection broke, and the event loop has not read.
 
 A server that refuses an upload midway sends its response, closes, and resets the connection because of what it did not
-read. If the next write fails on that, the loop closes the socket and discards the response that lies there.
+read. If the next write fails because of that, the loop closes the socket and discards the response in it.
 """
 
 import asyncio
 import os
+from contextlib import suppress
 from typing import Final
 
 MAX_READ: Final = 128 * 1024
@@ -20,10 +21,13 @@ class Leftover:
     def __init__(self, transport: asyncio.BaseTransport) -> None:
         socket = transport.get_extra_info("socket")
         plain = transport.get_extra_info("ssl_object") is None
-        self._fd: int | None = os.dup(socket.fileno()) if plain and socket is not None else None
+        self._fd: int | None = None
+        if plain and socket is not None:
+            with suppress(OSError):  # out of descriptors
+                self._fd = os.dup(socket.fileno())
 
     def read(self) -> bytes:
-        """What lies in the socket; nothing after `close`. Never waits."""
+        """The unread bytes in the socket; none after `close`. Never waits."""
         pieces = []
         size = 0
         while self._fd is not None and size < MAX_READ:

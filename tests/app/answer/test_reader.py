@@ -158,8 +158,8 @@ def test_a_json_answer_gives_its_facts() -> None:
         (400, b'{"error":{"code":400,"message":"Extra inputs"}}', "400", "Extra inputs"),
         (503, b'{"error":{}}', "503", None),
         (503, b'{"error":null}', "503", None),
-        (503, b'{"error":"down"}', "503", None),
-        (503, b'{"error":{"code":["odd"],"message":{"odd":1}}}', "['odd']", None),
+        (503, b'{"error":"down"}', "503", "down"),
+        (503, b'{"error":{"code":["odd"],"message":{"odd":1}}}', "503", None),
         (503, b'{"statusCode":429,"message":"Rate limit is exceeded."}', "429", "Rate limit is exceeded."),
         (503, b'{"code":"ServiceUnavailable","message":"Busy."}', "ServiceUnavailable", "Busy."),
         (502, b"<html><body>502 Bad Gateway</body></html>", "502", None),
@@ -269,3 +269,28 @@ def test_other_content_types_are_only_counted() -> None:
 def test_any_bytes_can_be_read(encoding: str | None, body: bytes, content_type: str, status: int) -> None:
     """Reading never raises."""
     assert read(cut(body, 9), content_type, encoding, status=status).response_bytes == len(body)
+
+
+def test_an_error_called_a_stream_keeps_its_code() -> None:
+    """JSON in place of events is read as JSON."""
+    call = read([b'{"error":{"code":"429","message":"busy"}}'], SSE)
+    assert (call.status, call.error_code, call.error_message) == (Status.UPSTREAM_ERROR, "429", "busy")
+
+
+def test_a_stream_may_begin_with_an_unknown_field() -> None:
+    """WHATWG HTML §9.2.6: it is ignored."""
+    assert read([b"foo: 1\n", *STREAM_WITH_USAGE], SSE).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (b'{"error":"model not found"}', "400", "model not found"),
+        (b'{"error":{"code":{"a":["long"]},"type":"bad","message":"x"}}', "bad", "x"),
+        (b'{"statusCode":429,"message":"y"}', "429", "y"),
+    ],
+)
+def test_an_error_of_another_form_is_read(error: bytes, code: str, message: str) -> None:
+    """Its text is the message; only a text or a number is a code."""
+    call = read([error], JSON, status=400)
+    assert (call.error_code, call.error_message) == (code, message)

@@ -1,5 +1,6 @@
 """JSON requests with a content-encoding: they go upstream as they came and are read decoded, within a limit."""
 
+import asyncio
 import gzip
 import json
 import zlib
@@ -9,12 +10,13 @@ import brotli
 import pytest
 from backports import zstd
 
+from app.door.inbound import YIELD_BYTES, _decoded
 from app.operations.decoding import MAX_DECODED
 from tests.app.relay.stage import Stage
 from tests.kit.hub import Broker, HubReader
 from tests.kit.proxy import ProxyThread
 from tests.kit.scripts import streaming
-from tests.kit.wire import CHAT, PROMPT, STREAM, TEXT, chat_body, chat_json, client
+from tests.kit.wire import CHAT, PROMPT, STREAM, STREAM_WITH_USAGE, TEXT, chat_body, chat_json, client
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
@@ -89,3 +91,32 @@ def test_an_encoded_request_that_cannot_be_read_passes_all_the_same(stage: Stage
     record = hub.record(answer.trace_id)
     assert (record["status"], record["prompt"], record["content"]) == ("completed", None, TEXT)
     assert (record["usage"], record["usage_source"]) == (None, "missing")
+
+
+def test_identity_is_no_encoding(stage: Stage, hub: HubReader) -> None:
+    """Such a body is read, and usage requested, as without the header."""
+    server = stage.play(streaming(STREAM_WITH_USAGE))
+    with client(stage.url) as caller:
+        answer = caller.send("POST", CHAT, chat_body(stream=True), content_encoding="Identity")
+        assert answer.read() == b"".join(STREAM)
+        refused = caller.send("POST", CHAT, b"{", content_encoding="identity")
+        assert (refused.status, b"invalid_body" in refused.read()) == (400, True)
+    assert b"include_usage" in server.seen[0].body
+    assert hub.record(answer.trace_id)["usage_source"] == "reported"
+
+
+async def turns(body: bytes) -> tuple[bytes | None, int]:
+    """The decoded body, and how often another task ran meanwhile."""
+    decoding, count = asyncio.create_task(_decoded(body, "gzip")), 0
+    while not decoding.done():
+        await asyncio.sleep(0)
+        count += 1
+    return decoding.result(), count
+
+
+def test_a_large_body_does_not_stop_other_calls() -> None:
+    """Even one of 50,000 empty gzip members: other tasks run all along, at each 64 KiB of it."""
+    body = gzip.compress(b"", mtime=0) * 50_000
+    decoded, count = asyncio.run(turns(body))
+    assert decoded == b""
+    assert count >= len(body) // YIELD_BYTES

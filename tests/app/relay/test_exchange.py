@@ -9,9 +9,9 @@ from opentelemetry.trace import NoOpTracer
 from app.door.body import RequestBody
 from app.errors import ProxyError, UpstreamUnreachable
 from app.operations.chat import Chat
-from app.relay.attempts import UpstreamResponse
 from app.relay.cutoff import Cutoff
 from app.relay.exchange import Exchange
+from app.relay.held import UpstreamResponse
 from otel.call import Call, Status
 from otel.span import CallSpan
 

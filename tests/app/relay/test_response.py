@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.types import Message
 
-from app.relay.attempts import UpstreamResponse
+from app.relay.held import UpstreamResponse
 from app.relay.response import RelayedResponse
 from app.upstream import Answer
 from otel.call import Call

@@ -1,13 +1,19 @@
 """Several backends: stored objects are looked for where they were made, and forms go where their model is."""
 
+import gzip
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from app.relay.stored import MAX_IDS, StoredIds
-from tests.kit.hub import HubReader
+from app.operations.chat import Chat
+from app.operations.responses import Responses
+from app.relay.stored import MAX_IDS, StoredCall, StoredIds
+from otel.call import Answer, Call
+from tests.kit.hub import HubReader, wait_until
+from tests.kit.proxy import KEY
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 from tests.kit.wire import Client, client
 
@@ -195,3 +201,120 @@ def test_the_oldest_ids_are_forgotten() -> None:
         ids.add(f"file-{number}", "a")
     assert ids.backend(["file-0"]) is None
     assert ids.backend([None, "file-1"]) == "a"
+
+
+BUSY, GONE, FOUND = 429, 404, 200
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected", "backend"),
+    [
+        ([BUSY, GONE, GONE], BUSY, "a"),
+        ([GONE, BUSY, GONE], BUSY, "b"),
+        ([GONE, 503, GONE], 503, "b"),
+        ([GONE, GONE, BUSY], BUSY, "c"),
+        ([GONE, GONE, GONE], GONE, "a"),
+        ([BUSY, GONE, FOUND], FOUND, "c"),
+        ([None, GONE, GONE], 502, "a"),
+        ([GONE, None, GONE], 502, "b"),
+    ],
+)
+def test_a_busy_backend_may_have_the_object(
+    upstream: Any, proxy: Any, hub: HubReader, statuses: list[int | None], expected: int, backend: str
+) -> None:
+    """An object is gone only if each backend says so: a client that polls must not take a 429 for that."""
+
+    def resource(status: int | None) -> ScriptedUpstream:
+        async def script(request: Seen, reply: Reply) -> None:
+            if status is None:
+                reply.reset()
+            else:
+                await reply.json(b'{"object":"response"}', status)
+
+        started: ScriptedUpstream = upstream(script)
+        return started
+
+    servers = [resource(status) for status in statuses]
+    backends = [
+        {"name": name, "base_url": server.url, "key": "k", "priority": priority}
+        for priority, (name, server) in enumerate(zip(NAMES, servers, strict=True))
+    ]
+    with client(proxy(servers[0].url, AZURE_OPENAI_BACKENDS=json.dumps(backends)).url) as caller:
+        answer = caller.send("GET", "/openai/v1/responses/resp_1")
+        answer.read()
+    assert answer.status == expected
+    record = hub.record(answer.trace_id)
+    if expected != 502:
+        assert record["backend"] == backend
+
+
+def test_a_404_that_is_held_is_closed_when_the_client_leaves(upstream: Any, proxy: Any) -> None:
+    """Its body has not ended, and the next backend never responds: no connection is left behind."""
+    open_connections: list[Reply] = []
+
+    async def unfinished(request: Seen, reply: Reply) -> None:
+        await reply.head(404, {"content-length": "100"})
+        await reply.raw(b"{")
+        await reply.hung_up()
+        open_connections.append(reply)
+
+    async def silent(request: Seen, reply: Reply) -> None:
+        server.loop.call_soon_threadsafe(asked.set)
+        await reply.hung_up()
+        open_connections.append(reply)
+
+    asked = threading.Event()
+    first, server = upstream(unfinished), upstream(silent)
+    backends = [
+        {"name": name, "base_url": one.url, "key": "k", "priority": priority}
+        for priority, (name, one) in enumerate(zip("ab", (first, server), strict=True))
+    ]
+    with client(proxy(first.url, AZURE_OPENAI_BACKENDS=json.dumps(backends)).url) as caller:
+        caller.connection.request("GET", "/openai/v1/responses/resp_1", headers={"api-key": KEY})
+        assert asked.wait(30)
+        caller.leave()
+    wait_until(lambda: len(open_connections) == 2)
+
+
+@pytest.mark.parametrize(
+    "content_type", ["multipart/form-data; boundary=" + "b" * 300, "multipart/form-data; boundary=b; x=€"]
+)
+def test_a_form_with_an_odd_content_type_passes(proxied: Proxied, caller: Client, content_type: str) -> None:
+    """It is not read; upstream decides."""
+    headers: dict[str, Any] = {"api-key": KEY, "content-type": content_type.encode()}
+    caller.connection.request("POST", "/openai/v1/audio/transcriptions", b"--b--", headers)
+    assert caller.connection.getresponse().status == 200
+
+
+def test_a_models_name_is_not_a_stored_object(proxied: Proxied, caller: Client) -> None:
+    """GET of a model goes to any backend, again and again."""
+    for resource in proxied.resources:
+        resource.made.add("gpt-4o")
+    for _ in range(6):
+        caller.send("GET", "/openai/v1/models/gpt-4o").read()
+    assert [len(server.seen) for server in proxied.servers] == [2, 2, 2]
+
+
+def test_the_id_in_a_compressed_answer_is_known(upstream: Any, proxy: Any) -> None:
+    """Clients accept gzip, and upstream may use it."""
+    body = gzip.compress(b'{"id":"file-1","object":"file"}')
+
+    async def script(request: Seen, reply: Reply) -> None:
+        await reply.json(body, headers={"content-encoding": "gzip"})
+
+    servers = [upstream(script) for _ in range(2)]
+    backends = [{"name": name, "base_url": one.url, "key": "k"} for name, one in zip("ab", servers, strict=True)]
+    with client(proxy(servers[0].url, AZURE_OPENAI_BACKENDS=json.dumps(backends)).url) as caller:
+        caller.send("POST", "/openai/v1/files", b"x", content_type="text/plain").read()
+        for _ in range(4):
+            caller.send("GET", "/openai/v1/files/file-1").read()
+    assert sorted(len(server.seen) for server in servers) == [0, 5]
+
+
+def test_chats_do_not_displace_stored_objects() -> None:
+    """Only calls that store something are remembered."""
+    ids = StoredIds()
+    for operation, expected in ((Chat(), None), (Responses(), "a")):
+        call = Call("chat", backend="a", http_status=200, answer=Answer(id=f"id-{operation.api_type}"))
+        StoredCall(ids, call, operation, "x", is_post=True).close()
+        assert ids.backend([f"id-{operation.api_type}"]) == expected

@@ -86,3 +86,10 @@ def test_a_large_event_passes_in_bounded_memory() -> None:
         passed += len(usage_filter.feed(piece))
         assert sent - passed <= len(head)
     assert b"".join(usage_filter.feed(piece) for piece in pieces[-3:]) == b'"}}}]}\n\n'
+
+
+def test_blank_lines_at_the_start_are_not_held_for_long() -> None:
+    """A server that keeps the connection alive with them delays nothing."""
+    usage_filter = UsageEventFilter()
+    passed = b"".join(usage_filter.feed(b"\n" * 64) for _ in range(100))
+    assert len(passed) >= 100 * 64 - 1024

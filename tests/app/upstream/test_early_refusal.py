@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,7 +13,10 @@ import pytest
 import uvloop
 
 from app.upstream import Origin, Pool, Request
+from tests.app.upstream.conftest import Asking
+from tests.conftest import StartUpstream
 from tests.kit.hub import HubReader
+from tests.kit.scripts import answering
 from tests.kit.wire import client
 
 REFUSAL = b'{"error":{"code":"413","message":"Too large."}}'
@@ -84,3 +89,17 @@ def test_a_client_gets_the_refusal_of_its_upload(refusing: int, proxy: Any, hub:
     for trace_id in traces:
         record = hub.record(trace_id)
         assert (record["status"], record["http_status"]) == ("upstream_error", 413)
+
+
+@pytest.mark.anyio
+async def test_an_upload_needs_no_second_descriptor(
+    upstream: StartUpstream, ask: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where none is left, the upload works all the same."""
+
+    def none_left(descriptor: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "dup", none_left)
+    answer = await ask(upstream(answering).url, body=pieces(), length=200 * len(PIECE))
+    assert answer.status == 200
