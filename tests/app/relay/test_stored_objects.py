@@ -1,9 +1,8 @@
-"""Several backends: stored objects are looked for where they were made, and forms go where their model is."""
+"""Several backends: stored objects are looked for where they were made."""
 
 import gzip
 import json
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,75 +11,11 @@ from app.operations.chat import Chat
 from app.operations.responses import Responses
 from app.relay.stored import MAX_IDS, StoredCall, StoredIds
 from otel.call import Answer, Call
+from tests.app.relay.several import MISSING, NAMES, Proxied
 from tests.kit.hub import HubReader, wait_until
 from tests.kit.proxy import KEY
 from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 from tests.kit.wire import Client, client
-
-NAMES = ("a", "b", "c")
-MISSING = b'{"error":{"code":"404","message":"Not on %b."}}'
-
-
-class Resource:
-    """A backend that keeps what was made on it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.made: set[str] = set()
-
-    async def script(self, request: Seen, reply: Reply) -> None:
-        path = request.target.partition("?")[0]
-        _, _, suffix = path.removeprefix("/openai/").removeprefix("v1/").partition("/")
-        if suffix and path.startswith(("/openai/v1/audio", "/openai/v1/images")):
-            await reply.json(b'{"text":"%b"}' % self.name.encode())
-        elif suffix:
-            found = suffix.partition("/")[0] in self.made
-            body = (
-                json.dumps({"id": suffix, "object": "response", "on": self.name}).encode()
-                if found
-                else MISSING % self.name.encode()
-            )
-            await reply.json(body, 200 if found else 404)
-        elif (previous := json.loads(request.body or b"{}").get("previous_response_id")) and previous not in self.made:
-            await reply.json(b'{"error":{"code":"previous_response_not_found","message":"No."}}', 400)
-        else:
-            made = f"{path.rpartition('/')[2].rstrip('s')}_{self.name}{len(self.made)}"
-            self.made.add(made)
-            answer = {"id": made, "object": "response", "status": "completed", "output": [], "on": self.name}
-            await reply.json(json.dumps(answer).encode())
-
-
-class Proxied:
-    """A proxy with three backends of equal priority, each with a deployment of its own."""
-
-    def __init__(self, upstream: Any, proxy: Any) -> None:
-        self.resources = [Resource(name) for name in NAMES]
-        self.servers: list[ScriptedUpstream] = [upstream(resource.script) for resource in self.resources]
-        self._proxy = proxy
-        self.restart()
-
-    def restart(self) -> None:
-        """Another process, which knows no ids."""
-        backends = [
-            {"name": one.name, "base_url": server.url, "key": "k", "deployments": [f"on-{one.name}", "shared"]}
-            for one, server in zip(self.resources, self.servers, strict=True)
-        ]
-        self.url: str = self._proxy(self.servers[0].url, AZURE_OPENAI_BACKENDS=json.dumps(backends)).url
-
-    def asked(self) -> int:
-        """How many requests have gone upstream."""
-        return sum(len(server.seen) for server in self.servers)
-
-
-@pytest.fixture
-def proxied(upstream: Any, proxy: Any) -> Proxied:
-    return Proxied(upstream, proxy)
-
-
-@pytest.fixture
-def caller(proxied: Proxied) -> Iterator[Client]:
-    with client(proxied.url) as connected:
-        yield connected
 
 
 def made(caller: Client, path: str, body: bytes = b'{"model":"shared","input":"a"}') -> dict[str, Any]:
@@ -158,40 +93,6 @@ def test_a_streamed_body_is_sent_once(proxied: Proxied, caller: Client) -> None:
     answer = caller.send("POST", "/openai/v1/uploads/upload_unknown1/parts", b"x" * 1000, content_type="text/plain")
     answer.read()
     assert (answer.status, proxied.asked()) == (404, 1)
-
-
-PART = b'--b\r\ncontent-disposition: form-data; name="%b"\r\n\r\n%b\r\n'
-FILE = b'--b\r\ncontent-disposition: form-data; name="file"; filename="model"\r\n\r\n%b\r\n' % (b"\r\n--x\0" * 50_000)
-
-
-@pytest.mark.parametrize("path", ["/openai/v1/audio/transcriptions", "/openai/v1/images/edits"])
-@pytest.mark.parametrize("order", ["model first", "file first"])
-@pytest.mark.parametrize("chunked", [False, True])
-def test_a_form_goes_to_a_backend_with_its_model(
-    proxied: Proxied, caller: Client, hub: HubReader, path: str, order: str, chunked: bool
-) -> None:
-    """Its bytes stay as they are, wherever the model is named; the record has the model and the prompt."""
-    for name in NAMES:
-        fields = [PART % (b"model", f"on-{name}".encode()), FILE, PART % (b"prompt", b"A \xc3\xb6")]
-        form = b"".join(fields if order == "model first" else reversed(fields)) + b"--b--\r\n"
-        body: Any = (form[at : at + 5000] for at in range(0, len(form), 5000)) if chunked else form
-        answer = caller.send("POST", path, body, content_type='multipart/form-data; boundary="b"')
-        assert json.loads(answer.read())["text"] == name
-        (seen,) = [one for server in proxied.servers for one in server.seen[-1:] if one.body == form]
-        assert seen.header("content-type") == 'multipart/form-data; boundary="b"'
-        for server in proxied.servers:
-            server.seen.clear()
-        record = hub.record(answer.trace_id)
-        assert (record["model"], record["deployment"], record["prompt"]) == (f"on-{name}", f"on-{name}", "A ö")
-
-
-@pytest.mark.parametrize("body", [b"no form", b"", b'--b\r\ncontent-disposition: form-data; name="x"\r\n\r\n'])
-def test_what_is_no_form_passes(proxied: Proxied, caller: Client, body: bytes) -> None:
-    """Any backend may decide about it."""
-    answer = caller.send(
-        "POST", "/openai/v1/audio/transcriptions", body, content_type="multipart/form-data; boundary=b"
-    )
-    assert json.loads(answer.read())["text"] in NAMES
 
 
 def test_the_oldest_ids_are_forgotten() -> None:
@@ -274,16 +175,6 @@ def test_a_404_that_is_held_is_closed_when_the_client_leaves(upstream: Any, prox
         assert asked.wait(30)
         caller.leave()
     wait_until(lambda: len(open_connections) == 2)
-
-
-@pytest.mark.parametrize(
-    "content_type", ["multipart/form-data; boundary=" + "b" * 300, "multipart/form-data; boundary=b; x=€"]
-)
-def test_a_form_with_an_odd_content_type_passes(proxied: Proxied, caller: Client, content_type: str) -> None:
-    """It is not read; upstream decides."""
-    headers: dict[str, Any] = {"api-key": KEY, "content-type": content_type.encode()}
-    caller.connection.request("POST", "/openai/v1/audio/transcriptions", b"--b--", headers)
-    assert caller.connection.getresponse().status == 200
 
 
 def test_a_models_name_is_not_a_stored_object(proxied: Proxied, caller: Client) -> None:
