@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analytics.columns import SCHEMA
+from analytics.counted import counted
 from analytics.folder import Folder
 
 if TYPE_CHECKING:
@@ -187,4 +188,5 @@ def _view(connection: "DuckDBPyConnection", folder: Folder) -> None:
     connection.register("_columns", SCHEMA.empty_table())
     moments = ", ".join(f"CAST({name} AS TIMESTAMP) AS {name}" for name in ("timestamp", "started_at"))
     everything = " UNION ALL BY NAME ".join(sources)
-    connection.execute(f'CREATE OR REPLACE VIEW "{NAME}" AS SELECT * REPLACE ({moments}) FROM ({everything})')  # noqa: S608
+    rows = f"SELECT * REPLACE ({moments}) FROM ({everything})"  # noqa: S608
+    connection.execute(f'CREATE OR REPLACE VIEW "{NAME}" AS {counted(rows)}')
