@@ -1,6 +1,7 @@
 """Generates the schemas and queries of other engines from the table's columns: `python -m analytics.engines`.
 
     spark/rows.sql              Spark SQL: from an event's JSON to a row
+    spark/calls.sql             Spark SQL: the view for queries
     adx/schema.kql              Azure Data Explorer and Fabric: tables, ingestion and views
     stream_analytics/query.sql  Stream Analytics: the same rows
 
@@ -13,6 +14,7 @@ from typing import Final
 
 from analytics.columns import COLUMNS, Column, Kind, kql_schema
 from analytics.columns import Path as Field
+from analytics.counted import COUNTED
 from analytics.rows import FIXED
 
 HERE: Final = Path(__file__).parent
@@ -23,6 +25,7 @@ def texts() -> dict[Path, str]:
     """Every generated file, with its text."""
     return {
         HERE / "spark/rows.sql": _filled("spark/rows.sql", {"schema": _spark_schema(), "columns": _each(_spark)}),
+        HERE / "spark/calls.sql": _filled("spark/calls.sql", {"counted": ",\n    ".join(map(_spark_counted, COLUMNS))}),
         HERE / "adx/schema.kql": _filled("adx/schema.kql", {"schema": kql_schema(), "columns": _each(_kql)}),
         HERE / "stream_analytics/query.sql": _filled(
             "stream_analytics/query.sql",
@@ -58,6 +61,14 @@ def _spark_schema() -> str:
                 node = node.setdefault(name, {})  # type: ignore[assignment]
             node[path[-1]] = "ARRAY<STRING>" if column.kind is Kind.WORDS else _spark_type(column.kind)
     return _struct(tree, ", ")
+
+
+def _spark_counted(column: Column) -> str:
+    """The column in the view for queries."""
+    if column.name not in (*COUNTED, "units"):
+        return column.name
+    none = "''" if column.name == "units" else "NULL"
+    return f"CASE WHEN told_by <> id THEN {none} ELSE {column.name} END AS {column.name}"
 
 
 def _spark_type(kind: Kind) -> str:

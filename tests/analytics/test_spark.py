@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,17 @@ import pytest
 
 from analytics.columns import SCHEMA
 from analytics.rows import parse, table_of
-from tests.analytics.kit import ROOT, line
+from tests.analytics.kit import ROOT, START, call_id, line
 from tests.kit.uv import SYSTEM_CERTS
 
 PINNED = Path(__file__).parent / "spark/requirements.txt"
 CACHE = ROOT / ".cache/spark"
 RECORDS = (Path(__file__).parent / "records/v1.jsonl").read_bytes().splitlines()
+FETCHED = [
+    line(number, START + timedelta(hours=number - 20), operation="fetch_response", response_id="resp_1")
+    for number in (23, 22, 21)
+]
+"""Three fetches of one response, the latest first."""
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
 
@@ -55,11 +61,12 @@ def ran(python: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, l
     interrupted = line(7, status="interrupted", content="", usage=None, latency_ms=None)
     batches = [
         [*RECORDS, line(1), line(2, weather=["fine"], caller={"cost_center": "12"}), interrupted],
+        [line(20, response_id="resp_1", usage=None, usage_source="pending"), *FETCHED],
         [line(1), line(7), line(3), b"{", b'{"type": "completion"}', line(4, timestamp="yesterday"), line(2)],
     ]
     (directory / "events").mkdir()
     for number, batch in enumerate(batches):
-        enqueued = f"2024-11-13T0{8 + number}:00:00Z"
+        enqueued = f"2024-11-13T{8 + number:02}:00:00Z"
         events = [json.dumps({"body": base64.b64encode(body).decode(), "enqueued": enqueued}) for body in batch]
         file = directory / f"events/{number}.json"
         file.write_text("\n".join(events))
@@ -96,13 +103,20 @@ def test_rows_equal_the_consumers(ran: tuple[Path, list[dict[str, Any]]]) -> Non
     """Repeats dropped, the finished record kept, every column with the same value."""
     bodies = [*RECORDS, line(1), line(2, weather=["fine"], caller={"cost_center": "12"}), line(7), line(3)]
     expected = {row["id"]: plain(row) for row in table_of([parse(body) for body in bodies]).to_pylist()}
-    found = ran[1][1:]
+    found = [row for row in ran[1][1:] if row["response_id"] != "resp_1"]
     assert len(found) == len(expected)
     for row in found:
         # Spark does not put the operator's own caller fields into `more`
         assert plain(row) | {"more": ""} == expected[row["id"]] | {"more": ""}
     (newer,) = (json.loads(row["more"]) for row in found if "weather" in row["more"])
     assert newer == {"weather": ["fine"]}
+
+
+def test_a_response_counts_once(ran: tuple[Path, list[dict[str, Any]]]) -> None:
+    """With the earliest record that reports its usage, as in the consumer's table."""
+    rows = [row for row in ran[1][1:] if row["response_id"] == "resp_1"]
+    assert len(rows) == 4
+    assert [row["id"] for row in rows if row.get("total_tokens") is not None] == [call_id(21)]
 
 
 def test_columns_equal_the_consumers(ran: tuple[Path, list[dict[str, Any]]]) -> None:
