@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from app.door.body import RequestBody
+from app.door.caller import CallerFields
 from app.door.door import Admitted, json_object
 from app.door.form import Form
 from app.headers import first
@@ -37,6 +38,8 @@ class Inbound:
     """The JSON in it, decoded; None if it was not read."""
     asking: bytes | None = None
     """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
+    caller: Mapping[str, str] = field(default_factory=dict)
+    """What the body says of the caller."""
     sticky: str | None = None
     """Calls with the same value go to the same backend."""
     form: Form | None = None
@@ -69,11 +72,12 @@ class InboundReader:
     """Reads request bodies by the proxy's settings."""
 
     ask_for_usage: bool = True
-    redacts: bool = False
-    """Whether content is withheld until it is redacted."""
+    withholds: bool = False
+    """Whether content is withheld until the end of a call."""
     model_routes: bool = False
     """Whether a request's model decides which backends can serve it."""
     sticky: Sticky = field(default_factory=Sticky)
+    caller_fields: CallerFields = field(default_factory=lambda: CallerFields({}, {}))
 
     async def read(self, admitted: Admitted, body: RequestBody) -> Inbound:
         """Raises BadBody, BodyTooLarge or ClientGone."""
@@ -135,9 +139,10 @@ class InboundReader:
             body,
             operation.read_request(parsed),
             other_members(parsed, apart) if captured else None,
-            reduced_members(parsed, apart) if self.redacts or not captured else None,
+            reduced_members(parsed, apart) if self.withholds or not captured else None,
             text,
             asking,
+            self.caller_fields.of_body(parsed),
             self.sticky.value(admitted, parsed),
         )
 
