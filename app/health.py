@@ -20,6 +20,8 @@ class Delivery:
     """By reason."""
     unjournalled: int
     """Calls the journal failed to write: they would have no record if the process had been killed."""
+    in_memory_bytes: int
+    """What waits in memory alone, because the disk fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ def health_router(look: Callable[[], Readiness], max_backlog_s: float | None) ->
                 "last_success": delivery.last_success,
                 "lost": dict(delivery.lost),
                 "unjournalled": delivery.unjournalled,
+                "in_memory_bytes": delivery.in_memory_bytes,
             },
             "shortcuts_off": dict(found.shortcuts_off),
         }

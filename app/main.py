@@ -31,6 +31,7 @@ from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
 from exporters import client_check
 from exporters.adoption import Adoption
 from exporters.blob import BlobAddress
+from exporters.descriptors import raise_limit
 from exporters.directory import OwnDirectory
 from exporters.eventhub import EventHubSpanExporter
 from exporters.hub import Hub
@@ -77,13 +78,12 @@ def create_app(
     losses, calls, credentials, shortcuts = Losses(), OpenCalls(), _Credentials(), _Shortcuts()
     directory = OwnDirectory(settings.spool_dir)
     spool = Spool(directory, settings.spool_max_bytes, losses)
-    journal = Journal(directory, spool.room)
+    journal = Journal(directory, spool.room, spool.descriptors)
     upkeep = Upkeep(directory, spool, journal)
     blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
     hub = _hub(settings.hub, direct=shortcuts.take("records", client_check.why_not_direct))
-    sender = Sender(
-        spool, hub.connect, losses, Adoption(directory, spool).run, blobs, put=hub.put, restore=upkeep.restore
-    )
+    adopt = Adoption(directory, spool).run
+    sender = Sender(spool, hub.connect, losses, upkeep, adopt, blobs, put=hub.put)
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
     telemetry = _telemetry(_destinations(settings), shortcuts)
@@ -97,6 +97,7 @@ def create_app(
 
     def start() -> None:
         if own_process:
+            raise_limit()
             _tune_garbage_collector()
         sender.start()
         telemetry.start(provider, count)
@@ -152,6 +153,7 @@ def create_app(
             sender.last_success,
             losses.by_reason(),
             journal.failures,
+            spool.held_bytes,
         )
         return Readiness(calls.closing, len(calls), door.refused, delivery, shortcuts.off)
 
@@ -167,6 +169,7 @@ def create_app(
             door.refused,
             sender.last_success,
             journal.failures,
+            spool.held_bytes,
         )
 
     app = ProxyApp(

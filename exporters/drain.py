@@ -36,8 +36,8 @@ class Drain:
         connect: "Callable[[], EventHubProducerClient]",
         losses: Losses,
         pace: Pace,
+        restore: Callable[[], None],
         put: Add = add,
-        restore: Callable[[], None] = lambda: None,
     ) -> None:
         """`restore` is `Upkeep.restore`."""
         self._put = put
@@ -135,21 +135,29 @@ class Drain:
 
     def _read(self, segment: Segment) -> tuple[list[memoryview], int] | None:
         """Its lines and the bytes of a torn one; None and a loss if it is given up. Raises OSError to retry."""
-        self._restore()  # else a directory that was moved looks like one that was removed
         try:
-            lines = segment.lines()
+            if segment.held is None:
+                self._restore()  # else a directory that was moved looks like one that was removed
+        except OSError as fault:
+            self._unread(segment, fault)
+            return None
+        try:
+            lines = self._spool.lines(segment)
         except FileNotFoundError as fault:
             self._give_up(segment, fault, "spool_removed")
             return None
         except OSError as fault:
-            if fault.errno not in OURS:
-                self._unreadable += 1
-            if self._unreadable < READS:
-                raise
-            self._give_up(segment, fault, "spool_unreadable")
+            self._unread(segment, fault)
             return None
         self._unreadable = 0
         return lines
+
+    def _unread(self, segment: Segment, fault: OSError) -> None:
+        if fault.errno not in OURS:
+            self._unreadable += 1
+        if self._unreadable < READS:
+            raise fault
+        self._give_up(segment, fault, "spool_unreadable")
 
     def _give_up(self, segment: Segment, fault: OSError, reason: str) -> None:
         """Skip a segment. Its file, if it exists, stays for the next process: the disk may recover."""

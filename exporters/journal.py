@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from exporters.descriptors import Descriptors
 from exporters.directory import OwnDirectory
 from exporters.lock import OpenDirectory
 from exporters.moving import carry
@@ -40,10 +41,13 @@ class _Slot:
 class Journal:
     """The slots of one process, used on the thread that serves the calls; the sender's may `move` them."""
 
-    def __init__(self, directory: OwnDirectory, room: Room | None = None) -> None:
-        """`room` is the spool's."""
+    def __init__(
+        self, directory: OwnDirectory, room: Room | None = None, descriptors: Descriptors | None = None
+    ) -> None:
+        """`room` and `descriptors` are the spool's."""
         self._directory = directory
         self._room = room or Room()
+        self._descriptors = descriptors or Descriptors()
         self._guard = threading.Lock()
         self._free: list[_Slot] = []
         self._taken: dict[str, _Slot] = {}
@@ -126,8 +130,9 @@ class Journal:
     def _open(self) -> _Slot:
         self._opened += 1
         path = f"{self._directory.path()}/{self._opened:06d}{SLOT}"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        return _Slot(path, os.open(path, flags, 0o600))
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._descriptors.note(fd)
+        return _Slot(path, fd)
 
 
 def _exists(fd: int) -> bool:

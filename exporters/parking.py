@@ -50,7 +50,7 @@ class Parking:
     async def _park(self, segment: Segment, done: int) -> bool:
         """Whether nothing of it is left to park. Gives it back and raises AzureError if the container is down."""
         try:
-            lines, torn = segment.lines()
+            lines, torn = self._spool.lines(segment)
             if rest := b"".join(bytes(line) + b"\n" for line in lines[done:]):
                 await self._blobs.park(segment.path.with_suffix(SEALED).name, rest)
         except FileNotFoundError:

@@ -29,6 +29,9 @@ class Segment:
     records: int
     fd: int = -1
     """Its file, open until it is synced; -1 if closed."""
+    held: bytearray | None = None
+    """Its records while they are only in memory, because the disk fails: `reason`."""
+    reason: str = ""
 
     @property
     def created_ns(self) -> int:
@@ -37,7 +40,7 @@ class Segment:
 
     def lines(self) -> tuple[list[memoryview], int]:
         """The complete records, in order, and the size of a torn last line, left by a crash during a write."""
-        content, lines, start = self.path.read_bytes(), [], 0
+        content, lines, start = self.path.read_bytes() if self.held is None else bytes(self.held), [], 0
         whole = memoryview(content)
         while (end := content.find(b"\n", start)) >= 0:  # ten times faster than `split`, which looks at each byte
             lines.append(whole[start:end])
@@ -79,12 +82,9 @@ def write_all(fd: int, line: bytes) -> None:
             raise
 
 
-def sync_and_close(fd: int) -> None:
-    """Fsync a file and close it; does nothing for -1. Blocks while the disk works."""
-    if fd >= 0:
-        try:
-            os.fsync(fd)
-        except OSError as fault:
-            log.error("a segment could not be synced to disk: %s", fault.strerror)
-        finally:
-            os.close(fd)
+def sync(fd: int) -> None:
+    """Fsync a file. Blocks while the disk works."""
+    try:
+        os.fsync(fd)
+    except OSError as fault:
+        log.error("a segment could not be synced to disk: %s", fault.strerror)

@@ -24,6 +24,7 @@ from exporters.drain import Drain
 from exporters.losses import Losses
 from exporters.pace import Pace
 from exporters.spool import Spool
+from exporters.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import EventHubProducerClient
@@ -45,21 +46,21 @@ class Sender:
         spool: Spool,
         connect: "Callable[[], EventHubProducerClient]",
         losses: Losses,
+        upkeep: Upkeep,
         adopt: Callable[[], object],
         open_blobs: Callable[[], BlobStore] | None = None,
         pace: Pace | None = None,
         put: Add = add,
-        restore: Callable[[], None] = lambda: None,
     ) -> None:
         """`adopt` takes over from dead processes; `open_blobs` connects to the container, if there is one; `put` adds a
-        record to a batch of the client that `connect` creates; `restore` is `Upkeep.restore`."""
+        record to a batch of the client that `connect` creates."""
         self._spool = spool
         self._adopt = adopt
-        self._restore = restore
+        self._upkeep = upkeep
         self._open_blobs = open_blobs
         self._losses = losses
         self._pace = pace or Pace()
-        self._drain = Drain(spool, connect, losses, self._pace, put, restore)
+        self._drain = Drain(spool, connect, losses, self._pace, upkeep.restore, put)
         self._thread = threading.Thread(target=self._main, name="record-sender", daemon=True)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -162,9 +163,8 @@ class Sender:
     def _chores(self, parking: "Parking | None") -> list[Coroutine[None, None, None]]:
         """Periodic tasks, beside the sending, which may hang."""
 
-        async def sync() -> None:
-            self._spool.sync()
-            self._restore()
+        async def upkeep() -> None:
+            self._upkeep.every_second()
 
         async def adopt() -> None:
             self._adopt()
@@ -173,7 +173,7 @@ class Sender:
             if parking and not self._drain.failures:  # while the hub fails, parked segments are safe where they are
                 await parking.import_parked()
 
-        chores = [(sync, self._pace.sync_every), (adopt, self._pace.look_every)]
+        chores = [(upkeep, self._pace.sync_every), (adopt, self._pace.look_every)]
         if parking:
             chores.append((import_parked, self._pace.look_for_parked_every))
         return [repeat(chore, seconds) for chore, seconds in chores]

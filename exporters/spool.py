@@ -9,7 +9,8 @@ Invariants:
      counted.
   4. All directories together, calls in flight included, hold at most `max_bytes` (those of others as measured at the
      last adoption); past that the newest record is refused.
-  5. Whatever fails here, the call goes on: `Losses` counts every record that is not kept, by reason.
+  5. While the disk fails, records go to the sender through memory, up to a limit; a kill loses those.
+  6. Whatever fails here, the call goes on: `Losses` counts every record that is not kept, by reason.
 
     root/                     0700
       <name>.lock             flock: its owner is alive
@@ -19,6 +20,7 @@ Invariants:
         0000.call             a call in flight (`exporters.journal`)
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -27,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from exporters.descriptors import Descriptors
 from exporters.directory import OwnDirectory
 from exporters.lock import OpenDirectory, is_at
 from exporters.losses import Losses
@@ -40,7 +43,6 @@ from exporters.segment import (
     is_taken,
     read_segment,
     segment_name,
-    sync_and_close,
     write_all,
 )
 from exporters.waiting import Backlog, Waiting
@@ -48,6 +50,9 @@ from exporters.waiting import Backlog, Waiting
 log = logging.getLogger(__name__)
 
 SEGMENT_BYTES: Final = 1024 * 1024
+MEMORY_BYTES: Final = 16 * 1024 * 1024
+"""How much may wait in memory while the disk fails."""
+QUIET_S: Final = 60.0
 
 
 class Spool(Waiting):
@@ -60,17 +65,22 @@ class Spool(Waiting):
         losses: Losses,
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        memory_bytes: int = MEMORY_BYTES,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         """Touches nothing on disk before the first `append`. `clock_ns` is nanoseconds since the epoch."""
-        super().__init__(Room(max_bytes))
+        super().__init__(Room(max_bytes), Descriptors())
         self._directory = directory
         self._losses = losses
         self._segment_bytes = segment_bytes
+        self._memory_bytes = memory_bytes
         self._clock_ns = clock_ns
         self._open: Segment | None = None
         self._synced_bytes = 0
         """Bytes of the open segment that are synced."""
+        self._memory: Segment | None = None
+        """The open segment of those in memory; at most one of the two is open."""
+        self._warned_at = -QUIET_S
         self._counter = 0
         self._newest_ns = 0
         self._closed = False
@@ -90,7 +100,8 @@ class Spool(Waiting):
         """Seal the open segment if its first record is at least that old, or lies in the future because the clock was
         set back."""
         with self._guard:
-            if self._open and not 0 <= self._clock_ns() - self._open.created_ns < older_than_s * 1e9:
+            opened = self._open or self._memory
+            if opened and not 0 <= self._clock_ns() - opened.created_ns < older_than_s * 1e9:
                 self._seal()
 
     def sync(self) -> None:
@@ -108,10 +119,24 @@ class Spool(Waiting):
                 segment.fd = -1
             unsynced.append(opened)
         for fd in unsynced:
-            sync_and_close(fd)
+            self._sync_and_close(fd)
+
+    def write_held(self) -> None:
+        """Write what waits in memory to disk, if that works again. Blocks while the disk works."""
+        self.seal(1.0)
+        with self._guard:
+            held = [segment for segment in (self._claimed, *self._sealed) if segment and segment.held is not None]
+        for segment in held:
+            path = self._write(segment.path.name, bytes(segment.held or b""))
+            with self._guard:
+                self.held_bytes -= segment.size
+                segment.path, segment.held = path, None
 
     def import_segment(self, name: str, content: bytes) -> None:
         """Write and sync a segment from elsewhere, and queue it; raises OSError, and then leaves nothing of it."""
+        self.add_segments([read_segment(self._write(name, content))])
+
+    def _write(self, name: str, content: bytes) -> Path:
         path = self._directory.path() / name
         if not is_segment(path):
             raise OSError(errno.EINVAL, "not the name of a segment")
@@ -124,7 +149,7 @@ class Spool(Waiting):
             except OSError:
                 path.unlink(missing_ok=True)
                 raise
-        self.add_segments([read_segment(path)])
+        return path
 
     def move(self, left: OpenDirectory, to: Path) -> None:
         """Move the segments that lie in a former directory of this process; raises OSError, and can be repeated.
@@ -143,17 +168,23 @@ class Spool(Waiting):
     def backlog(self) -> Backlog:
         """The waiting records, without touching the disk."""
         with self._guard:
-            first = self._claimed or (self._sealed[0] if self._sealed else self._open)
+            first = self._claimed or (self._sealed[0] if self._sealed else self._open or self._memory)
             age = (self._clock_ns() - first.created_ns) / 1e9 if first else 0.0
             return Backlog(self._records, self.room.waiting, max(0.0, age))
 
     def close(self) -> None:
         """Seal and sync; further records are refused. The next process sends what is left."""
         with self._guard:
-            if self._open:
-                self._seal()
+            self._seal()
             self._closed = True
         self.sync()
+        with contextlib.suppress(OSError):
+            self.write_held()
+        with self._guard:
+            for segment in self._sealed:
+                if segment.held is not None:
+                    self._losses.add(segment.reason, segment.records)
+        self.descriptors.release()
 
     def _append(self, line: bytes, instead_of: int) -> str | None:
         """Why the record was not kept, None if it was."""
@@ -166,7 +197,10 @@ class Spool(Waiting):
             segment = self._open or self._create()
             write_all(segment.fd, line)
         except OSError as fault:
-            return "disk_full" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else "spool_unwritable"
+            reason = "disk_full" if fault.errno in (errno.ENOSPC, errno.EDQUOT) else "spool_unwritable"
+            if self.held_bytes + size > self._memory_bytes:
+                return reason
+            segment = self._hold(line, reason)
         segment.size += size
         segment.records += 1
         self.room.waiting += size
@@ -175,19 +209,40 @@ class Spool(Waiting):
             self._seal()
         return None
 
+    def _hold(self, line: bytes, reason: str) -> Segment:
+        """Keep a record in memory, until the hub has it or the disk works again; returns its segment."""
+        if self._memory is None:
+            self._seal()  # what is on disk is older
+            self._memory = Segment(Path(self._next_name() + SEALED), 0, 0, held=bytearray(), reason=reason)
+            if time.monotonic() - self._warned_at > QUIET_S:
+                self._warned_at = time.monotonic()
+                log.error("the spool's disk fails: records go to the hub through memory: %s", reason)
+        self.held_bytes += len(line) + 1
+        assert self._memory.held is not None
+        self._memory.held += line + b"\n"
+        return self._memory
+
     def _create(self) -> Segment:
         """Create a segment; raises OSError."""
         directory = self._directory.path()
-        # a clock that was set back must not change the order of the names
-        self._newest_ns = max(self._clock_ns(), self._newest_ns)
-        self._counter += 1
-        while is_taken(path := directory / (segment_name(self._newest_ns, self._counter) + OPEN)):
-            self._counter += 1
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        while is_taken(path := directory / (self._next_name() + OPEN)):
+            pass
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        fd = self.descriptors.use(lambda: os.open(path, flags, 0o600))
+        self._seal()  # what is in memory is older
         self._open, self._synced_bytes = Segment(path, 0, 0, fd), 0
         return self._open
 
+    def _next_name(self) -> str:
+        # a clock that was set back must not change the order of the names
+        self._newest_ns = max(self._clock_ns(), self._newest_ns)
+        self._counter += 1
+        return segment_name(self._newest_ns, self._counter)
+
     def _seal(self) -> None:
+        if self._memory is not None:
+            self._sealed.append(self._memory)
+            self._memory = None
         segment, self._open = self._open, None
         if segment is None:
             return
@@ -206,8 +261,7 @@ class Spool(Waiting):
 
     def _removed(self, segment: Segment) -> None:
         """Someone removed the directory and its content."""
-        os.close(segment.fd)
-        self.room.waiting -= segment.size
-        self._records -= segment.records
+        self.descriptors.close(segment.fd)
+        self._count(segment, -1)
         self._losses.add("spool_removed", segment.records)
         log.error("a segment of the spool is gone")

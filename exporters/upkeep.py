@@ -1,4 +1,4 @@
-"""Upkeep: what the sender's thread does for this process's directory every second."""
+"""Upkeep: what the sender's thread does every second, so that what is on disk is safe and at its place."""
 
 from exporters.directory import OwnDirectory
 from exporters.journal import Journal
@@ -12,6 +12,13 @@ class Upkeep:
         self._own = own
         self._spool = spool
         self._journal = journal
+
+    def every_second(self) -> None:
+        """Count descriptors, sync, restore, and write what waits in memory. Blocks; raises OSError, and is repeated."""
+        self._spool.descriptors.look()
+        self._spool.sync()
+        self.restore()
+        self._spool.write_held()
 
     def restore(self) -> None:
         """If the directory is no longer at its path, make another one there, and move everything to it.

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from exporters.descriptors import Descriptors
 from exporters.room import Room
-from exporters.segment import Segment, sync_and_close
+from exporters.segment import Segment, sync
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +28,16 @@ class Backlog:
 class Waiting:
     """Any thread may look; one thread claims and acknowledges."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, descriptors: Descriptors) -> None:
         self.room = room
+        self.descriptors = descriptors
         self._guard = threading.Lock()
         self._sealed: deque[Segment] = deque()
         self._claimed: Segment | None = None
         self._in_hand = False
         self._records = 0
+        self.held_bytes = 0
+        """What waits in memory alone."""
 
     def claim(self) -> Segment | None:
         """The oldest sealed segment, synced; claimed until acknowledged, given back or set aside, one at a time."""
@@ -44,13 +48,14 @@ class Waiting:
             segment = self._claimed = self._claimed or self._sealed.popleft()
             self._in_hand = True
             fd, segment.fd = segment.fd, -1
-        sync_and_close(fd)
+        self._sync_and_close(fd)
         return segment
 
     def acknowledge(self, segment: Segment) -> None:
         """Remove a segment: the hub has all of it."""
         try:
-            segment.path.unlink(missing_ok=True)
+            if segment.held is None:
+                segment.path.unlink(missing_ok=True)
         except OSError as fault:  # such as a disk that became read-only: whoever finds the segment sends it again
             log.error("a segment that was sent cannot be removed: %s", fault.strerror)
         self.set_aside(segment)
@@ -64,14 +69,30 @@ class Waiting:
         """Skip a claimed segment. Its file stays, for `add_segments` or for the next process."""
         with self._guard:
             self._claimed, self._in_hand = None, False
-            self.room.waiting -= segment.size
-            self._records -= segment.records
+            self._count(segment, -1)
 
     def add_segments(self, segments: Iterable[Segment]) -> None:
         """Queue sealed segments that are in our directory, ordered by age."""
         with self._guard:
             for segment in segments:
-                self.room.waiting += segment.size
-                self._records += segment.records
+                self._count(segment, 1)
                 self._sealed.append(segment)
             self._sealed = deque(sorted(self._sealed, key=lambda segment: segment.path.name))
+
+    def lines(self, segment: Segment) -> tuple[list[memoryview], int]:
+        """`Segment.lines`, even if the process has no file descriptors left."""
+        try:
+            return self.descriptors.use(segment.lines)
+        finally:
+            self.descriptors.refill()
+
+    def _count(self, segment: Segment, sign: int) -> None:
+        self.room.waiting += sign * segment.size
+        self._records += sign * segment.records
+        if segment.held is not None:
+            self.held_bytes += sign * segment.size
+
+    def _sync_and_close(self, fd: int) -> None:
+        if fd >= 0:
+            sync(fd)
+            self.descriptors.close(fd)

@@ -50,6 +50,7 @@ class ProxyCounts:
     last_success: float | None
     """When the hub last accepted a record, in seconds since the epoch."""
     unjournalled: int
+    in_memory_bytes: int
 
 
 class CallMetrics(SpanProcessor):
@@ -230,6 +231,7 @@ def observe_proxy(
     gauge("proxy.calls.active", "{call}", "Calls that are open.", lambda: look().open_calls)
     gauge("proxy.spool.records", "{record}", "Records that wait for the hub.", lambda: look().backlog_records)
     gauge("proxy.spool.bytes", "By", "What these take on disk.", lambda: look().backlog_bytes)
+    gauge("proxy.spool.memory", "By", "What is in memory alone: the disk fails.", lambda: look().in_memory_bytes)
     gauge("proxy.spool.age", "s", "Age of the oldest of them.", lambda: look().oldest_seconds)
     counter("proxy.records.sent", "{record}", "Records the hub has taken.", "", lambda: {"": look().sent})
     gauge("proxy.records.last_sent", "s", "When that was last, since the epoch.", lambda: look().last_success)

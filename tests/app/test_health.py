@@ -15,6 +15,7 @@ NOTHING = {
     "last_success": None,
     "lost": {},
     "unjournalled": 0,
+    "in_memory_bytes": 0,
 }
 
 

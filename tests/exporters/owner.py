@@ -29,7 +29,7 @@ class Owner:
         self.losses = Losses()
         self.directory = OwnDirectory(root)
         self.spool = Spool(self.directory, max_bytes, self.losses, **more)
-        self.journal = Journal(self.directory, self.spool.room)
+        self.journal = Journal(self.directory, self.spool.room, self.spool.descriptors)
         self.upkeep = Upkeep(self.directory, self.spool, self.journal)
         self.adoption = Adoption(self.directory, self.spool)
 
@@ -69,6 +69,7 @@ class Owner:
         lock, opened = self.directory._lock, self.directory._opened
         written = [*self.spool._sealed, *filter(None, (self.spool._open, self.spool._claimed))]
         fds = [*(segment.fd for segment in written), *(slot.fd for slot in slots)]
+        self.spool.descriptors.release()
         fds += [lock._fd if lock else -1, opened.fd if opened else -1]
         for fd in fds:
             if fd >= 0:

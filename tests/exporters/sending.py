@@ -15,10 +15,12 @@ from azure.eventhub.aio import EventHubProducerClient
 from exporters.blob import BlobStore
 from exporters.directory import OwnDirectory
 from exporters.hub import Hub
+from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.pace import Pace
 from exporters.sender import Sender
 from exporters.spool import Spool
+from exporters.upkeep import Upkeep
 from tests.kit.hub import Broker, Record, checked, wait_until
 
 FAST = Pace(linger=0.01, look_every=0.1, first_pause=0.02, longest_pause=0.2, busy_pause=0.2)
@@ -141,7 +143,8 @@ class Pipeline:
         self.losses = Losses()
         self.own = OwnDirectory(self.directory)
         self.spool = Spool(self.own, 1 << 30, self.losses)
-        self.sender = Sender(self.spool, self.connect, self.losses, self.adopt, self.open_blobs, self.pace)
+        upkeep = Upkeep(self.own, self.spool, Journal(self.own))
+        self.sender = Sender(self.spool, self.connect, self.losses, upkeep, self.adopt, self.open_blobs, self.pace)
 
     def append(self, count: int = 1, content: str = "") -> None:
         """Append numbered records, and seal them as one segment."""

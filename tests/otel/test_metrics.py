@@ -235,13 +235,14 @@ def test_the_proxys_own_numbers() -> None:
     measured = Measured()
     for _ in range(3):
         CallSpan(measured.tracer, streamed())
-    counts = ProxyCounts(4, 30, 2000, 1.5, 70, {"spool_full": 2}, {"invalid_api_key": 3}, 1e9, 5)
+    counts = ProxyCounts(4, 30, 2000, 1.5, 70, {"spool_full": 2}, {"invalid_api_key": 3}, 1e9, 5, 600)
     observe_proxy(measured.meter, lambda: counts, lambda: {"queue_full": 9})
     expected = {
         "proxy.calls.active": [(4, {})],
         "proxy.streams.active": [(3, {})],
         "proxy.spool.records": [(30, {})],
         "proxy.spool.bytes": [(2000, {})],
+        "proxy.spool.memory": [(600, {})],
         "proxy.spool.age": [(1.5, {})],
         "proxy.records.sent": [(70, {})],
         "proxy.records.last_sent": [(1e9, {})],
