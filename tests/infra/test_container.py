@@ -111,7 +111,7 @@ def test_its_commands_run_in_a_new_environment(tmp_path: Path, upstream: Any, br
             )
             assert "Everything works." in said
             proxy.send_signal(signal.SIGTERM)
-            assert proxy.wait(60) == 0
+            assert proxy.wait(60) == -signal.SIGTERM, "uvicorn stops in order, and then passes the signal on"
         finally:
             proxy.kill()
             proxy.wait(60)
