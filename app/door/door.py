@@ -12,10 +12,9 @@ from starlette.types import Scope
 
 from app.door.auth import Access
 from app.door.caller import CallerFields
-from app.errors import BadBody, MethodNotAllowed, NotFound, NoWebSockets, ProxyError
+from app.errors import MethodNotAllowed, NotFound, NoWebSockets, ProxyError
 from app.headers import decoded
 from app.operations import Family, Operation, Target
-from app.operations.json_text import load
 
 _API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
 """Azure ignores the case of a query's names."""
@@ -129,17 +128,6 @@ def _with_plain_names(query: bytes) -> bytes:
     """A query whose names are no longer percent-encoded."""
     pairs = (pair.partition(b"=") for pair in query.split(b"&"))
     return b"&".join(unquote_to_bytes(name) + equals + value for name, equals, value in pairs)
-
-
-def json_object(body: bytes) -> Mapping[str, object]:
-    """The JSON object in a request's body; raises BadBody."""
-    try:
-        parsed = load(body)
-    except ValueError as fault:
-        raise BadBody(f"The request's body is not valid JSON: {fault}.") from None
-    if not isinstance(parsed, dict):
-        raise BadBody("The request's body must be a JSON object.")
-    return parsed
 
 
 def offers_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:

@@ -97,6 +97,7 @@ class Relay:
             arrived_ns=arrived_ns,
             started_at_ns=started_at_ns,
         )
+        call.answer.truncated = inbound.unread
         await self._run(call, admitted, body, inbound, send)
 
     async def _read(self, admitted: Admitted, body: RequestBody) -> Inbound:
