@@ -105,12 +105,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the client asked for, as far as the operation understands it. `prompt` is JSON."""
+    """What the client asked for, as far as the operation understands it.
+
+    `prompt` is JSON; where it is long, in UTF-8.
+    """
 
     model: str | None = None
     stream: bool = False
-    prompt: str | None = None
-    instructions: str | None = None
+    prompt: str | bytearray | None = None
+    instructions: str | bytearray | None = None
     """JSON: instructions to the model that are separate from the prompt."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""

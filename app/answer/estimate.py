@@ -21,10 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
-from app.operations.json_text import dump, is_dense, load
+from app.operations.json_text import JsonText, dump, load
 from app.operations.operation import Json
 from app.operations.wire import as_list, as_object, as_text
 from otel.call import Answer, Call, Status, Usage
+from otel.density import is_dense
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,6 @@ HURRY_S: Final = 0.35
 """Time limit for one call, queueing included; HURRY_S applies during a shutdown. Counting stops after three quarters of
 it."""
 MAX_BODY: Final = 8 << 20
-MAX_VALUES: Final = 500_000
 MAX_CHARS: Final = 1_000_000
 PIECE: Final = 4096
 DEPTH: Final = 6
@@ -113,7 +113,7 @@ class Estimator:
             and (call.status is not Status.UPSTREAM_ERROR or bool(Texts.of_answer(answer).texts))
         )
 
-    async def estimate(self, call: Call, sent: bytes | None, hurry: bool = False) -> None:
+    async def estimate(self, call: Call, sent: JsonText | None, hurry: bool = False) -> None:
         """Set the call's usage if it can be counted in time; `sent` is the client's body."""
         if sent is None or len(sent) > MAX_BODY:
             return
@@ -131,11 +131,11 @@ class Estimator:
         elif (usage := work.result()) is not None:
             call.answer.usage, call.answer.usage_source = usage, "estimated"
 
-    def _count(self, encoding: str, chat: bool, sent: bytes, answer: "Texts", until: float) -> Usage | None:
+    def _count(self, encoding: str, chat: bool, sent: JsonText, answer: "Texts", until: float) -> Usage | None:
         """Runs in the thread; None if the usage is unknown, or nothing was counted in time."""
         if time.monotonic() >= until or (tokenizer := self._tokenizer(encoding)) is None:
             return None
-        body = None if is_dense(sent, MAX_VALUES) else load(sent)
+        body = None if is_dense(sent) else load(sent)
         request = Texts.of_request(body, chat) if isinstance(body, dict) else Texts()
         completion = count(tokenizer, answer.texts, until) if answer.texts else None
         prompt = count(tokenizer, request.texts, until)

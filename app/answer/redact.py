@@ -16,9 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from app.operations.json_text import dump, is_dense, load
+from app.operations.json_text import dump, load
 from otel import attributes as a
 from otel.call import Call, Choice, ToolCall
+from otel.density import is_dense
 
 if TYPE_CHECKING:
     from regex import Pattern
@@ -34,8 +35,6 @@ TEXT_S: Final = 0.05
 """Time limit for one pattern on one text, in CPU time of all threads, as `regex` counts it."""
 CHAR_S: Final = 1e-6
 """Added to both limits per character: ordinary patterns take 0.01 to 0.35 of that, pathological ones far more."""
-MAX_VALUES: Final = 500_000
-"""Values of one JSON text, which become objects to be searched."""
 MOST_S: Final = 5.0
 QUIET_S: Final = 60.0
 
@@ -92,8 +91,8 @@ class Redactor:
 class _Content:
     """All content of a call; the first three fields are JSON."""
 
-    prompt: str | None
-    instructions: str | None
+    prompt: str | bytearray | None
+    instructions: str | bytearray | None
     members: str | None
     stops: Sequence[str]
     choices: Sequence[Choice]
@@ -160,13 +159,13 @@ class _Search:
             ],
         )
 
-    def _json(self, text: str | None) -> str | None:
+    def _json(self, text: str | bytearray | None) -> str | None:
         if text is None:
             return None
         try:
-            if is_dense(text, MAX_VALUES):
+            if is_dense(text):
                 raise ValueError("too many values")
-            return dump(self._value(load(text.encode("utf-8", "surrogatepass"))))
+            return dump(self._value(load(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)))
         except (ValueError, RecursionError):  # too many, or nested too deeply
             self.dropped += 1
             return dump(DROPPED)

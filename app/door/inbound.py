@@ -13,6 +13,7 @@ from app.door.form import Form
 from app.errors import BadBody
 from app.headers import first
 from app.operations.decoding import FAULTS, MAX_DECODED, decoder
+from app.operations.json_text import JsonText
 from app.operations.members import Members, TooCostly, other_members, reduced_members
 from otel.call import Request
 
@@ -29,7 +30,7 @@ _MODEL_FIRST: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*"([\w.:/-]{1,128})"')
 SLICE: Final = 4 * 1024
 YIELD_BYTES: Final = 16 * SLICE
 
-type Body = bytes | AsyncIterator[bytes] | None
+type Body = JsonText | AsyncIterator[bytes] | None
 
 
 @dataclass(slots=True)
@@ -42,9 +43,9 @@ class Inbound:
     """The other members of a JSON body, as JSON; None without captured content, or for a body that is not read."""
     reduced_members: str | None = None
     """The same without a client's texts, where those must not be written, or not yet."""
-    text: bytes | None = None
+    text: JsonText | None = None
     """The JSON in it, decoded; None if it was not read."""
-    asking: bytes | None = None
+    asking: JsonText | None = None
     """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
     caller: Mapping[str, str] = field(default_factory=dict)
     """What the body says of the caller."""
@@ -124,16 +125,16 @@ class InboundReader:
         request = admitted.operation.read_form(form.fields)
         return Inbound(whole(), request, sticky=self.sticky.value(admitted, form.fields), form=form)
 
-    async def _json(self, admitted: Admitted, body: bytes) -> Inbound:
+    async def _json(self, admitted: Admitted, body: JsonText) -> Inbound:
         """Raises BadBody."""
         if admitted.content_encoding is not None:
             return await self._encoded(admitted, body, admitted.content_encoding)
         if await _costs_too_much(body):
             return self._unread(admitted, body)
         try:
-            members = Members.of(body)
-            asking = admitted.operation.request_usage(body, members) if self.ask_for_usage else None
-            return self._read(admitted, body, body, members, asking)
+            if len(body) <= LARGE:
+                return self._plain(admitted, body)
+            return await asyncio.to_thread(self._plain, admitted, body)
         except TooCostly:
             return self._unread(admitted, body)
         except ValueError as fault:
@@ -141,7 +142,13 @@ class InboundReader:
         except TypeError:
             raise BadBody("The request's body must be a JSON object.") from None
 
-    async def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
+    def _plain(self, admitted: Admitted, body: JsonText) -> Inbound:
+        """Raises ValueError, TypeError or TooCostly."""
+        members = Members.of(body)
+        asking = admitted.operation.request_usage(body, members) if self.ask_for_usage else None
+        return self._read(admitted, body, body, members, asking)
+
+    async def _encoded(self, admitted: Admitted, body: JsonText, encoding: str) -> Inbound:
         """A body that goes upstream as it is, and is read as far as it can be: upstream decides what is valid."""
         text = await _decoded(body, encoding)
         if text is None or await _costs_too_much(text):
@@ -151,13 +158,15 @@ class InboundReader:
         except (ValueError, TypeError, TooCostly):
             return self._unread(admitted, body)
 
-    def _unread(self, admitted: Admitted, body: bytes) -> Inbound:
+    def _unread(self, admitted: Admitted, body: JsonText) -> Inbound:
         """Without what the body says, as far as that cannot be known."""
         named = _MODEL_FIRST.match(body[:1024])
         request = Request(model=named[1].decode()) if named else Request()
         return Inbound(body, request, sticky=self.sticky.value(admitted, {}), unread=True)
 
-    def _read(self, admitted: Admitted, body: bytes, text: bytes, parsed: Members, asking: bytes | None) -> Inbound:
+    def _read(
+        self, admitted: Admitted, body: JsonText, text: JsonText, parsed: Members, asking: JsonText | None
+    ) -> Inbound:
         operation, captured = admitted.operation, admitted.capture_content
         apart = operation.recorded_apart(parsed)
         return Inbound(
@@ -172,7 +181,7 @@ class InboundReader:
         )
 
 
-async def _costs_too_much(text: bytes) -> bool:
+async def _costs_too_much(text: JsonText) -> bool:
     """Whether splitting the JSON into members would stall other calls, or its members take several times its memory.
 
     Ordinary large bodies hold images, documents and long texts: few values, many bytes.
@@ -191,7 +200,7 @@ async def _costs_too_much(text: bytes) -> bool:
     return False
 
 
-async def _decoded(body: bytes, encoding: str) -> bytes | None:
+async def _decoded(body: JsonText, encoding: str) -> bytes | None:
     """The decoded body; None if that is not possible, or too large. Other calls go on meanwhile.
 
     A slice holds few members: each of them, even an empty one, costs a copy of the rest of its slice.
@@ -203,7 +212,7 @@ async def _decoded(body: bytes, encoding: str) -> bytes | None:
     size = 0
     for at in range(0, len(body), SLICE):
         try:
-            piece = decode(body[at : at + SLICE])
+            piece = decode(bytes(body[at : at + SLICE]))
         except FAULTS:
             return None
         pieces.append(piece)

@@ -36,8 +36,8 @@ class Speech(Operation):
 
     def note_units(self, request: Request, answer: Answer) -> None:
         """The characters spoken."""
-        prompt = request.prompt or ""
-        text = load(prompt.encode("utf-8", "surrogatepass")) if prompt.startswith('"') else None
+        prompt = request.prompt
+        text = load(prompt.encode("utf-8", "surrogatepass")) if isinstance(prompt, str) else None
         if isinstance(text, str) and text:
             answer.units["characters"] = len(text)
 

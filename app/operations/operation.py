@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Set
 from typing import Protocol
 
+from app.operations.json_text import JsonText
 from otel.call import Answer, Request
 
 type Json = Mapping[str, object]
@@ -64,7 +65,7 @@ class Operation(Protocol):
         """The facts of a request that is a form, by its small fields."""
         return Request()
 
-    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+    def request_usage(self, body: JsonText, parsed: Json) -> JsonText | None:
         """The body with token usage requested; None if the client did so already, or it is not possible."""
         return None
 

@@ -56,11 +56,11 @@ def as_count(value: object) -> int | None:
     return None if count is None or not 0 <= count <= MAX_COUNT else count
 
 
-def json_of(body: Mapping[str, object], name: str) -> str | None:
-    """A member as JSON; None without one."""
+def json_of(body: Mapping[str, object], name: str) -> str | bytearray | None:
+    """A member as JSON, in bytes where it is long; None without one."""
     if name not in body:
         return None
-    return body.text(name) if isinstance(body, Members) else dump(body[name])
+    return body.json(name) if isinstance(body, Members) else dump(body[name])
 
 
 def parameters(body: Mapping[str, object], text_format: object = None) -> dict[str, Parameter]:

@@ -84,7 +84,7 @@ class Attempts:
         body = inbound.body
         with_usage = None if self._usage_refusals.covers(call) else inbound.asking
         order = self._order(call, inbound, stored)
-        if not isinstance(body, bytes | None):
+        if not isinstance(body, bytes | bytearray | None):
             order = order[:1]
         headers = [*to_upstream(admitted.headers, self._caller_headers), *trace]
         held = Held()
@@ -130,7 +130,7 @@ class Attempts:
         admitted: Admitted,
         headers: Headers,
         body: Body,
-        with_usage: bytes | None,
+        with_usage: bytes | bytearray | None,
     ) -> UpstreamResponse:
         if with_usage is None:
             return UpstreamResponse(await self._send(backend, call, admitted, headers, body))
@@ -152,7 +152,7 @@ class Attempts:
         name, value = await backend.auth.header()
         origin, prefix = _origin_and_prefix(backend.base_url)
         target = prefix + admitted.path + ("?" + admitted.query if admitted.query else "")
-        length = None if isinstance(body, bytes | None) else admitted.content_length
+        length = None if isinstance(body, bytes | bytearray | None) else admitted.content_length
         headers = [*headers, (name.encode(), value.encode())]
         request = Request(admitted.method, target, headers, body, length)
         while True:
@@ -163,7 +163,7 @@ class Attempts:
                 answer = await self._pool().request(origin, request)
             except Disconnected as fault:
                 # a pooled connection that upstream closed while it was idle or just now: no response, no fault
-                if not fault.stale or not isinstance(body, bytes | None):
+                if not fault.stale or not isinstance(body, bytes | bytearray | None):
                     raise
                 continue
             attempt.http_status = answer.status

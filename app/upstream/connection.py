@@ -19,7 +19,7 @@ STALE_S: Final = 1.0
 """A kept connection that upstream closes this soon after a request was closed for its age; later, upstream may have
 processed the request, and billed it."""
 
-type Body = bytes | AsyncIterator[bytes] | None
+type Body = bytes | bytearray | AsyncIterator[bytes] | None
 
 
 class Connection(asyncio.Protocol):
@@ -65,7 +65,7 @@ class Connection(asyncio.Protocol):
         self._headers, self._head_bytes = [], 0
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._head = waiting
-        if body is None or isinstance(body, bytes):
+        if body is None or isinstance(body, bytes | bytearray):
             if body and len(body) > SMALL:
                 transport.writelines((head, body))
             else:

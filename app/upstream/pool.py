@@ -164,7 +164,7 @@ def _head(origin: Origin, request: Request) -> tuple[bytes, bool]:
         *(name + b": " + value for name, value in request.headers),
     ]
     chunked = False
-    if isinstance(request.body, bytes):
+    if isinstance(request.body, bytes | bytearray):
         lines.append(b"content-length: %d" % len(request.body))
     elif request.body is None:
         if request.method not in ("GET", "HEAD", "OPTIONS", "DELETE"):

@@ -1,18 +1,20 @@
 """Measures what hostile request bodies cost: `python -m tests.chaos.hostile` prints a table of peak memory and stalls.
 
-Each body goes to a process of its own. The stall is the longest time in which /health/live, asked again and again on
-one connection, waited for an answer; on a busy machine it includes other processes' turns.
+Each body goes to a process of its own.
 """
 
+import asyncio
 import http.client
-import select
-import subprocess
-import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
+
+from app.main import create_app
 from tests.conftest import environ
 from tests.kit.hub import Broker
 from tests.kit.proxy import KEY, ProxyProcess
@@ -42,40 +44,42 @@ def bodies() -> Iterator[tuple[str, bytes]]:
     yield "messages of 100 bytes", filled(b'{"role":"user","content":"' + b"a" * 70 + b'"}')
 
 
-class Probe:
-    """Asks for /health/live, in a process of its own, until it is stopped."""
+class Measured:
+    """The proxy's application, and a task that notes how long the loop's thread computed without a turn for others.
 
-    def __init__(self, port: int) -> None:
-        command = [sys.executable, "-m", "tests.chaos.hostile", str(port)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        self._process.stdout.readline()
+    It counts CPU time, so that other processes do not count. GET /stall tells the longest in ms, and begins anew.
+    """
 
-    def stop(self) -> float:
-        """The longest wait in seconds."""
-        return float(self._process.communicate("", timeout=300)[0])
+    def __init__(self) -> None:
+        self._app = create_app()
+        self._longest = 0.0
+        self._ticking: asyncio.Task[None] | None = None
 
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._ticking = self._ticking or asyncio.create_task(self._tick())
+        if scope["type"] != "http" or scope["path"] != "/stall":
+            await self._app(scope, receive, send)
+            return
+        told, self._longest = self._longest, 0.0
+        await PlainTextResponse(str(told * 1000))(scope, receive, send)
 
-def ask(port: int) -> None:
-    """Ask until standard input ends; print a line at the first answer, and the longest wait at the end."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    longest, told = 0.0, False
-    while not select.select([sys.stdin], [], [], 0)[0]:
-        before = time.monotonic()
-        connection.request("GET", "/health/live")
-        connection.getresponse().read()
-        longest = max(longest, time.monotonic() - before)
-        if not told:
-            told = True
-            longest = 0.0
-            print("asking", flush=True)
-    print(longest)
+    async def _tick(self) -> None:
+        while True:
+            before = time.thread_time()
+            await asyncio.sleep(0.001)
+            self._longest = max(self._longest, time.thread_time() - before)
 
 
 def memory(pid: int, name: str) -> float:
     """VmRSS, or VmHWM (its peak), in MiB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+
+def stall(port: int) -> float:
+    """The longest stall since it was last asked for, in ms."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/stall", timeout=300) as response:
+        return float(response.read())
 
 
 def send(port: int, body: bytes) -> int:
@@ -91,14 +95,14 @@ def send(port: int, body: bytes) -> int:
 def measure(broker: Broker, upstream: ScriptedUpstream, body: bytes) -> tuple[int, float, float]:
     """The status, the peak in MiB and the stall in ms that a body causes in a fresh process."""
     with tempfile.TemporaryDirectory() as spool:
-        process = ProxyProcess(environ(upstream.url, broker.conn_str, Path(spool))).wait_started()
+        settings = environ(upstream.url, broker.conn_str, Path(spool))
+        process = ProxyProcess(settings, app="tests.chaos.hostile:Measured").wait_started()
         try:
             send(process.port, b'{"messages":[]}')
             before = memory(process.pid, "VmRSS")
-            probe = Probe(process.port)
+            stall(process.port)
             status = send(process.port, body)
-            stall = probe.stop()
-            return status, memory(process.pid, "VmHWM") - before, stall * 1000
+            return status, memory(process.pid, "VmHWM") - before, stall(process.port)
         finally:
             process.close()
 
@@ -115,11 +119,11 @@ def main() -> None:
         broker = Broker(Path(data))
         print("| body | MiB | status | peak MiB | of the body | stall ms |\n| --- | --- | --- | --- | --- | --- |")
         for name, body in bodies():
-            status, peak, stall = measure(broker, upstream, body)
+            status, peak, longest = measure(broker, upstream, body)
             size = len(body) / MIB
-            print(f"| {name} | {size:.0f} | {status} | {peak:.0f} | {peak / size:.1f} x | {stall:.0f} |", flush=True)
+            print(f"| {name} | {size:.0f} | {status} | {peak:.0f} | {peak / size:.1f} x | {longest:.0f} |", flush=True)
         broker.close()
 
 
 if __name__ == "__main__":
-    ask(int(sys.argv[1])) if sys.argv[1:] else main()
+    main()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.operations.embeddings import Embeddings
+from app.operations.json_text import JsonText
 from app.operations.members import Members
 from app.operations.stream_options import request_usage
 from app.relay.usage_event import UsageEventFilter
@@ -128,7 +129,7 @@ def test_an_ambiguous_body_is_not_changed(body: bytes) -> None:
     assert request_usage(body, Members.of(body)) is None
 
 
-def with_usage(name: str, value: object) -> bytes | None:
+def with_usage(name: str, value: object) -> JsonText | None:
     parsed = {"stream": True, name: value}
     return request_usage(json.dumps(parsed).encode(), parsed)
 
