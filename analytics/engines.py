@@ -18,6 +18,7 @@ from analytics.counted import COUNTED
 from analytics.rows import FIXED
 
 HERE: Final = Path(__file__).parent
+_KQL_COUNTED: Final = {**dict.fromkeys(COUNTED, "long(null)"), "units": '""'}
 _STATED: Final = [column for column in COLUMNS if column.name != "more"]
 
 
@@ -26,7 +27,16 @@ def texts() -> dict[Path, str]:
     return {
         HERE / "spark/rows.sql": _filled("spark/rows.sql", {"schema": _spark_schema(), "columns": _each(_spark)}),
         HERE / "spark/calls.sql": _filled("spark/calls.sql", {"counted": ",\n    ".join(map(_spark_counted, COLUMNS))}),
-        HERE / "adx/schema.kql": _filled("adx/schema.kql", {"schema": kql_schema(), "columns": _each(_kql)}),
+        HERE / "adx/schema.kql": _filled(
+            "adx/schema.kql",
+            {
+                "schema": kql_schema(),
+                "columns": _each(_kql),
+                "counted": ",\n    ".join(
+                    f"{name} = iff(counts, {name}, {none})" for name, none in _KQL_COUNTED.items()
+                ),
+            },
+        ),
         HERE / "stream_analytics/query.sql": _filled(
             "stream_analytics/query.sql",
             {"columns": _each(_stream_analytics), "listed": ", ".join(f"[{column.name}]" for column in _STATED)},

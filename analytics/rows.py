@@ -26,6 +26,8 @@ FIXED: Final = {
 }
 """The fields that records of every version have, and their types; `prompt` may have any."""
 
+MAX_COUNT: Final = 2**53
+"""A count past it is unknown, as it is for the proxy; sums cannot overflow."""
 _EMPTY: Final[Record] = {}
 _OBJECTS: Final = ("caller", "error")
 _TAKEN: Final = frozenset(path[0] for column in COLUMNS for path in column.paths) | {"usage"}
@@ -104,11 +106,13 @@ def _array(column: Column, records: Sequence[Record]) -> pa.Array:
             texts = pa.array([text and text.removesuffix("Z") for text in values], pa.string())
             return texts.cast(pa.timestamp("us")).cast(column.kind.arrow)
         case Kind.JSON:
-            values = ["" if value is None else orjson.dumps(value).decode() for value in values]
+            values = ["" if value is None else _dumped(value) for value in values]
         case Kind.WORDS:
             values = ["" if value is None else ",".join(value) for value in values]
         case Kind.TEXT:
             values = ["" if value is None else value for value in values]
+        case Kind.COUNT:
+            values = [None if type(value) is int and abs(value) > MAX_COUNT else value for value in values]
         case Kind.FLAG:
             values = [column.absent if value is None else value for value in values]
     return pa.array(values, column.kind.arrow)
@@ -135,6 +139,13 @@ def _more(record: Record) -> Record | None:
     if caller:
         more["caller"] = {name: record["caller"][name] for name in sorted(caller)}
     return more
+
+
+def _dumped(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # more than 254 levels, or a number beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _leniently(body: bytes) -> Any:

@@ -1,7 +1,7 @@
 """Which headers are dropped, in each direction; all others pass through."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_plus
@@ -106,8 +106,3 @@ def _named_by_connection(headers: RawHeaders) -> frozenset[bytes]:
     return frozenset(
         token.strip().lower() for name, value in headers if name == b"connection" for token in value.split(b",")
     )
-
-
-def caller_fields(headers: RawHeaders, names: Mapping[bytes, str]) -> dict[str, str]:
-    """The caller's fields, from the headers that carry them. The first value of a repeated header counts."""
-    return {names[name]: decoded(value) for name, value in reversed(headers) if name in names and value}

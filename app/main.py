@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace import SpanProcessor
 from app.answer.estimate import Estimator
 from app.answer.redact import Redactor
 from app.door.auth import Access, ClientKeys
+from app.door.caller import CallerFields
 from app.door.door import Door
 from app.door.entra import EntraTokens
 from app.door.inbound import InboundReader, Sticky
@@ -108,24 +109,27 @@ def create_app(
     lifecycle = Lifecycle(calls, settings.shutdown_seconds, start, flush, credentials.close)
     lifecycle.limits_server = shortcuts.take("shutdown", why_no_limit)
     access = _access(settings, lifecycle.pool)
-    door = Door(access, settings.caller_headers, settings.api_version, settings.capture_content)
+    caller_fields = CallerFields(settings.caller_headers, settings.caller_body)
+    door = Door(access, caller_fields, settings.api_version, settings.capture_content)
     relay = Relay(
         families=families,
         door=door,
         reader=InboundReader(
             ask_for_usage=settings.ask_for_usage,
             sticky=Sticky.parse(settings.sticky),
-            redacts=bool(settings.redact),
+            withholds=settings.only_filtered or bool(settings.redact),
             model_routes=any(backend.deployments is not None for backend in settings.backends),
+            caller_fields=caller_fields,
         ),
         attempts=Attempts(
             Backends([_backend(backend, credentials) for backend in settings.backends]),
             lifecycle.pool,
-            door.caller_headers | families.key_headers,
+            caller_fields.headers | families.key_headers,
             UsageRefusals(),
         ),
         estimator=Estimator(),
         redactor=Redactor(settings.redact),
+        only_filtered=settings.only_filtered,
         tracer=provider.get_tracer(SCOPE),
         calls=calls,
         max_request_bytes=settings.max_request_bytes,

@@ -49,7 +49,18 @@ _WORDS: Final = frozenset(
     {"openai", "v1", "deployments", "chat", "completions", "embeddings", "responses", "input_items", "cancel", "audio"}
     | {"speech", "transcriptions", "translations", "images", "generations", "edits", "models", "files", "content"}
     | {"uploads", "batches", "vector_stores", "search", "assistants", "threads", "messages", "runs", "steps", "items"}
-    | {"fine_tuning", "jobs", "evals", "containers", "conversations", "realtime", "compact"}
+    | {
+        "fine_tuning",
+        "jobs",
+        "evals",
+        "containers",
+        "conversations",
+        "realtime",
+        "compact",
+        "submit_tool_outputs",
+        "videos",
+        "video",
+    }
 )
 
 

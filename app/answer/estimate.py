@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
-from app.operations.json_text import dump, load
+from app.operations.json_text import dump, is_dense, load
 from app.operations.operation import Json
 from app.operations.wire import as_list, as_object, as_text
 from otel.call import Answer, Call, Status, Usage
@@ -33,6 +33,7 @@ HURRY_S: Final = 0.35
 """Time limit for one call, queueing included; HURRY_S applies during a shutdown. Counting stops after three quarters of
 it."""
 MAX_BODY: Final = 8 << 20
+MAX_VALUES: Final = 500_000
 MAX_CHARS: Final = 1_000_000
 PIECE: Final = 4096
 DEPTH: Final = 6
@@ -134,7 +135,7 @@ class Estimator:
         """Runs in the thread; None if the usage is unknown, or nothing was counted in time."""
         if time.monotonic() >= until or (tokenizer := self._tokenizer(encoding)) is None:
             return None
-        body = load(sent)
+        body = None if is_dense(sent, MAX_VALUES) else load(sent)
         request = Texts.of_request(body, chat) if isinstance(body, dict) else Texts()
         completion = count(tokenizer, answer.texts, until) if answer.texts else None
         prompt = count(tokenizer, request.texts, until)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from app.operations.json_text import dump, load
+from app.operations.json_text import dump, is_dense, load
 from otel import attributes as a
 from otel.call import Call, Choice, ToolCall
 
@@ -34,6 +34,8 @@ TEXT_S: Final = 0.05
 """Time limit for one pattern on one text, in CPU time of all threads, as `regex` counts it."""
 CHAR_S: Final = 1e-6
 """Added to both limits per character: ordinary patterns take 0.01 to 0.35 of that, pathological ones far more."""
+MAX_VALUES: Final = 500_000
+"""Values of one JSON text, which become objects to be searched."""
 MOST_S: Final = 5.0
 QUIET_S: Final = 60.0
 
@@ -162,8 +164,10 @@ class _Search:
         if text is None:
             return None
         try:
+            if is_dense(text, MAX_VALUES):
+                raise ValueError("too many values")
             return dump(self._value(load(text.encode("utf-8", "surrogatepass"))))
-        except (ValueError, RecursionError):  # nested too deeply
+        except (ValueError, RecursionError):  # too many, or nested too deeply
             self.dropped += 1
             return dump(DROPPED)
 

@@ -11,10 +11,10 @@ from urllib.parse import unquote, unquote_plus, unquote_to_bytes
 from starlette.types import Scope
 
 from app.door.auth import Access
-from app.errors import BadBody, MethodNotAllowed, NotFound, NoWebSockets, ProxyError
-from app.headers import caller_fields, decoded
+from app.door.caller import CallerFields
+from app.errors import MethodNotAllowed, NotFound, NoWebSockets, ProxyError
+from app.headers import decoded
 from app.operations import Family, Operation, Target
-from app.operations.json_text import load
 
 _API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
 """Azure ignores the case of a query's names."""
@@ -48,14 +48,12 @@ class Door:
     def __init__(
         self,
         access: Access,
-        caller_headers: Mapping[str, str],
+        caller_fields: CallerFields,
         api_version: str | None,
         capture_content: bool,
     ) -> None:
-        """`caller_headers` maps a caller's field to the header that carries it."""
         self._access = access
-        self._fields = {header.encode(): field for field, header in caller_headers.items()}
-        self.caller_headers = frozenset(self._fields)
+        self._caller_fields = caller_fields
         self._api_version = api_version
         self._capture_content = capture_content
         self.refused: Counter[str] = Counter()
@@ -94,7 +92,7 @@ class Door:
             operation=operation,
             target=target,
             api_version=version,
-            caller={**caller_fields(headers, self._fields), **vouched},
+            caller={**self._caller_fields.of_headers(headers), **vouched},
             # transfer-encoding overrides content-length, which must then not be forwarded (RFC 9112 §6.3)
             content_length=int(length) if length and length.isdigit() and not chunked else None,
             content_encoding=_coding(named.get(b"content-encoding")),
@@ -130,17 +128,6 @@ def _with_plain_names(query: bytes) -> bytes:
     """A query whose names are no longer percent-encoded."""
     pairs = (pair.partition(b"=") for pair in query.split(b"&"))
     return b"&".join(unquote_to_bytes(name) + equals + value for name, equals, value in pairs)
-
-
-def json_object(body: bytes) -> Mapping[str, object]:
-    """The JSON object in a request's body; raises BadBody."""
-    try:
-        parsed = load(body)
-    except ValueError as fault:
-        raise BadBody(f"The request's body is not valid JSON: {fault}.") from None
-    if not isinstance(parsed, dict):
-        raise BadBody("The request's body must be a JSON object.")
-    return parsed
 
 
 def offers_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:

@@ -1,21 +1,30 @@
 """Inbound: the body to send upstream for an admitted request, and what the proxy reads from it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from app.door.body import RequestBody
-from app.door.door import Admitted, json_object
+from app.door.caller import CallerFields
+from app.door.door import Admitted
 from app.door.form import Form
+from app.errors import BadBody
 from app.headers import first
 from app.operations.decoding import FAULTS, MAX_DECODED, decoder
-from app.operations.json_text import load_object
-from app.operations.members import other_members, reduced_members
+from app.operations.members import Members, TooCostly, other_members, reduced_members
 from otel.call import Request
 
 MAX_HELD: Final = 32 * 1024 * 1024
 """Limit on what is held of a form whose model comes behind its files; past it, any backend may get it."""
+
+LARGE: Final = 1024 * 1024
+"""Bytes up to which any JSON is read at once."""
+MAX_VALUES: Final = 4_000_000
+BYTES_PER_NAME: Final = 64
+"""Limits on larger bodies: splitting them takes at most some 40 ms, and their members some four times their bytes."""
+_MODEL_FIRST: Final = re.compile(rb'\s*\{\s*"model"\s*:\s*"([\w.:/-]{1,128})"')
 
 SLICE: Final = 4 * 1024
 YIELD_BYTES: Final = 16 * SLICE
@@ -37,10 +46,14 @@ class Inbound:
     """The JSON in it, decoded; None if it was not read."""
     asking: bytes | None = None
     """The body with a request for token usage added; None where the client made one itself, or it does not apply."""
+    caller: Mapping[str, str] = field(default_factory=dict)
+    """What the body says of the caller."""
     sticky: str | None = None
     """Calls with the same value go to the same backend."""
     form: Form | None = None
     """Reads a form while its body is sent."""
+    unread: bool = False
+    """Whether it is JSON that could not be read, or not at a reasonable cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +82,12 @@ class InboundReader:
     """Reads request bodies by the proxy's settings."""
 
     ask_for_usage: bool = True
-    redacts: bool = False
-    """Whether content is withheld until it is redacted."""
+    withholds: bool = False
+    """Whether content is withheld until the end of a call."""
     model_routes: bool = False
     """Whether a request's model decides which backends can serve it."""
     sticky: Sticky = field(default_factory=Sticky)
+    caller_fields: CallerFields = field(default_factory=lambda: CallerFields({}, {}))
 
     async def read(self, admitted: Admitted, body: RequestBody) -> Inbound:
         """Raises BadBody, BodyTooLarge or ClientGone."""
@@ -114,32 +128,67 @@ class InboundReader:
         """Raises BadBody."""
         if admitted.content_encoding is not None:
             return await self._encoded(admitted, body, admitted.content_encoding)
-        parsed = json_object(body)
-        asking = admitted.operation.request_usage(body, parsed) if self.ask_for_usage else None
-        return self._read(admitted, body, body, parsed, asking)
+        if await _costs_too_much(body):
+            return self._unread(admitted, body)
+        try:
+            members = Members.of(body)
+            asking = admitted.operation.request_usage(body, members) if self.ask_for_usage else None
+            return self._read(admitted, body, body, members, asking)
+        except TooCostly:
+            return self._unread(admitted, body)
+        except ValueError as fault:
+            raise BadBody(f"The request's body is not valid JSON: {fault}.") from None
+        except TypeError:
+            raise BadBody("The request's body must be a JSON object.") from None
 
     async def _encoded(self, admitted: Admitted, body: bytes, encoding: str) -> Inbound:
         """A body that goes upstream as it is, and is read as far as it can be: upstream decides what is valid."""
         text = await _decoded(body, encoding)
-        parsed = load_object(text) if text is not None else None
-        if text is None or parsed is None:
-            return Inbound(body, Request(), sticky=self.sticky.value(admitted, {}))
-        return self._read(admitted, body, text, parsed, None)
+        if text is None or await _costs_too_much(text):
+            return self._unread(admitted, body)
+        try:
+            return self._read(admitted, body, text, Members.of(text), None)
+        except (ValueError, TypeError, TooCostly):
+            return self._unread(admitted, body)
 
-    def _read(
-        self, admitted: Admitted, body: bytes, text: bytes, parsed: Mapping[str, object], asking: bytes | None
-    ) -> Inbound:
+    def _unread(self, admitted: Admitted, body: bytes) -> Inbound:
+        """Without what the body says, as far as that cannot be known."""
+        named = _MODEL_FIRST.match(body[:1024])
+        request = Request(model=named[1].decode()) if named else Request()
+        return Inbound(body, request, sticky=self.sticky.value(admitted, {}), unread=True)
+
+    def _read(self, admitted: Admitted, body: bytes, text: bytes, parsed: Members, asking: bytes | None) -> Inbound:
         operation, captured = admitted.operation, admitted.capture_content
         apart = operation.recorded_apart(parsed)
         return Inbound(
             body,
             operation.read_request(parsed),
             other_members(parsed, apart) if captured else None,
-            reduced_members(parsed, apart) if self.redacts or not captured else None,
+            reduced_members(parsed, apart) if self.withholds or not captured else None,
             text,
             asking,
+            self.caller_fields.of_body(parsed),
             self.sticky.value(admitted, parsed),
         )
+
+
+async def _costs_too_much(text: bytes) -> bool:
+    """Whether splitting the JSON into members would stall other calls, or its members take several times its memory.
+
+    Ordinary large bodies hold images, documents and long texts: few values, many bytes.
+    """
+    if len(text) <= LARGE:
+        return False
+    values = names = 0
+    view = memoryview(text)
+    for at in range(0, len(text), LARGE):
+        piece = bytes(view[at : at + LARGE])
+        values += piece.count(b",") + piece.count(b"[") + piece.count(b"{")
+        names += piece.count(b'":')
+        if values > MAX_VALUES or names > len(text) // BYTES_PER_NAME:
+            return True
+        await asyncio.sleep(0)
+    return False
 
 
 async def _decoded(body: bytes, encoding: str) -> bytes | None:

@@ -11,9 +11,9 @@ Beside them: how bodies are read at all, decoding.py (content-encodings), json_t
 docs/decisions/0013 shows how to add an operation or a family: one file and one line.
 
 Names are those of `gen_ai.operation.name` in OpenTelemetry's GenAI semantic conventions: `chat` (also for the Responses
-API; `openai.api.type` tells them apart), `text_completion` and `embeddings`. The conventions have no names for images
-and audio: `image_generation` is what instrumentations use, and `image_edit`, `speech`, `transcription` and
-`translation` follow it. Everything else is a `call`.
+API; `openai.api.type` tells them apart), `text_completion`, `embeddings` and `invoke_agent`. The conventions have no
+names for images and audio: `image_generation` is what instrumentations use, and `image_edit`, `video_generation`,
+`speech`, `transcription` and `translation` follow it. Everything else is a `call`.
 """
 
 from typing import Final

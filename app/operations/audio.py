@@ -36,7 +36,8 @@ class Speech(Operation):
 
     def note_units(self, request: Request, answer: Answer) -> None:
         """The characters spoken."""
-        text = load(request.prompt.encode("utf-8", "surrogatepass")) if request.prompt else None
+        prompt = request.prompt or ""
+        text = load(prompt.encode("utf-8", "surrogatepass")) if prompt.startswith('"') else None
         if isinstance(text, str) and text:
             answer.units["characters"] = len(text)
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from app.operations.operation import Json
 from app.operations.wire import as_list, as_object
+from otel.call import Call
 
 _SAFE: Final = {"filtered": False, "severity": "safe"}
 """Nearly every result: one shared object, since each open stream holds eight."""
@@ -17,6 +18,8 @@ _NAMES: Final = frozenset({"severity", "id", "sub_category", "code", "license", 
 topic), or the source of generated public code."""
 _LONGEST_NAME: Final = 256
 _DEEPEST: Final = 4
+BLOCKED: Final = frozenset({"content_filter", "content_policy_violation"})
+"""The codes of errors for a blocked prompt."""
 
 
 def note_verdict(found: dict[str, object], subject: str, verdict: object) -> None:
@@ -65,6 +68,28 @@ def note_error(found: dict[str, object], error: Json) -> None:
     inner = as_object(error.get("innererror", error.get("inner_error")))
     for name in ("content_filter_result", "content_filter_results"):
         note_verdict(found, "prompt", inner.get(name))
+
+
+def is_flagged(call: Call) -> bool:
+    """Whether the filter blocked or detected something, or rated it above safe."""
+    return (
+        call.error_code in BLOCKED
+        or any(choice.finish_reason == "content_filter" for choice in call.answer.choices)
+        or _tells_more_than_safe(call.answer.content_filter)
+    )
+
+
+def _tells_more_than_safe(result: object) -> bool:
+    match result:
+        case {"filtered": True} | {"detected": True}:
+            return True
+        case {"severity": str(severity)} if severity != "safe":
+            return True
+        case dict():
+            return any(map(_tells_more_than_safe, result.values()))
+        case list():
+            return any(map(_tells_more_than_safe, result))
+    return False
 
 
 def _outcome(result: object) -> object:

@@ -43,6 +43,10 @@ class Operation(Protocol):
     """Whether an answer may also be anything but JSON and events, such as sound or plain text."""
     answer_members: frozenset[str] = frozenset()
     """A JSON answer without an error has at least one of these; if there are none, any response is an answer."""
+    names_object: bool = False
+    """Whether its path names a stored object, which one backend has."""
+    makes_object: bool = False
+    """Whether its answer is a new stored object."""
     billed_by_units: bool = False
     """Whether an answer without token usage is billed by other units."""
     bulk: bool = False
@@ -90,6 +94,8 @@ class Plain(Operation):
     name = "call"
     json_body = False
     json_answer = False
+    names_object = True
+    makes_object = True
 
 
 class _UnreadStream(StreamReader):

@@ -6,7 +6,7 @@ from typing import Final
 
 import orjson
 
-from app.operations.json_text import load
+from app.operations.members import Members
 
 ASK: Final = b'"stream_options":{"include_usage":true},'
 _OPTIONS: Final = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
@@ -36,7 +36,7 @@ def _with_options(body: bytes, options: Mapping[str, object]) -> bytes | None:
     place = places[0]
     try:
         changed = body[: place.start(1)] + orjson.dumps(options) + body[place.end(1) :]
-        parsed = load(changed)
+        parsed = Members.of(changed)
     except (TypeError, ValueError):  # a lone surrogate, a number beyond 64 bits
         return None
-    return changed if isinstance(parsed, dict) and parsed.get("stream_options") == options else None
+    return changed if parsed.get("stream_options") == options else None

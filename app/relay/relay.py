@@ -15,6 +15,7 @@ from app.door.door import Admitted, Door
 from app.door.inbound import Inbound, InboundReader
 from app.errors import ProxyError, RequestTimeout, ShuttingDown
 from app.operations import Families
+from app.operations.content_filter import is_flagged
 from app.relay.attempts import Attempts
 from app.relay.calls import OpenCalls
 from app.relay.cutoff import Cutoff, Reason
@@ -38,13 +39,16 @@ class Relay:
         attempts: Attempts,
         estimator: Estimator,
         redactor: Redactor,
+        only_filtered: bool,
         tracer: Tracer,
         calls: OpenCalls,
         max_request_bytes: int,
         max_seconds: float,
         drain_on_abort: bool,
     ) -> None:
-        """`max_request_bytes` limits a body, `max_seconds` a call. With `drain_on_abort`, upstream is read to its end
+        """With `only_filtered`, content is recorded only of calls that a content filter flagged or blocked.
+
+        `max_request_bytes` limits a body, `max_seconds` a call. With `drain_on_abort`, upstream is read to its end
         after the client has disconnected."""
         self._families = families
         self._stored = StoredIds()
@@ -53,6 +57,7 @@ class Relay:
         self._attempts = attempts
         self._estimator = estimator
         self._redactor = redactor
+        self._only_filtered = only_filtered
         self._tracer = tracer
         self._calls = calls
         self._max_request_bytes = max_request_bytes
@@ -85,13 +90,14 @@ class Relay:
             request=_as_asked(inbound.request, admitted),
             members=inbound.members,
             reduced_members=inbound.reduced_members,
-            caller=admitted.caller,
+            caller={**inbound.caller, **admitted.caller},
             capture_content=admitted.capture_content,
             client_request_id=admitted.client_request_id,
             request_bytes=body.size if admitted.content_length is None else admitted.content_length,
             arrived_ns=arrived_ns,
             started_at_ns=started_at_ns,
         )
+        call.answer.truncated = inbound.unread
         await self._run(call, admitted, body, inbound, send)
 
     async def _read(self, admitted: Admitted, body: RequestBody) -> Inbound:
@@ -107,7 +113,8 @@ class Relay:
 
     async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
         stored = self._stored_call(call, admitted)
-        span, cutoff = CallSpan(self._tracer, call, withhold=self._redactor.applies(call)), Cutoff()
+        withhold = self._only_filtered or self._redactor.applies(call)
+        span, cutoff = CallSpan(self._tracer, call, withhold), Cutoff()
 
         async def ask() -> UpstreamResponse:
             received = await self._attempts.ask(call, admitted, inbound, span.propagation_headers(), stored)
@@ -148,6 +155,9 @@ class Relay:
     def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
         """The work to do after the last byte and before the record; None if there is none."""
         estimates, redacts = self._estimator.applies(call), self._redactor.applies(call)
+        if self._only_filtered:
+            span.withhold = redacts or not is_flagged(call)
+            redacts = redacts and is_flagged(call)
 
         async def settle() -> None:
             if estimates:

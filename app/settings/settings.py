@@ -9,13 +9,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from app.settings.backends import BackendSettings, endpoint, key_fault, read_backends, url_fault
+from app.settings.caller import DEFAULT_HEADERS, read_body, read_headers
 from app.settings.patterns import read_patterns
 from app.settings.telemetry import TelemetrySettings, read_telemetry
-
-DEFAULT_CALLER_HEADERS = (
-    "subscription_id=x-apim-subscription-id,product=x-apim-product,user_id=x-apim-user-id,"
-    "app_id=x-apim-app-id,session_id=x-session-id"
-)
 
 
 class SettingsError(ValueError):
@@ -61,7 +57,10 @@ class Settings:
     client_keys: tuple[str, ...] = field(default=(), repr=False)
     entra: EntraSettings | None = None
     caller_headers: Mapping[str, str] = field(default_factory=dict)
+    caller_body: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     capture_content: bool = True
+    only_filtered: bool = False
+    """Whether content is captured only of calls that a content filter flagged or blocked."""
     redact: tuple[str, ...] = ()
     trace_ratio: float | None = None
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
@@ -96,6 +95,8 @@ class _Reader:
     def read(self) -> Settings:
         if self._flag("OTEL_SDK_DISABLED"):
             self._fault("OTEL_SDK_DISABLED would lose every record: records are made from spans")
+        content = self._choice("PROXY_CONTENT", "full", "filtered", "none")
+        caller_headers, caller_body = self._caller()
         settings = Settings(
             backends=self._backends(),
             hub=self._hub(),
@@ -104,8 +105,10 @@ class _Reader:
             api_version=self._api_version(),
             client_keys=self._client_keys(),
             entra=self._entra(),
-            caller_headers=self._caller_headers(),
-            capture_content=self._choice("PROXY_CONTENT", "full", "none") == "full",
+            caller_headers=caller_headers,
+            caller_body=caller_body,
+            capture_content=content != "none",
+            only_filtered=content == "filtered",
             redact=self._redact(),
             trace_ratio=self._number("PROXY_TRACE_RATIO", None, lambda ratio: 0 <= ratio <= 1, "from 0 to 1"),
             telemetry=self._telemetry(),
@@ -228,16 +231,11 @@ class _Reader:
         self._faults += faults
         return patterns
 
-    def _caller_headers(self) -> dict[str, str]:
-        fields: dict[str, str] = {}
-        text = self._environ.get("PROXY_CALLER_HEADERS", DEFAULT_CALLER_HEADERS)
-        for number, pair in enumerate(filter(None, (pair.strip() for pair in text.split(","))), 1):
-            name, equals, header = (part.strip() for part in pair.partition("="))
-            if not equals or not re.fullmatch(r"\w+", name) or not re.fullmatch(r"[\w!#$%&'*+.^`|~-]+", header):
-                self._fault(f"PROXY_CALLER_HEADERS: entry {number} is not of the form field=header")
-            else:
-                fields[name] = header.lower()
-        return fields
+    def _caller(self) -> tuple[dict[str, str], dict[str, tuple[str, ...]]]:
+        headers, faults = read_headers(self._environ.get("PROXY_CALLER_HEADERS", DEFAULT_HEADERS))
+        paths, more = read_body(self._text("PROXY_CALLER_BODY") or "")
+        self._faults += [*faults, *more]
+        return headers, paths
 
     def _fault(self, fault: str) -> None:
         self._faults.append(fault)

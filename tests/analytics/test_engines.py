@@ -23,10 +23,13 @@ VIEWS = dict(
         re.MULTILINE | re.DOTALL,
     )
 )
+ROWS_OF_CALLS = f"let CallRows = {VIEWS['CallRows'].strip()};\n"
+(CALLS,) = re.findall(r"Calls\(\) \{(.*?)^\}", texts()[HERE / "adx/schema.kql"], re.MULTILINE | re.DOTALL)
 QUERIES = {
     "rows": ROWS.partition("{")[2].rpartition("}")[0],
     **VIEWS,
-    **{f"ask {name}": f"let Calls = {VIEWS['Calls'].strip()};\n{Question(name).kql}" for name in questions()},
+    "Calls": f"{ROWS_OF_CALLS}{CALLS}",
+    **{f"ask {name}": f"{ROWS_OF_CALLS}let Calls = () {{{CALLS}}};\n{Question(name).kql}" for name in questions()},
 }
 
 
@@ -47,7 +50,8 @@ def test_stream_analytics_has_every_column() -> None:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    tables = {"RawRecords": "record: dynamic", "CallRecords": kql_schema(), "Prices": TABLES["Prices"]}
+    rows = {"CallRecords": kql_schema(), "CallRows": kql_schema()}
+    tables = {"RawRecords": "record: dynamic", "Prices": TABLES["Prices"], **rows}
     with npm.needed_for("Microsoft's parser of KQL"):
         # a query's parameters are declared before anything else
         queries = {

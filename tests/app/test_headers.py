@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.headers import HOP_BY_HOP, SECRET_QUERY, caller_fields, decoded, first, to_client, to_upstream, without_secrets
+from app.headers import HOP_BY_HOP, SECRET_QUERY, decoded, first, to_client, to_upstream, without_secrets
 from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import client
 
@@ -65,13 +65,6 @@ def test_values_are_utf_8_or_latin_1() -> None:
     assert decoded("Büro".encode("latin-1")) == "Büro"
     assert first([(b"x-b", b"0"), (b"x-a", "é".encode()), (b"x-a", b"2")], b"x-a") == "é"
     assert first([(b"x-b", b"0")], b"x-a") is None
-
-
-def test_caller_fields_come_from_their_headers() -> None:
-    """An empty or absent header gives no field."""
-    names = {b"x-apim-user-id": "user_id", b"x-apim-product": "product", b"x-session-id": "session_id"}
-    headers = [(b"x-apim-user-id", "Zoë".encode()), (b"x-apim-product", b""), (b"x-other", b"1")]
-    assert caller_fields(headers, names) == {"user_id": "Zoë"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.settings.settings import DEFAULT_CALLER_HEADERS
+from app.settings.caller import DEFAULT_HEADERS
 from tests.conftest import StartProxy
 from tests.infra.apim.gateway import Gateway, caller
 from tests.infra.apim.policy import APIM, Policy
@@ -24,7 +24,7 @@ CLAIMS = {
     "ruths-token": {"tid": "the-tenant", "aud": "the-audience", "oid": "ruths-object-id", "azp": "her-application"},
     "elsewhere": {"tid": "another-tenant", "aud": "the-audience", "oid": "someone"},
 }
-IDENTITY = {pair.partition("=")[2] for pair in DEFAULT_CALLER_HEADERS.split(",")} - {"x-session-id"}
+IDENTITY = {pair.partition("=")[2] for pair in DEFAULT_HEADERS.split(",")} - {"x-session-id"}
 FORGED = {
     **dict.fromkeys(IDENTITY, "forged"),
     "x-ms-invocation-id": "of-another-request",

@@ -54,7 +54,7 @@ TRAILERS = st.sampled_from(
     ]
 )
 
-ODD = {
+ODD: dict[str, list[Any]] = {
     "method": [b"post", b"BREW", b"CONNECT", b"TRACE", b"G@T", b"", b"PRI", b"POST\t", b"\x16\x03"],
     "version": [
         b"HTTP/1.0",

@@ -1,12 +1,13 @@
 """Caller headers: they name the caller in the record and do not reach upstream."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.kit.hub import HubReader
 from tests.kit.upstream import ScriptedUpstream
-from tests.kit.wire import AZURE_HEADERS, chat_json, client
+from tests.kit.wire import AZURE_HEADERS, CHAT, chat_json, client
 
 DEFAULT = {
     "x_apim_subscription_id": ("subscription_id", "sub-1"),
@@ -92,3 +93,26 @@ def test_a_failed_call_keeps_the_clients_request_id(upstream: Any, proxy: Any, h
         answer.read()
     record = hub.record(answer.trace_id)
     assert (record["client_request_id"], record["caller"]) == ("request-6", {"product": "gold"})
+
+
+def test_a_body_names_the_caller(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """PROXY_CALLER_BODY names members of the body, whatever the content policy; a header of the same field wins."""
+    running = proxy(
+        answering.url, PROXY_CALLER_BODY="user_id=user,team=metadata.team,end_user=user", PROXY_CONTENT="none"
+    )
+    body = json.dumps({"messages": [], "user": "u-1", "metadata": {"team": "red"}}).encode()
+    with client(running.url) as caller:
+        answer = caller.send("POST", CHAT, body, x_apim_user_id="trusted")
+        answer.read()
+    assert hub.record(answer.trace_id)["caller"] == {"user_id": "trusted", "team": "red", "end_user": "u-1"}
+    assert answering.seen[0].body == body
+
+
+def test_baggage_names_the_caller(answering: ScriptedUpstream, proxy: Any, hub: HubReader) -> None:
+    """A member of baggage that PROXY_CALLER_HEADERS names is a field; baggage then ends here."""
+    running = proxy(answering.url, PROXY_CALLER_HEADERS="team=baggage,shop=baggage.cost-centre")
+    with client(running.url) as caller:
+        answer = caller.chat(baggage="team=search;p=1,cost-centre=4%2C2,other=1")
+        answer.read()
+    assert hub.record(answer.trace_id)["caller"] == {"team": "search", "shop": "4,2"}
+    assert answering.seen[0].header("baggage") is None

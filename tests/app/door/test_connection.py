@@ -139,7 +139,7 @@ def test_behind_a_request_that_closes_comes_no_other(stage: Stage) -> None:
 
 
 def test_a_broken_body_behind_a_request_does_not_take_its_response(stage: Stage) -> None:
-    """A body that is no HTTP, of a request whose turn has not come, is dropped with it once those before are answered."""
+    """A body that is no HTTP, of a request whose turn has not come, takes no response from those before it."""
     server = stage.play(echo)
     broken = chunked(BODY, path=FILES).partition(b"\r\n\r\n")[0] + b"\r\n\r\nxyz\r\n"
     with connect(stage) as wire:

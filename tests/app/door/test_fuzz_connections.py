@@ -76,7 +76,9 @@ def talk(stage: Stage, sent: bytes, conversation: Conversation, reading: Reading
                 wire.shutdown(socket.SHUT_WR)  # the proxy closes, whatever it was waiting for
             while True:
                 answers.append(_answer(stream))
-        except (http.client.HTTPException, OSError):
+        except TimeoutError:
+            raise AssertionError("the proxy neither answers nor closes") from None
+        except (http.client.HTTPException, OSError):  # closed
             return answers
 
 
@@ -94,7 +96,7 @@ def check_answers(reading: Reading, answers: list[tuple[int, bytes, bool]]) -> N
     for request, (status, body, _) in zip(whole, answers, strict=False):
         assert status != 200 or json.loads(body)["target"] == path_of(request)
     if len(answers) < len(whole) and not reading.doubtful:
-        assert one_more or (answers and answers[-1][2]), "a request waits for ever"
+        assert one_more or (answers and answers[-1][2]), "a request has no answer"
     if not (reading.doubtful or one_more):
         assert len(answers) == len(whole)
         assert not any(closes for _, _, closes in answers[:-1])

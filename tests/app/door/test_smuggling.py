@@ -6,6 +6,7 @@ import pytest
 
 from app.door import door as door_of_app
 from app.door.auth import Access, ClientKeys
+from app.door.caller import CallerFields
 from app.operations.openai import OPENAI
 from tests.app.door.conftest import CHAT_PATH, Door
 from tests.kit.proxy import KEY
@@ -134,7 +135,7 @@ def _apart(codings: bytes) -> list[bytes]:
 def test_a_content_length_beside_chunks_is_dropped() -> None:
     """A server that accepts both follows the chunks; so must the request upstream."""
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
-    door = door_of_app.Door(Access(ClientKeys([])), {}, None, capture_content=True)
+    door = door_of_app.Door(Access(ClientKeys([])), CallerFields({}, {}), None, capture_content=True)
     scope = {"type": "http", "method": "POST", "path": "/openai/files", "query_string": b"", "headers": headers}
     admitted = asyncio.run(door.admit(scope, OPENAI))
     assert (admitted.content_length, admitted.has_body) == (None, True)
