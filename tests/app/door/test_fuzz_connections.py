@@ -23,7 +23,7 @@ from tests.kit.upstream import Reply, ScriptedUpstream, Seen
 
 pytestmark = pytest.mark.heavy
 
-EXAMPLES = 2500
+EXAMPLES = 2000
 OWN = {"host", "content-length", "transfer-encoding", "api-key", "authorization", "traceparent"}
 """Headers that the proxy sets itself."""
 LAST = b"GET %blast HTTP/1.1\r\nhost: a\r\n%b\r\nconnection: close\r\n\r\n" % (TARGETS[0], KEYED)
