@@ -77,7 +77,11 @@ def read(sent: bytes) -> Reading:
             request = reader.head()
             framing = _framing(request)
             reading.requests.append(request)
-            reading.doubtful |= request.method not in _PLAIN_METHODS or bool(request.values(b"proxy-connection"))
+            reading.doubtful |= (
+                not request.values(b"host")
+                or request.method not in _PLAIN_METHODS
+                or bool(request.values(b"proxy-connection"))
+            )
             request.body = reader.chunks() if framing is None else reader.take(framing)
             request.whole = True
             if request.closes:
@@ -96,7 +100,7 @@ def _framing(request: Request) -> int | None:
     """The length of its body; None for one in chunks (RFC 9112 §6.3). Raises Malformed."""
     hosts, lengths = request.values(b"host"), request.values(b"content-length")
     codings = [value.lower() for value in request.values(b"transfer-encoding")]
-    if len(hosts) > 1 or not (hosts or request.old) or request.method == b"CONNECT":
+    if len(hosts) > 1 or request.method == b"CONNECT":
         raise Malformed
     if codings:
         if request.old or lengths or codings != [b"chunked"]:
