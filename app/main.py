@@ -9,9 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
+from starlette.types import Receive, Scope, Send
 
 from app.answer.estimate import Estimator
 from app.answer.redact import Redactor
+from app.answer.settling import Settling
 from app.door.auth import Access, ClientKeys
 from app.door.caller import CallerFields
 from app.door.door import Door
@@ -23,6 +25,8 @@ from app.relay.attempts import Attempts, UsageRefusals
 from app.relay.backends import Backend, Backends
 from app.relay.calls import OpenCalls
 from app.relay.relay import Relay
+from app.sessions.handshake import Handshake
+from app.sessions.session import Sessions
 from app.settings.backends import BackendSettings
 from app.settings.settings import HubSettings, Settings
 from app.settings.telemetry import TelemetrySettings
@@ -111,6 +115,9 @@ def create_app(
     access = _access(settings, lifecycle.pool)
     caller_fields = CallerFields(settings.caller_headers, settings.caller_body)
     door = Door(access, caller_fields, settings.api_version, settings.capture_content)
+    backends = Backends([_backend(backend, credentials) for backend in settings.backends])
+    settling = Settling(Estimator(), Redactor(settings.redact), settings.only_filtered)
+    tracer = provider.get_tracer(SCOPE)
     relay = Relay(
         families=families,
         door=door,
@@ -122,20 +129,33 @@ def create_app(
             caller_fields=caller_fields,
         ),
         attempts=Attempts(
-            Backends([_backend(backend, credentials) for backend in settings.backends]),
+            backends,
             lifecycle.pool,
             caller_fields.headers | families.key_headers,
             UsageRefusals(),
         ),
-        estimator=Estimator(),
-        redactor=Redactor(settings.redact),
-        only_filtered=settings.only_filtered,
-        tracer=provider.get_tracer(SCOPE),
+        settling=settling,
+        tracer=tracer,
         calls=calls,
         max_request_bytes=settings.max_request_bytes,
         max_seconds=settings.max_seconds,
         drain_on_abort=settings.drain_on_abort,
     )
+
+    sessions = Sessions(
+        families=families,
+        door=door,
+        handshake=Handshake(backends, lifecycle.pool, caller_fields.headers | families.key_headers),
+        settling=settling,
+        sticky=Sticky.parse(settings.sticky),
+        tracer=tracer,
+        calls=calls,
+        max_message=settings.max_request_bytes,
+        max_seconds=settings.max_session_seconds,
+    )
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await (sessions if sessions.serves(scope) else relay)(scope, receive, send)
 
     def look() -> Readiness:
         backlog = spool.backlog()
@@ -174,7 +194,7 @@ def create_app(
     app.state.proxy = lifecycle
     app.leaves_off_headers = shortcuts.take("headers", why_not_left_off)
     app.guards_connections = shortcuts.take("connections", why_not_guarded)
-    join_calls(app, families, relay, door, provider)
+    join_calls(app, families, serve, door, provider)
     return app
 
 

@@ -102,6 +102,9 @@ SAMPLE_RATE: Final = "_MS.sampleRate"
 # Content
 PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
 INSTRUCTIONS: Final = "proxy.prompt.instructions"  # JSON
+CONNECTION_ID: Final = "proxy.connection_id"  # of a WebSocket session, one for all its calls
+SESSION_ID: Final = "proxy.session_id"  # the service's
+TIME_TO_FIRST_AUDIO_MS: Final = "proxy.time_to_first_audio_ms"
 MEMBERS: Final = "proxy.prompt.request"  # JSON: the body's other members, reduced where content is not captured
 ANSWER: Final = "proxy.answer"  # text of choice 0
 TOOL_CALLS: Final = "proxy.answer.tool_calls"  # JSON

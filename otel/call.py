@@ -174,6 +174,12 @@ class Call:
     rate_limit: dict[str, int] = field(default_factory=dict)
     """`remaining_requests` and `remaining_tokens`, as far as upstream says."""
     upstream_ms: int | None = None
+    connection_id: str | None = None
+    session_id: str | None = None
+    """Of a WebSocket session: ours, one for all its calls; and the service's."""
+    first_audio_ns: int | None = None
+    audio_awaited_ns: int | None = None
+    """When the speech ended that the sound answers; None: when the call arrived."""
     request_bytes: int = 0
     response_bytes: int = 0
 

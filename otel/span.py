@@ -195,10 +195,13 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.UNITS: _json(answer.units) if answer.units else None,
         a.APIM_REQUEST_ID: call.apim_request_id,
         a.CLIENT_REQUEST_ID: call.client_request_id,
+        a.CONNECTION_ID: call.connection_id,
+        a.SESSION_ID: call.session_id,
+        a.TIME_TO_FIRST_AUDIO_MS: _audio_ms(call),
         a.ERROR_CODE: call.error_code,
         a.ERROR_TYPE: call.error_code,
-        a.REQUEST_BYTES: call.request_bytes,
-        a.RESPONSE_BYTES: call.response_bytes,
+        a.REQUEST_BYTES: call.request_bytes if call.connection_id is None else None,
+        a.RESPONSE_BYTES: call.response_bytes if call.connection_id is None else None,
         a.LATENCY_MS: _elapsed_ms(call, call.end_ns),
         a.USAGE_SOURCE: answer.usage_source,
         a.AUDIO_ID: next((c.audio_id for c in answer.choices if c.audio_id), None),
@@ -270,6 +273,12 @@ def _json(value: object) -> str:
         return orjson.dumps(value).decode()
     except TypeError:  # a lone surrogate: JSON can escape it, but orjson does not
         return json.dumps(value, default=asdict, separators=(",", ":"))
+
+
+def _audio_ms(call: Call) -> int | None:
+    if call.first_audio_ns is None:
+        return None
+    return max(0, call.first_audio_ns - (call.audio_awaited_ns or call.arrived_ns)) // NS_PER_MS
 
 
 def _elapsed_ms(call: Call, at_ns: int | None) -> int | None:

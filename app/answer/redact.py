@@ -51,6 +51,11 @@ class Redactor:
         self.dropped = 0
         """Texts dropped because they could not be searched in time."""
 
+    @property
+    def active(self) -> bool:
+        """Whether there are patterns."""
+        return self._threads is not None
+
     def applies(self, call: Call) -> bool:
         """Whether the content of this call must be redacted before it is written."""
         return self._threads is not None and call.capture_content

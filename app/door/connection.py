@@ -11,13 +11,15 @@ httptools alone lets these in (docs/decisions/0014 compares the servers):
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from app.door.head import head_fault
+from app.door.http10 import unframed
+from app.door.upgrading import UpgradingConnection
 from app.errors import HeadTimeout, HeadTooLarge, MethodNotAllowed, ProxyError
 
 HEAD_BYTES: Final = 64 * 1024
@@ -29,7 +31,7 @@ UVICORN_KEEP_ALIVE_S: Final = 5
 """uvicorn's default. An operator who sets another value keeps it."""
 
 
-class GuardedConnection(HttpToolsProtocol):
+class GuardedConnection(UpgradingConnection):
     """One connection from a client. It answers its refusals itself: there is no request yet for the app to refuse."""
 
     def __init__(
@@ -75,7 +77,7 @@ class GuardedConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self._ended:
+        if self._ended or self._passes(data):
             return
         self._unset_keepalive_if_required()
         self._mixed = self._in_body
@@ -113,7 +115,11 @@ class GuardedConnection(HttpToolsProtocol):
         self.parser = self._parser()
         self._feed(b"\r\n".join([*lines, b"\r\n"]))
         self.headers += offered  # the door tells an offer of WebSocket from others
-        if not self._ended:
+        if self._ended:
+            return
+        if method == b"GET" and offered and offered[0][1].lower() == b"websocket":
+            self._offer_tunnel(rest)
+        else:
             self._feed(rest)
 
     def on_message_begin(self) -> None:
@@ -141,7 +147,7 @@ class GuardedConnection(HttpToolsProtocol):
         super().on_headers_complete()
         self._in_head, self._in_body = False, True
         if old:
-            self.cycle.send = _unframed(self.cycle)  # type: ignore[method-assign,assignment]
+            self.cycle.send = unframed(self.cycle)  # type: ignore[method-assign,assignment]
 
     def on_body(self, body: bytes) -> None:
         """Take bytes of a body."""
@@ -253,20 +259,3 @@ def guard_connections(lifespan: object, guarded: Callable[..., GuardedConnection
         config.http_protocol_class, config.ws_protocol_class = H11Protocol, None  # type: ignore[union-attr]
     else:
         config.http_protocol_class = guarded  # type: ignore[union-attr]
-
-
-def _unframed(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
-    """A `send` for HTTP/1.0, which knows no chunks: a body without a length ends with the connection."""
-    measured = True
-
-    async def send(message: Any) -> None:
-        nonlocal measured
-        if message["type"] == "http.response.start":
-            measured = any(name == b"content-length" for name, _ in message.get("headers", ()))
-            if not measured:
-                cycle.chunked_encoding = False
-        elif not measured:
-            cycle.expected_content_length = len(message.get("body", b""))
-        await RequestResponseCycle.send(cycle, message)
-
-    return send

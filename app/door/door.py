@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes
@@ -12,6 +12,8 @@ from starlette.types import Scope
 
 from app.door.auth import Access
 from app.door.caller import CallerFields
+from app.door.session_keys import deployment_in, with_session_keys, without_authorization
+from app.door.tunnel import offered
 from app.errors import MethodNotAllowed, NotFound, NoWebSockets, ProxyError
 from app.headers import decoded
 from app.operations import Family, Operation, Target
@@ -70,9 +72,10 @@ class Door:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         named = dict(reversed(headers))  # the first of each name
         method: str = scope["method"]
-        if b"upgrade" in named and offers_websocket(method, named):
+        session = b"upgrade" in named and offers_websocket(method, named)
+        if session and (offered(scope) is None or not family.begins_session(scope["path"])):
             raise self._no_session(scope["path"], family)
-        vouched = await self._access.check(headers, family.key_headers)
+        vouched = await self._access.check(with_session_keys(scope) if session else headers, family.key_headers)
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path, target = (_known_path if len(raw) <= REMEMBERED_BYTES else _checked_path)(raw, family)
         if method == "TRACE":  # its response echoes the request, including our upstream credential
@@ -82,6 +85,9 @@ class Door:
             raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
         operation = family.operation(target, method)
         query, version = self._versioned(scope["query_string"], target)
+        if session:
+            query = without_authorization(query)
+            target = replace(target, deployment=deployment_in(query))
         length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
         return Admitted(
             method=method,

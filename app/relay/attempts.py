@@ -150,7 +150,7 @@ class Attempts:
 
     async def _send(self, backend: Backend, call: Call, admitted: Admitted, headers: Headers, body: Body) -> Answer:
         name, value = await backend.auth.header()
-        origin, prefix = _origin_and_prefix(backend.base_url)
+        origin, prefix = origin_and_prefix(backend.base_url)
         target = prefix + admitted.path + ("?" + admitted.query if admitted.query else "")
         length = None if isinstance(body, bytes | bytearray | None) else admitted.content_length
         headers = [*headers, (name.encode(), value.encode())]
@@ -190,6 +190,6 @@ async def _is_missing(received: UpstreamResponse, stored: StoredCall) -> bool:
 
 
 @lru_cache
-def _origin_and_prefix(base_url: str) -> tuple[Origin, str]:
+def origin_and_prefix(base_url: str) -> tuple[Origin, str]:
     """Where to connect for a backend, and the prefix of each path there."""
     return Origin.of(base_url), urlsplit(base_url).path
