@@ -11,9 +11,15 @@ COUNTED: Final = (
     "completion_tokens",
     "total_tokens",
     "cached_tokens",
+    "cache_write_tokens",
+    "cache_write_1h_tokens",
     "audio_prompt_tokens",
+    "image_prompt_tokens",
+    "cached_audio_tokens",
+    "cached_image_tokens",
     "reasoning_tokens",
     "audio_completion_tokens",
+    "image_completion_tokens",
 )
 
 

@@ -65,12 +65,17 @@ def _spark_schema() -> str:
     """The record's schema for from_json: values nested deeper than the columns stay JSON text."""
     tree: dict[str, object] = {}
     for column in _STATED:
-        for path in column.paths:
+        for path in filter(_typed, column.paths):
             node = tree
             for name in path[:-1]:
                 node = node.setdefault(name, {})  # type: ignore[assignment]
             node[path[-1]] = "ARRAY<STRING>" if column.kind is Kind.WORDS else _spark_type(column.kind)
     return _struct(tree, ", ")
+
+
+def _typed(path: Field) -> bool:
+    """Whether the schema has the field: what is within JSON text is read from that."""
+    return not any(path[:-1] == above for column in _STATED if column.kind is Kind.JSON for above in column.paths)
 
 
 def _spark_counted(column: Column) -> str:
@@ -100,8 +105,11 @@ def _fields(tree: dict[str, object]) -> str:
 
 
 def _spark(column: Column) -> str:
-    paths = ", ".join("r." + ".".join(path) for path in column.paths)
-    found = f"coalesce({paths})" if len(column.paths) > 1 else paths
+    paths = ["r." + ".".join(path) for path in column.paths]
+    found = f"coalesce({', '.join(paths)})" if len(paths) > 1 else paths[0]
+    if not _typed(column.paths[0]):
+        outer, name = column.paths[0]
+        found = f"try_variant_get(r.{outer}, '$.{name}', 'string')"
     match column.kind:
         case Kind.MOMENT:
             found = f"try_to_timestamp(rtrim('Z', {found}))"
