@@ -2,6 +2,7 @@
 
     spark/rows.sql              Spark SQL: from an event's JSON to a row
     spark/calls.sql             Spark SQL: the view for queries
+    spark/costs.sql             Spark SQL: the view with what calls cost
     adx/schema.kql              Azure Data Explorer and Fabric: tables, ingestion and views
     stream_analytics/query.sql  Stream Analytics: the same rows
 
@@ -10,12 +11,17 @@ Each is its .template with the columns filled in, so that a new column appears i
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
+
+import pyarrow as pa
 
 from analytics.columns import COLUMNS, Column, Kind, kql_schema
 from analytics.columns import Path as Field
 from analytics.counted import COUNTED
+from analytics.prices import budgets, deployments, rates, views
+from analytics.prices.dialects import SparkSql
 from analytics.rows import FIXED
+from analytics.table import NAME as CALLS
 
 HERE: Final = Path(__file__).parent
 _KQL_COUNTED: Final = {**dict.fromkeys(COUNTED, "long(null)"), "units": '""'}
@@ -27,11 +33,17 @@ def texts() -> dict[Path, str]:
     return {
         HERE / "spark/rows.sql": _filled("spark/rows.sql", {"schema": _spark_schema(), "columns": _each(_spark)}),
         HERE / "spark/calls.sql": _filled("spark/calls.sql", {"counted": ",\n    ".join(map(_spark_counted, COLUMNS))}),
+        HERE / "spark/costs.sql": _filled(
+            "spark/costs.sql",
+            {**_tables("spark"), "costs": views.sql(SparkSql(), CALLS)},
+        ),
         HERE / "adx/schema.kql": _filled(
             "adx/schema.kql",
             {
                 "schema": kql_schema(),
                 "columns": _each(_kql),
+                "costs": views.kql(),
+                **_tables("kql"),
                 "counted": ",\n    ".join(
                     f"{name} = iff(counts, {name}, {none})" for name, none in _KQL_COUNTED.items()
                 ),
@@ -52,6 +64,20 @@ def _filled(name: str, parts: dict[str, str]) -> str:
     for part, value in (parts | fixed | known | names).items():
         text = text.replace(f"{{{{{part}}}}}", value)
     return text
+
+
+def declared(schema: pa.Schema, language: Literal["kql", "spark"]) -> str:
+    """A table's columns as an engine declares them."""
+    separator = {"kql": ": ", "spark": " "}[language]
+    types = {kind.arrow: getattr(kind, language) for kind in (Kind.TEXT, Kind.COUNT, Kind.FLAG)}
+    types[pa.timestamp("us")] = getattr(Kind.MOMENT, language)
+    types[pa.float64()] = {"kql": "real", "spark": "DOUBLE"}[language]
+    return ", ".join(f"{field.name}{separator}{types[field.type]}" for field in schema)
+
+
+def _tables(language: Literal["kql", "spark"]) -> dict[str, str]:
+    tables = {"rates": rates.SCHEMA, "deployments": deployments.SCHEMA, "budgets": budgets.SCHEMA}
+    return {name: declared(schema, language) for name, schema in tables.items()}
 
 
 def _each(expression: Callable[[Column], str]) -> str:

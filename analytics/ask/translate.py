@@ -6,19 +6,24 @@ translation shows up in review before it is used.
 
 from typing import Final
 
-from analytics import prices
 from analytics.ask.questions import DEFAULTS, QUERIES, questions
 from analytics.columns import SCHEMA
+from analytics.prices import budgets, cost, deployments, rates
 from analytics.table import NAME
 
-_TABLES: Final = {NAME: SCHEMA.names, prices.TABLE: prices.SCHEMA.names}
+TABLES: Final = {
+    NAME: SCHEMA.names,
+    cost.NAME: [*cost.COLUMNS],
+    **{table.NAME: table.SCHEMA.names for table in (rates, deployments, budgets)},
+}
+"""What questions read, by name: the columns."""
 
 
 def sql(kql: str) -> str:
     """The query in DuckDB's SQL, with its parameters by name. Raises duckdb-kql's errors."""
     import duckdb_kql
 
-    translated = duckdb_kql.to_sql(kql, schema=_TABLES)
+    translated = duckdb_kql.to_sql(kql, schema=TABLES)
     text = str(translated)
     for number, name in enumerate(DEFAULTS):
         text = text.replace(f"$kqlp{number}", f"${name}")

@@ -1,0 +1,100 @@
+"""The view `Costs`, from the steps in cost.py, in the languages of the engines."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from analytics.prices import budgets, deployments, rates
+from analytics.prices.cost import BILL, COLUMNS, FIND_RATES, FOUND, NAME, PROMPT_LENGTH, SITUATION, WITHIN, Extend, Step
+from analytics.prices.dialects import Dialect, Kql, Sql
+from analytics.table import NAME as CALLS
+from analytics.table import ROWS
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def sql(dialect: Sql, rows: str = ROWS) -> str:
+    """The query over `Calls`, `Rates` and `Deployments`, a line a step. `rows` has the situations of all calls."""
+    same = [f"c.{name} IS NOT DISTINCT FROM r.{name}" for name in SITUATION]
+    around = [f"c.{name} >= r.{since} AND c.{name} < r.{until}" for name, (since, until) in WITHIN.items()]
+    found = ", ".join(f"r.{name}" for name in FOUND)
+    queries = {"situations": f"SELECT DISTINCT {', '.join(SITUATION)} FROM {rows}"}
+    for step in FIND_RATES:
+        queries[f"step{len(queries)}"] = _sql(step, [*queries][-1], dialect)
+    rated = [*queries][-1]
+    queries["calls"] = _sql(PROMPT_LENGTH, CALLS, dialect)
+    queries["rated"] = f"SELECT c.*, {found} FROM calls AS c LEFT JOIN {rated} AS r ON {' AND '.join(same + around)}"
+    for step in BILL:
+        queries[f"step{len(queries)}"] = _sql(step, [*queries][-1], dialect)
+    steps = ",\n".join(f"{name} AS ({query})" for name, query in queries.items())
+    return f"WITH {steps}\nSELECT {', '.join(COLUMNS)} FROM {[*queries][-1]}"
+
+
+def _sql(step: Step, before: str, dialect: Dialect) -> str:
+    if isinstance(step, Extend):
+        added = ", ".join(f"{expression(dialect)} AS {name}" for name, expression in step.columns.items())
+        return f"SELECT *, {added} FROM {before}"
+    found = ", ".join(sorted({*step.on.values(), *step.take.values()}))
+    only = f" WHERE {step.empty} = ''" if step.empty else ""
+    tests = " AND ".join(f"c.{name} = t.{of}" for name, of in step.on.items())
+    taken = ", ".join(f"t.{of} AS {name}" for name, of in step.take.items())
+    table = f"(SELECT {'DISTINCT ' if step.unique else ''}{found} FROM {step.table}{only})"
+    return f"SELECT c.*, {taken} FROM {before} AS c LEFT JOIN {table} AS t ON {tests}"
+
+
+def kql() -> str:
+    """The query over `Calls`, `Rates` and `Deployments`, a line an operator."""
+    around = [f"{name} >= {since} and {name} < {until}" for name, (since, until) in WITHIN.items()]
+    (since, _), *_ = WITHIN.values()
+    rated = [f"{ROWS} | distinct {', '.join(SITUATION)}", *map(_kql, FIND_RATES)]
+    calls = [
+        CALLS,
+        _kql(PROMPT_LENGTH),
+        f"lookup kind=leftouter rated on {', '.join(SITUATION)}",
+        f"where isnull({since}) or ({' and '.join(around)})",
+        *map(_kql, BILL),
+        f"project {', '.join(COLUMNS)}",
+    ]
+    rated.append(f"project {', '.join((*SITUATION, *FOUND))}")
+    return f"let rated = {_lines(rated)};\n    {_lines(calls)}"
+
+
+def _lines(operators: list[str]) -> str:
+    return "\n    | ".join(operators)
+
+
+def _kql(step: Step) -> str:
+    if isinstance(step, Extend):
+        return "extend " + ", ".join(f"{name} = {expression(Kql())}" for name, expression in step.columns.items())
+    names = {name: "['kind']" if of == "kind" else of for name, of in (step.on | step.take).items()}  # a word of KQL
+    columns = ", ".join(name if name == of else f"{name} = {of}" for name, of in names.items())
+    only = f'| where {step.empty} == "" ' if step.empty else ""
+    unique = f"| distinct {', '.join(dict.fromkeys(names.values()))} " if step.unique else ""
+    return f"lookup kind=leftouter ({step.table} {only}{unique}| project {columns}) on {', '.join(step.on)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """CSVs of an operator: own prices, deployments, budgets; None for none."""
+
+    prices: Path | None = None
+    deployments: Path | None = None
+    budgets: Path | None = None
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Their tables, by name. Raises ValueError that names the line and column of what is wrong; OSError."""
+        return {
+            rates.NAME: rates.table(self.prices),
+            deployments.NAME: deployments.table(self.deployments),
+            budgets.NAME: budgets.table(self.budgets),
+        }
+
+
+def use(connection: "DuckDBPyConnection", books: Books) -> None:
+    """Give a connection that has the view `Calls` the view `Costs`, and the tables that it reads."""
+    for name, table in books.tables().items():
+        connection.register(name, table)
+    connection.execute(f"CREATE OR REPLACE VIEW {NAME} AS {sql(Sql())}")
