@@ -14,8 +14,8 @@ from typing import Final
 
 from analytics.columns import SCHEMA
 from analytics.prices import deployments, rates
-from analytics.prices.dialects import Dialect
 from analytics.prices.deployments import PROVISIONED
+from analytics.prices.dialects import Dialect
 from analytics.prices.price import DEFAULT_TIERS, RELEASE, UNITS, WHATS
 
 type Expression = Callable[[Dialect], str]
@@ -173,7 +173,12 @@ WITHIN: Final = {"timestamp": ("valid_from", "valid_until"), "prompt_length": ("
 PROMPT_LENGTH: Final = Extend({"prompt_length": lambda d: d.either("prompt_tokens", "0")})
 BILL: Final[tuple[Step, ...]] = (
     # each part takes at most what those before leave of the whole
-    Extend({"paid_prompt": _unless_provisioned("prompt_tokens"), "paid_completion": _unless_provisioned("completion_tokens")}),
+    Extend(
+        {
+            "paid_prompt": _unless_provisioned("prompt_tokens"),
+            "paid_completion": _unless_provisioned("completion_tokens"),
+        }
+    ),
     Extend(
         {
             "from_cache": _at_most("cached_tokens", "paid_prompt"),
@@ -194,7 +199,9 @@ BILL: Final[tuple[Step, ...]] = (
             "past_cache": _difference("paid_prompt - from_cache - to_cache"),
             "billed_cache_write_1h_tokens": _at_most("cache_write_1h_tokens", "to_cache"),
             "billed_cached_image_tokens": _at_most("cached_image_tokens", "from_cache - billed_cached_audio_tokens"),
-            "billed_output_tokens": _difference("paid_completion - billed_audio_output_tokens - billed_image_output_tokens"),
+            "billed_output_tokens": _difference(
+                "paid_completion - billed_audio_output_tokens - billed_image_output_tokens"
+            ),
         }
     ),
     Extend(
@@ -212,9 +219,7 @@ BILL: Final[tuple[Step, ...]] = (
             **{f"billed_{unit}": _unit(unit) for unit in UNITS},
         }
     ),
-    Extend(
-        {"billed_input_tokens": _difference("past_cache - billed_audio_input_tokens - billed_image_input_tokens")}
-    ),
+    Extend({"billed_input_tokens": _difference("past_cache - billed_audio_input_tokens - billed_image_input_tokens")}),
     Extend({"priced": _priced, "unreported": _unreported}),
     Extend({"cost": _cost, "unpriced": _unpriced}),
 )

@@ -93,7 +93,10 @@ def read(file: Path, own: bool = True) -> list[Price]:
 
 def _price(row: Row, own: bool) -> Price:
     what = row.required("what", WHATS)
-    over, per = row.number("over_prompt_tokens", Decimal(0)), row.number("per", _MILLION if what in TOKENS else Decimal(1))
+    over, per = (
+        row.number("over_prompt_tokens", Decimal(0)),
+        row.number("per", _MILLION if what in TOKENS else Decimal(1)),
+    )
     if over != int(over):
         raise row.fault("over_prompt_tokens", f"{over} is no whole number")
     if not per:

@@ -28,7 +28,7 @@ SCHEMA: Final = pa.schema(
         *((f"usd_{what}", pa.float64()) for what in WHATS),
     ]
 )
-_LONGEST: Final = 2**62
+_LONGEST: Final = 10**12
 _INSTEAD: Final = {
     # in this order: a later entry may use what an earlier one found
     "output_tokens": "audio_output_tokens",

@@ -1,19 +1,9 @@
 """The view `Costs`, from the steps in cost.py, in the languages of the engines."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pyarrow as pa
-
-from analytics.prices import budgets, deployments, rates
-from analytics.prices.cost import BILL, COLUMNS, FIND_RATES, FOUND, NAME, PROMPT_LENGTH, SITUATION, WITHIN, Extend, Step
+from analytics.prices.cost import BILL, COLUMNS, FIND_RATES, FOUND, PROMPT_LENGTH, SITUATION, WITHIN, Extend, Step
 from analytics.prices.dialects import Dialect, Kql, Sql
 from analytics.table import NAME as CALLS
 from analytics.table import ROWS
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 
 def sql(dialect: Sql, rows: str = ROWS) -> str:
@@ -41,8 +31,8 @@ def _sql(step: Step, before: str, dialect: Dialect) -> str:
     only = f" WHERE {step.empty} = ''" if step.empty else ""
     tests = " AND ".join(f"c.{name} = t.{of}" for name, of in step.on.items())
     taken = ", ".join(f"t.{of} AS {name}" for name, of in step.take.items())
-    table = f"(SELECT {'DISTINCT ' if step.unique else ''}{found} FROM {step.table}{only})"
-    return f"SELECT c.*, {taken} FROM {before} AS c LEFT JOIN {table} AS t ON {tests}"
+    table = f"(SELECT {'DISTINCT ' if step.unique else ''}{found} FROM {step.table}{only})"  # noqa: S608
+    return f"SELECT c.*, {taken} FROM {before} AS c LEFT JOIN {table} AS t ON {tests}"  # noqa: S608
 
 
 def kql() -> str:
@@ -74,27 +64,3 @@ def _kql(step: Step) -> str:
     only = f'| where {step.empty} == "" ' if step.empty else ""
     unique = f"| distinct {', '.join(dict.fromkeys(names.values()))} " if step.unique else ""
     return f"lookup kind=leftouter ({step.table} {only}{unique}| project {columns}) on {', '.join(step.on)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """CSVs of an operator: own prices, deployments, budgets; None for none."""
-
-    prices: Path | None = None
-    deployments: Path | None = None
-    budgets: Path | None = None
-
-    def tables(self) -> dict[str, pa.Table]:
-        """Their tables, by name. Raises ValueError that names the line and column of what is wrong; OSError."""
-        return {
-            rates.NAME: rates.table(self.prices),
-            deployments.NAME: deployments.table(self.deployments),
-            budgets.NAME: budgets.table(self.budgets),
-        }
-
-
-def use(connection: "DuckDBPyConnection", books: Books) -> None:
-    """Give a connection that has the view `Calls` the view `Costs`, and the tables that it reads."""
-    for name, table in books.tables().items():
-        connection.register(name, table)
-    connection.execute(f"CREATE OR REPLACE VIEW {NAME} AS {sql(Sql())}")

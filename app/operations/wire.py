@@ -114,7 +114,7 @@ def whole_characters(text: str) -> str:
 
 
 def _counts(details: Mapping[str, object]) -> Iterator[tuple[str, int]]:
-    """The counts of a breakdown; one within it, Realtime's cached_tokens_details.audio_tokens, as cached_audio_tokens."""
+    """The counts of a breakdown; Realtime's cached_tokens_details.audio_tokens within it is cached_audio_tokens."""
     for name, given in details.items():
         if isinstance(given, dict) and name.endswith("tokens_details"):
             kept = name.removesuffix("tokens_details")

@@ -1,21 +1,15 @@
 """What a call cost: every engine comes to what was worked out by hand."""
 
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import duckdb
 import duckdb_kql
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as some
 
 from analytics.ask.translate import TABLES
 from analytics.prices import views
-from analytics.prices.cost import NAME, WITHIN
 from analytics.prices.dialects import Sql
-from analytics.prices.price import LISTED, TOKENS
 from analytics.table import NAME as CALLS
 from analytics.table import ROWS
 from tests.analytics.prices import golden

@@ -1,0 +1,51 @@
+"""Finds the calls of a table that have no price, and says why."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import pyarrow as pa
+
+from analytics.folder import folder
+from analytics.prices import rates
+from analytics.prices.books import Books, use
+from analytics.table import connect, query
+
+_QUERY: Final = """
+SELECT price_model AS model, price_kind AS kind, price_region AS region, price_tier AS tier, price_variant AS variant,
+    unpriced, count(*) AS calls, min(timestamp) AS first, arg_min(id, timestamp) AS example
+FROM Costs
+WHERE unpriced <> '' AND timestamp >= $since AND timestamp < $until
+GROUP BY ALL
+"""
+_PRICES: Final = "SELECT * FROM Rates WHERE " + " AND ".join(f"{name} = ${name}" for name in rates.KEYS)
+_KNOWN: Final = "SELECT count(*) > 0 FROM Rates WHERE model = $model"
+
+
+def unpriced(place: str, books: Books, since: datetime, until: datetime) -> pa.Table:
+    """Rows of model, missing, calls and example (an id), the most calls first. Raises OSError, ValueError."""
+    table = folder(place)
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    with connect(table) as connection:
+        use(connection, books)
+        for row in query(connection, table, _QUERY, {"since": since, "until": until}).to_pylist():
+            keys = {name: row[name] for name in rates.KEYS}
+            ((known,),) = connection.sql(_KNOWN, params={"model": row["model"]}).fetchall()
+            same = connection.sql(_PRICES, params=keys).to_arrow_table().to_pylist()
+            missing = _missing(row["unpriced"].split(), keys, same) if known else "the model: no prices are known"
+            if row["unpriced"] == "usage":
+                missing = "the usage: upstream reported none"
+            group = found.setdefault((row["model"], missing), {"calls": 0, "example": row["example"]})
+            group["calls"] += row["calls"]
+    rows = [{"model": model, "missing": missing, **group} for (model, missing), group in found.items()]
+    schema = [("model", pa.string()), ("missing", pa.string()), ("calls", pa.int64()), ("example", pa.string())]
+    rows.sort(key=lambda row: (-row["calls"], row["model"], row["missing"]))
+    return pa.Table.from_pylist(rows, schema=pa.schema(schema))
+
+
+def _missing(whats: list[str], keys: Mapping[str, str], same: list[dict[str, Any]]) -> str:
+    """What has no price, where; and from when on it has one."""
+    place = ", ".join(f"{name} {value}" for name, value in keys.items() if value and name != "model")
+    days = [row["valid_from"] for row in same if all(row[f"usd_{what}"] is not None for what in whats)]
+    before = f", before {min(days):%Y-%m-%d}" if days else ""
+    return f"{', '.join(whats)} ({place}{before})"
