@@ -5,8 +5,8 @@
     python -m analytics.ask spend --table DIR|URL --by product --month 2026-11 --budgets FILE
 
 Prints the result as a table, or as one JSON object per row. --by groups by a field of the caller, any that records
-have. --prices, --deployments and --budgets are CSVs of your own (analytics/prices). With --app-insights, the resource id
-of Application Insights, each trace id links to its trace in the portal.
+have. --prices, --deployments and --budgets are CSVs of your own (analytics/prices). With --app-insights, the resource
+id of Application Insights, each trace id links to its trace in the portal.
 """
 
 import argparse

@@ -18,7 +18,7 @@ FROM Costs
 WHERE unpriced <> '' AND timestamp >= $since AND timestamp < $until
 GROUP BY ALL
 """
-_PRICES: Final = "SELECT * FROM Rates WHERE " + " AND ".join(f"{name} = ${name}" for name in rates.KEYS)
+_PRICES: Final = "SELECT * FROM Rates WHERE " + " AND ".join(f"{name} = ${name}" for name in rates.KEYS)  # noqa: S608
 _KNOWN: Final = "SELECT count(*) > 0 FROM Rates WHERE model = $model"
 
 

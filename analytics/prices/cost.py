@@ -129,7 +129,7 @@ SITUATION: Final = (
     *("served_by", "deployment", "backend", "model", "region"),
     *("service_tier", "output_size", "output_quality"),
 )
-"""Columns of a call that decide what its units cost. Calls have few different ones: rates are looked up once for each."""
+"""Columns of a call that decide what its units cost. Few calls differ in them: rates are looked up once for each."""
 FIND_RATES: Final[tuple[Step, ...]] = (
     Extend({"price_deployment": lambda d: d.first("served_by", "deployment")}),
     Lookup(

@@ -7,17 +7,19 @@
     nightly,,,global,,batch,,,,
 
 Only `deployment` is required. An empty `backend` means every backend that has no row of its own; an empty `model` or
-`region`, what the record says. `price_an_hour` is for one unit. A second row of a deployment, in another period, changes
-its units.
+`region`, what the record says. `price_an_hour` is for one unit. A second row of a deployment, in another period,
+changes its units.
 """
 
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
 
 from analytics.prices.price import ALWAYS, KINDS, NEVER, model_name, region_name, tier_name
-from analytics.prices.rows import Decimal, rows
+from analytics.prices.rows import rows
 
 NAME: Final = "Deployments"
 PROVISIONED: Final = "provisioned"
@@ -34,6 +36,7 @@ SCHEMA: Final = pa.schema(
 def table(file: Path | None = None) -> pa.Table:
     """The deployments of a CSV. Raises ValueError that names line and column; OSError."""
     found: list[dict[str, object]] = []
+    periods: dict[object, list[tuple[datetime, datetime]]] = {}
     kinds: dict[object, object] = {}
     for row in rows(file, SCHEMA.names[:1], SCHEMA.names[1:]) if file else ():
         texts = {
@@ -52,13 +55,10 @@ def table(file: Path | None = None) -> pa.Table:
         name = (texts["deployment"], texts["backend"])
         if kinds.setdefault(name, texts) != texts:
             raise row.fault("kind", f"{name[0]} has another kind, model, region or tier in a row above")
-        for other in found:
-            if (other["deployment"], other["backend"]) == name and _overlap(other, since, until):
-                raise row.fault("valid_from", f"{name[0]} has a row for this period above")
+        before = periods.setdefault(name, [])
+        if any(since < ended and began < until for began, ended in before):
+            raise row.fault("valid_from", f"{name[0]} has a row for this period above")
+        before.append((since, until))
         amounts = {name: float(row.number(name, Decimal(0))) for name in ("units", "price_an_hour")}
         found.append({**texts, **amounts, "valid_from": since, "valid_until": until})
     return pa.Table.from_pylist(found, schema=SCHEMA)
-
-
-def _overlap(other: dict[str, object], since: object, until: object) -> bool:
-    return other["valid_from"] < until and since < other["valid_until"]  # type: ignore[operator]

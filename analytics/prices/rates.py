@@ -1,9 +1,9 @@
 """The table `Rates`: one row has what every unit costs, for a model, a kind, a tier …, a period and a length of prompt.
 
-It is worked out from the prices here, so that each engine looks a call's row up and multiplies. For what a price does
-not exist, the rate is null. Invariant: of the rows that a lookup by model, kind, region, tier and variant finds, one and
-only one is valid for any moment and any length of prompt. Region and variant are '' or one that the model has prices of
-its own for.
+It is worked out from the prices here, so that each engine looks a call's row up and multiplies. For what has no
+price, the rate is null. Invariant: of the rows that a lookup by model, kind, region, tier and variant finds, one and
+only one is valid for any moment and any length of prompt. Region and variant are '' or one that the model has prices
+of its own for.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -50,11 +50,12 @@ def table(own: Path | None = None) -> pa.Table:
     models: dict[str, list[Price]] = {}
     for price in [*read(LISTED, own=False), *(read(own) if own else ())]:
         models.setdefault(price.model, []).append(price)
-    rows = [row for model in sorted(models) for row in _rows(model, models[model])]
-    return pa.Table.from_pylist(rows, schema=SCHEMA)
+    found = [row for model in sorted(models) for row in rows(model, models[model])]
+    return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _rows(model: str, prices: Sequence[Price]) -> Iterator[dict[str, object]]:
+def rows(model: str, prices: Sequence[Price]) -> Iterator[dict[str, object]]:
+    """The rows of one model."""
     # the more exact a price, the later: so the last one that applies is the best
     ranked = sorted(prices, key=_exactness)
     places = product(KINDS, _named(prices, "region"), _named(prices, "tier") | {"default"}, _named(prices, "variant"))

@@ -1,4 +1,5 @@
 """The view `Costs`, from the steps in cost.py, in the languages of the engines."""
+# ruff: noqa: S608, of constants only
 
 from analytics.prices.cost import BILL, COLUMNS, FIND_RATES, FOUND, PROMPT_LENGTH, SITUATION, WITHIN, Extend, Step
 from analytics.prices.dialects import Dialect, Kql, Sql
@@ -31,8 +32,8 @@ def _sql(step: Step, before: str, dialect: Dialect) -> str:
     only = f" WHERE {step.empty} = ''" if step.empty else ""
     tests = " AND ".join(f"c.{name} = t.{of}" for name, of in step.on.items())
     taken = ", ".join(f"t.{of} AS {name}" for name, of in step.take.items())
-    table = f"(SELECT {'DISTINCT ' if step.unique else ''}{found} FROM {step.table}{only})"  # noqa: S608
-    return f"SELECT c.*, {taken} FROM {before} AS c LEFT JOIN {table} AS t ON {tests}"  # noqa: S608
+    table = f"(SELECT {'DISTINCT ' if step.unique else ''}{found} FROM {step.table}{only})"
+    return f"SELECT c.*, {taken} FROM {before} AS c LEFT JOIN {table} AS t ON {tests}"
 
 
 def kql() -> str:
@@ -59,7 +60,7 @@ def _lines(operators: list[str]) -> str:
 def _kql(step: Step) -> str:
     if isinstance(step, Extend):
         return "extend " + ", ".join(f"{name} = {expression(Kql())}" for name, expression in step.columns.items())
-    names = {name: "['kind']" if of == "kind" else of for name, of in (step.on | step.take).items()}  # a word of KQL
+    names = {name: "['kind']" if of == "kind" else of for name, of in {**step.on, **step.take}.items()}  # a word of KQL
     columns = ", ".join(name if name == of else f"{name} = {of}" for name, of in names.items())
     only = f'| where {step.empty} == "" ' if step.empty else ""
     unique = f"| distinct {', '.join(dict.fromkeys(names.values()))} " if step.unique else ""

@@ -11,6 +11,7 @@ from analytics.ask.questions import Question, questions
 from analytics.columns import COLUMNS, SCHEMA, kql_schema
 from analytics.engines import HERE, texts
 from analytics.prices import cost
+from tests.analytics.test_ask import BOOKS
 from tests.infra.kusto.parser import Report, parse
 from tests.kit import npm
 
