@@ -41,7 +41,7 @@ def use(connection: "DuckDBPyConnection", books: Books) -> None:
 def add_books(parser: argparse.ArgumentParser) -> None:
     """The options --prices, --deployments and --budgets."""
     parser.add_argument("--prices", type=Path, metavar="FILE", help="CSV of your own prices")
-    parser.add_argument("--deployments", type=Path, metavar="FILE", help="CSV of the deployments' kinds and hours")
+    parser.add_argument("--deployments", type=Path, metavar="FILE", help="CSV of the deployments' types and hours")
     parser.add_argument("--budgets", type=Path, metavar="FILE", help="CSV of the callers' budgets")
 
 

@@ -12,7 +12,7 @@ from analytics.prices.books import Books, use
 from analytics.table import connect, query
 
 _QUERY: Final = """
-SELECT price_model AS model, price_kind AS kind, price_region AS region, price_tier AS tier, price_variant AS variant,
+SELECT price_model AS model, price_type AS type, price_region AS region, price_tier AS tier, price_variant AS variant,
     unpriced, count(*) AS calls, min(timestamp) AS first, arg_min(id, timestamp) AS example
 FROM Costs
 WHERE unpriced <> '' AND timestamp >= $since AND timestamp < $until

@@ -1,6 +1,6 @@
 """What a call cost: the one definition from which the views `Costs` of DuckDB, Spark and Azure Data Explorer are made.
 
-    situation of calls ── kind, tier … of the deployment ── rates of the model ─┐
+    situation of calls ── type, tier … of the deployment ── rates of the model ─┐
                                                                         call ───┴── billed quantities ── cost
 
 Counts that upstream reports overlap: cached, audio and image tokens are part of the prompt's, reasoning of the
@@ -25,7 +25,7 @@ TEXTS: Final = (
     "price_deployment",
     "price_backend",
     "price_model",
-    "price_kind",
+    "price_type",
     "price_region",
     "price_tier",
     "price_variant",
@@ -124,7 +124,7 @@ def _cost(d: Dialect) -> str:
     return d.iff("unreported", d.none, "priced")
 
 
-_SAID: Final = ("kind", "model", "region", "tier")
+_SAID: Final = ("type", "model", "region", "tier")
 SITUATION: Final = (
     *("served_by", "deployment", "backend", "model", "region"),
     *("service_tier", "output_size", "output_quality"),
@@ -146,10 +146,10 @@ FIND_RATES: Final[tuple[Step, ...]] = (
     Extend({f"said_{name}": _said(name) for name in _SAID}),
     Extend(
         {
-            "provisioned": lambda d: d.same("said_kind", d.text(PROVISIONED)),
+            "provisioned": lambda d: d.same("said_type", d.text(PROVISIONED)),
             "price_backend": lambda d: d.first("exact_backend"),
             "price_model": lambda d: d.without(d.lower(d.first("said_model", "model")), RELEASE),
-            "price_kind": lambda d: d.iff(d.one_of("said_kind", "", PROVISIONED), d.text("global"), "said_kind"),
+            "price_type": lambda d: d.iff(d.one_of("said_type", "", PROVISIONED), d.text("global"), "said_type"),
             "any_region": lambda d: d.without(d.lower(d.first("said_region", "region")), " "),
             "any_tier": lambda d: d.first("said_tier", "service_tier"),
             "any_variant": _variant,

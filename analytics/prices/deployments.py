@@ -1,6 +1,6 @@
-"""What a record cannot tell of a deployment: its kind, and what a provisioned one costs an hour. From your CSV:
+"""What a record cannot tell of a deployment: its type, and what a provisioned one costs an hour. From your CSV:
 
-    deployment,backend,model,kind,region,tier,units,price_an_hour,valid_from,valid_until
+    deployment,backend,model,type,region,tier,units,price_an_hour,valid_from,valid_until
     gpt-4o,sweden-ptu,,provisioned,,,50,1.00,2026-01-01,
     gpt-4o,sweden,,data_zone,,,,,,
     whisper,,whisper-1,regional,Sweden Central,,,,,
@@ -18,13 +18,13 @@ from typing import Final
 
 import pyarrow as pa
 
-from analytics.prices.price import ALWAYS, KINDS, NEVER, model_name, region_name, tier_name
+from analytics.prices.price import ALWAYS, TYPES, NEVER, model_name, region_name, tier_name
 from analytics.prices.rows import rows
 
 NAME: Final = "Deployments"
 PROVISIONED: Final = "provisioned"
 _MOMENT, _REAL = pa.timestamp("us"), pa.float64()
-_TEXTS: Final = ("deployment", "backend", "model", "kind", "region", "tier")
+_TEXTS: Final = ("deployment", "backend", "model", "type", "region", "tier")
 SCHEMA: Final = pa.schema(
     [
         *((name, pa.string()) for name in _TEXTS),
@@ -37,24 +37,24 @@ def table(file: Path | None = None) -> pa.Table:
     """The deployments of a CSV. Raises ValueError that names line and column; OSError."""
     found: list[dict[str, object]] = []
     periods: dict[object, list[tuple[datetime, datetime]]] = {}
-    kinds: dict[object, object] = {}
+    types: dict[object, object] = {}
     for row in rows(file, SCHEMA.names[:1], SCHEMA.names[1:]) if file else ():
         texts = {
             "deployment": row.required("deployment"),
             "backend": row.text("backend"),
             "model": model_name(row.text("model")),
-            "kind": row.text("kind", (*KINDS, PROVISIONED)),
+            "type": row.text("type", (*TYPES, PROVISIONED)),
             "region": region_name(row.text("region")),
             "tier": tier_name(row.text("tier")),
         }
         since, until = row.day("valid_from", ALWAYS), row.day("valid_until", NEVER)
-        if texts["kind"] == PROVISIONED and since == ALWAYS:
+        if texts["type"] == PROVISIONED and since == ALWAYS:
             raise row.fault("valid_from", "is empty: a provisioned deployment costs from a day on")
         if until <= since:
             raise row.fault("valid_until", "is not after valid_from")
         name = (texts["deployment"], texts["backend"])
-        if kinds.setdefault(name, texts) != texts:
-            raise row.fault("kind", f"{name[0]} has another kind, model, region or tier in a row above")
+        if types.setdefault(name, texts) != texts:
+            raise row.fault("type", f"{name[0]} has another type, model, region or tier in a row above")
         before = periods.setdefault(name, [])
         if any(since < ended and began < until for began, ended in before):
             raise row.fault("valid_from", f"{name[0]} has a row for this period above")

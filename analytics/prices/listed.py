@@ -1,7 +1,7 @@
 """Generates listed.csv from the list prices in the package genai-prices: `python -m analytics.prices.listed`.
 
 Azure's prices where the package has them, otherwise OpenAI's and Anthropic's, which Azure's global deployments follow.
-They have the kind `global`: data zones and regions often cost more, which the package does not know. Hosted tools cost
+They have the type `global`: data zones and regions often cost more, which the package does not know. Hosted tools cost
 the same wherever the model is deployed. Prices for certain hours of the day, and models named by a pattern only, are
 left out.
 """
@@ -64,8 +64,8 @@ def lines() -> list[Line]:
 def _names(match: Any) -> Iterator[str]:
     """The model names that a match rule lists, and the prefixes, which are names without a date."""
     for rule in getattr(match, "or_", [match]):
-        for kind in ("equals", "starts_with"):
-            if (name := getattr(rule, kind, None)) is not None:
+        for clause in ("equals", "starts_with"):
+            if (name := getattr(rule, clause, None)) is not None:
                 yield name.rstrip("-@")
 
 

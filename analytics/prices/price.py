@@ -2,12 +2,12 @@
 
 A CSV of prices has a row for each. Only `model`, `what` and `price` are required:
 
-    model,what,price,per,valid_from,kind,region,tier,over_prompt_tokens,variant
+    model,what,price,per,valid_from,type,region,tier,over_prompt_tokens,variant
     gpt-4o-2024-11-20,input_tokens,2.75,1000000,2026-01-01,data_zone,,,,
     gpt-4o-2024-11-20,web_search_calls,14,1000,,,,,,
     dall-e-3,images,0.08,1,,,,,,1024x1024 hd
 
-An empty `kind` or `region` means all of them, an empty `valid_from` always; an empty `tier` means the default one for
+An empty `type` or `region` means all of them, an empty `valid_from` always; an empty `tier` means the default one for
 tokens, and all of them for units. A price past a prompt length applies to the whole call, as providers charge it.
 """
 
@@ -23,7 +23,7 @@ from analytics.prices.rows import Row, rows
 LISTED: Final = Path(__file__).with_name("listed.csv")
 ALWAYS: Final = datetime(2000, 1, 1)
 NEVER: Final = datetime(2100, 1, 1)
-KINDS: Final = ("global", "data_zone", "regional")
+TYPES: Final = ("global", "data_zone", "regional")
 """Kinds of deployments that are paid for by use."""
 TOKENS: Final = (
     "input_tokens",
@@ -51,7 +51,7 @@ WHATS: Final = (*TOKENS, *UNITS)
 """What has a price. Tokens of each name exclude those of the others: `input_tokens` are text that no cache had."""
 DEFAULT_TIERS: Final = ("default", "standard", "auto")
 COLUMNS: Final = ("model", "what", "price")
-OPTIONAL: Final = ("per", "valid_from", "kind", "region", "tier", "over_prompt_tokens", "variant")
+OPTIONAL: Final = ("per", "valid_from", "type", "region", "tier", "over_prompt_tokens", "variant")
 _MILLION: Final = Decimal(1_000_000)
 RELEASE: Final = "-20[0-9]{6}$"
 """The date at the end of claude-sonnet-4-5-20250929."""
@@ -59,13 +59,13 @@ RELEASE: Final = "-20[0-9]{6}$"
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for one unit. '' in kind, region and tier means any; in variant, any without a price of its own."""
+    """US dollars for one unit. '' in type, region and tier means any; in variant, any without a price of its own."""
 
     model: str
     what: str
     usd: Decimal
     valid_from: datetime = ALWAYS
-    kind: str = ""
+    type: str = ""
     region: str = ""
     tier: str = ""
     over_prompt_tokens: int = 0
@@ -76,7 +76,7 @@ class Price:
     @property
     def cell(self) -> tuple[str | int | datetime, ...]:
         """Where the price stands: no two of one CSV may stand there."""
-        place = (self.kind, self.region, self.tier, self.over_prompt_tokens, self.variant)
+        place = (self.type, self.region, self.tier, self.over_prompt_tokens, self.variant)
         return (self.model, self.what, self.valid_from, *place)
 
 
@@ -108,7 +108,7 @@ def _price(row: Row, own: bool) -> Price:
         what=what,
         usd=row.number("price") / per,
         valid_from=row.day("valid_from", ALWAYS),
-        kind=row.text("kind", KINDS),
+        type=row.text("type", TYPES),
         region=region_name(row.text("region")),
         tier=tier_name(row.text("tier")) or ("default" if what in TOKENS else ""),
         over_prompt_tokens=int(over),

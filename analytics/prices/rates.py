@@ -1,7 +1,7 @@
-"""The table `Rates`: one row has what every unit costs, for a model, a kind, a tier …, a period and a length of prompt.
+"""The table `Rates`: one row has what every unit costs, for a model, a type, a tier …, a period and a length of prompt.
 
 It is worked out from the prices here, so that each engine looks a call's row up and multiplies. For what has no
-price, the rate is null. Invariant: of the rows that a lookup by model, kind, region, tier and variant finds, one and
+price, the rate is null. Invariant: of the rows that a lookup by model, type, region, tier and variant finds, one and
 only one is valid for any moment and any length of prompt. Region and variant are '' or one that the model has prices
 of its own for.
 """
@@ -16,10 +16,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from analytics.prices.price import ALWAYS, KINDS, LISTED, NEVER, WHATS, Price, read
+from analytics.prices.price import ALWAYS, TYPES, LISTED, NEVER, WHATS, Price, read
 
 NAME: Final = "Rates"
-KEYS: Final = ("model", "kind", "region", "tier", "variant")
+KEYS: Final = ("model", "type", "region", "tier", "variant")
 _MOMENT, _COUNT = pa.timestamp("us"), pa.int64()
 SCHEMA: Final = pa.schema(
     [
@@ -58,7 +58,7 @@ def rows(model: str, prices: Sequence[Price]) -> Iterator[dict[str, object]]:
     """The rows of one model."""
     # the more exact a price, the later: so the last one that applies is the best
     ranked = sorted(prices, key=_exactness)
-    places = product(KINDS, _named(prices, "region"), _named(prices, "tier") | {"default"}, _named(prices, "variant"))
+    places = product(TYPES, _named(prices, "region"), _named(prices, "tier") | {"default"}, _named(prices, "variant"))
     for place in sorted(places):
         applying = [price for price in ranked if _applies(price, *place)]
         keys = dict(zip(KEYS, (model, *place), strict=True))
@@ -72,7 +72,7 @@ def rows(model: str, prices: Sequence[Price]) -> Iterator[dict[str, object]]:
 
 
 def _exactness(price: Price) -> tuple[object, ...]:
-    special = [bool(word) for word in (price.region, price.kind, price.tier, price.variant)]
+    special = [bool(word) for word in (price.region, price.type, price.tier, price.variant)]
     return (price.over_prompt_tokens, price.own, *special, price.valid_from)
 
 
@@ -81,9 +81,9 @@ def _named(prices: Iterable[Price], column: str) -> set[str]:
     return found - {""} if column == "tier" else found | {""}
 
 
-def _applies(price: Price, kind: str, region: str, tier: str, variant: str) -> bool:
+def _applies(price: Price, deployed: str, region: str, tier: str, variant: str) -> bool:
     return (
-        price.kind in ("", kind)
+        price.type in ("", deployed)
         and price.region in ("", region)
         and price.tier in ("", tier)
         and price.variant in ("", variant)

@@ -60,7 +60,7 @@ def _lines(operators: list[str]) -> str:
 def _kql(step: Step) -> str:
     if isinstance(step, Extend):
         return "extend " + ", ".join(f"{name} = {expression(Kql())}" for name, expression in step.columns.items())
-    names = {name: "['kind']" if of == "kind" else of for name, of in {**step.on, **step.take}.items()}  # a word of KQL
+    names = {**step.on, **step.take}
     columns = ", ".join(name if name == of else f"{name} = {of}" for name, of in names.items())
     only = f'| where {step.empty} == "" ' if step.empty else ""
     unique = f"| distinct {', '.join(dict.fromkeys(names.values()))} " if step.unique else ""

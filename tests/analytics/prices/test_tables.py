@@ -24,7 +24,7 @@ def written(directory: Path, text: str) -> Path:
 
 def rate(own: Path | None, model: str, what: str, at: datetime = DAY, prompt: int = 0, **keys: str) -> float | None:
     """US dollars for a million, as a lookup finds it."""
-    keys = {"model": model, "kind": "global", "region": "", "tier": "default", "variant": ""} | keys
+    keys = {"model": model, "type": "global", "region": "", "tier": "default", "variant": ""} | keys
     found = [
         row[f"usd_{what}"]
         for row in rates.table(own).to_pylist()
@@ -57,7 +57,7 @@ def test_listed_prices_know_more_than_input_and_output() -> None:
     assert rate(None, "gpt-image-1", "image_input_tokens") == 10
     assert rate(None, "gpt-4o", "web_search_calls") == 10_000
     assert rate(None, "whisper-1", "audio_seconds") == 100
-    assert rate(None, "gpt-4o", "input_tokens", kind="data_zone") is None
+    assert rate(None, "gpt-4o", "input_tokens", type="data_zone") is None
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_listed_prices_know_more_than_input_and_output() -> None:
         ("gpt-4o,input_tokens,2,,2026-11-01T05:00+05:00,,,,,", {}, 2),
         ("GPT-4o,input_tokens,2,,,Global,,Standard,,", {}, 2),
         ("gpt-4o,input_tokens,2,,,data_zone,,,,", {}, 2.5),
-        ("gpt-4o,input_tokens,2,,,data_zone,,,,", {"kind": "data_zone"}, 2),
+        ("gpt-4o,input_tokens,2,,,data_zone,,,,", {"type": "data_zone"}, 2),
         ("gpt-4o,input_tokens,2,,,,Sweden Central,,,", {}, 2.5),
         ("gpt-4o,input_tokens,2,,,,Sweden Central,,,", {"region": "swedencentral"}, 2),
         ("gpt-4o,input_tokens,2,,,,,priority,,", {}, 2.5),
@@ -93,7 +93,7 @@ PRICES = some.builds(
     what=some.sampled_from(["input_tokens", "output_tokens"]),
     usd=some.decimals(0, 9, places=2),
     valid_from=some.sampled_from([ALWAYS, datetime(2026, 1, 1), datetime(2026, 6, 1)]),
-    kind=some.sampled_from(["", "global", "regional"]),
+    type=some.sampled_from(["", "global", "regional"]),
     region=some.sampled_from(["", "swedencentral"]),
     tier=some.sampled_from(["default", "flex"]),
     over_prompt_tokens=some.sampled_from([0, 100, 200]),
@@ -131,7 +131,7 @@ def test_one_row_is_valid_at_any_time(prices: list[Price]) -> None:
         ("model,what,price\na,tokens,1\n", "line 2, column what: 'tokens' is none of input_tokens, "),
         ("model,what,price\n,input_tokens,1\n", "line 2, column model: is empty"),
         ("model,what,price,valid_from\na,images,1,soon\n", "line 2, column valid_from: 'soon' is no date"),
-        ("model,what,price,kind\na,images,1,local\n", "line 2, column kind: 'local' is none of global, "),
+        ("model,what,price,type\na,images,1,local\n", "line 2, column type: 'local' is none of global, "),
         ("model,what,price,per\na,images,1,0\n", "line 2, column per: 0 is no amount"),
         ("model,what,price,over_prompt_tokens\na,input_tokens,1,1.5\n", "column over_prompt_tokens: 1.5 is no whole"),
         ("model,what,price,variant\na,input_tokens,1,hd\n", "line 2, column variant: input_tokens have none"),
@@ -149,16 +149,16 @@ def test_an_error_in_prices_names_line_and_column(tmp_path: Path, text: str, sai
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("deployment,kind\na,PTU\n", "line 2, column kind: 'PTU' is none of global, "),
-        ("deployment,kind\na,provisioned\n", "line 2, column valid_from: is empty: "),
+        ("deployment,type\na,PTU\n", "line 2, column type: 'PTU' is none of global, "),
+        ("deployment,type\na,provisioned\n", "line 2, column valid_from: is empty: "),
         ("deployment,units\na,many\n", "line 2, column units: 'many' is no number"),
-        ("deployment,kind\na,global\na,regional\n", "line 3, column kind: a has another kind"),
+        ("deployment,type\na,global\na,regional\n", "line 3, column type: a has another type"),
         ("deployment\na\na\n", "line 3, column valid_from: a has a row for this period above"),
         ("deployment,valid_from,valid_until\na,2026-02-01,2026-01-01\n", "column valid_until: is not after valid_from"),
     ],
 )
 def test_an_error_in_deployments_names_line_and_column(tmp_path: Path, text: str, said: str) -> None:
-    """So a deployment has one kind, and its periods do not overlap."""
+    """So a deployment has one type, and its periods do not overlap."""
     with pytest.raises(ValueError, match="own.csv, ") as fault:
         deployments.table(written(tmp_path, text))
     assert said in str(fault.value)
@@ -169,24 +169,24 @@ def test_an_error_in_deployments_names_line_and_column(tmp_path: Path, text: str
     [
         ("product,a,1,2026-13", "column month: '2026-13' is no month"),
         ("product,a,lots,", "column usd: 'lots' is no number"),
-        (",a,1,", "column by: is empty"),
+        (",a,1,", "column caller_field: is empty"),
         ("product,a,1,\nproduct,a,2,", "line 3, column name: repeats a row: product, a"),
     ],
 )
 def test_an_error_in_budgets_names_line_and_column(tmp_path: Path, row: str, said: str) -> None:
     """A budget is for one month, or for every month."""
     with pytest.raises(ValueError, match="own.csv, ") as fault:
-        budgets.table(written(tmp_path, f"by,name,usd,month\n{row}\n"))
+        budgets.table(written(tmp_path, f"caller_field,name,usd,month\n{row}\n"))
     assert said in str(fault.value)
 
 
 def test_tables_are_printed_for_other_engines(tmp_path: Path) -> None:
     """As CSV, with '' and null told apart."""
-    own = written(tmp_path, "deployment,kind,valid_from\nptu,provisioned,2026-01-01\n")
+    own = written(tmp_path, "deployment,type,valid_from\nptu,provisioned,2026-01-01\n")
     printed = run("analytics.prices", "Deployments", "--deployments", own).stdout.splitlines()
     assert (
         printed[1]
         == f'"ptu","","","provisioned","","",0.0,0.0,"2026-01-01T00:00:00+00:00","{NEVER:%Y-%m-%d}T00:00:00+00:00"'
     )
-    found = run("analytics.prices", "--deployments", written(tmp_path, "kind\n"))
+    found = run("analytics.prices", "--deployments", written(tmp_path, "type\n"))
     assert (found.returncode, "column deployment" in found.stderr) == (2, True)
