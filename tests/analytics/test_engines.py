@@ -54,7 +54,7 @@ def test_stream_analytics_has_every_column() -> None:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    rows = {"CallRecords": kql_schema(), "CallRows": kql_schema()}
+    rows = {name: kql_schema() for name in ("CallRecords", "CallRows", "Calls")}
     tables = {"RawRecords": "record: dynamic", **BOOKS, **rows}
     with npm.needed_for("Microsoft's parser of KQL"):
         # a query's parameters are declared before anything else
