@@ -18,7 +18,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from analytics.prices.price import ALWAYS, TYPES, NEVER, model_name, region_name, tier_name
+from analytics.prices.price import ALWAYS, NEVER, TYPES, model_name, region_name, tier_name
 from analytics.prices.rows import rows
 
 NAME: Final = "Deployments"

@@ -16,7 +16,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from analytics.prices.price import ALWAYS, TYPES, LISTED, NEVER, WHATS, Price, read
+from analytics.prices.price import ALWAYS, LISTED, NEVER, TYPES, WHATS, Price, read
 
 NAME: Final = "Rates"
 KEYS: Final = ("model", "type", "region", "tier", "variant")

@@ -9,15 +9,17 @@ from analytics.table import ROWS
 
 def sql(dialect: Sql, rows: str = ROWS) -> str:
     """The query over `Calls`, `Rates` and `Deployments`, a line a step. `rows` has the situations of all calls."""
-    same = [f"c.{name} IS NOT DISTINCT FROM r.{name}" for name in SITUATION]
-    around = [f"c.{name} >= r.{since} AND c.{name} < r.{until}" for name, (since, until) in WITHIN.items()]
+    same = " AND ".join(f"c.{name} IS NOT DISTINCT FROM r.{name}" for name in SITUATION)
+    around = " AND ".join(f"c.{name} >= r.{since} AND c.{name} < r.{until}" for name, (since, until) in WITHIN.items())
+    (unknown, _), *_ = WITHIN.values()
+    mine = f"{same} AND (r.{unknown} IS NULL OR ({around}))"
     found = ", ".join(f"r.{name}" for name in FOUND)
     queries = {"situations": f"SELECT DISTINCT {', '.join(SITUATION)} FROM {rows}"}
     for step in FIND_RATES:
         queries[f"step{len(queries)}"] = _sql(step, [*queries][-1], dialect)
     rated = [*queries][-1]
     queries["calls"] = _sql(PROMPT_LENGTH, CALLS, dialect)
-    queries["rated"] = f"SELECT c.*, {found} FROM calls AS c LEFT JOIN {rated} AS r ON {' AND '.join(same + around)}"
+    queries["rated"] = f"SELECT c.*, {found} FROM calls AS c LEFT JOIN {rated} AS r ON {mine}"
     for step in BILL:
         queries[f"step{len(queries)}"] = _sql(step, [*queries][-1], dialect)
     steps = ",\n".join(f"{name} AS ({query})" for name, query in queries.items())

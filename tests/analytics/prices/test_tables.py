@@ -141,7 +141,7 @@ def test_one_row_is_valid_at_any_time(prices: list[Price]) -> None:
 )
 def test_an_error_in_prices_names_line_and_column(tmp_path: Path, text: str, said: str) -> None:
     """And what is wrong there."""
-    with pytest.raises(ValueError, match="own.csv, ") as fault:
+    with pytest.raises(ValueError, match=r"own\.csv, ") as fault:
         read(written(tmp_path, text))
     assert said in str(fault.value)
 
@@ -159,7 +159,7 @@ def test_an_error_in_prices_names_line_and_column(tmp_path: Path, text: str, sai
 )
 def test_an_error_in_deployments_names_line_and_column(tmp_path: Path, text: str, said: str) -> None:
     """So a deployment has one type, and its periods do not overlap."""
-    with pytest.raises(ValueError, match="own.csv, ") as fault:
+    with pytest.raises(ValueError, match=r"own\.csv, ") as fault:
         deployments.table(written(tmp_path, text))
     assert said in str(fault.value)
 
@@ -175,7 +175,7 @@ def test_an_error_in_deployments_names_line_and_column(tmp_path: Path, text: str
 )
 def test_an_error_in_budgets_names_line_and_column(tmp_path: Path, row: str, said: str) -> None:
     """A budget is for one month, or for every month."""
-    with pytest.raises(ValueError, match="own.csv, ") as fault:
+    with pytest.raises(ValueError, match=r"own\.csv, ") as fault:
         budgets.table(written(tmp_path, f"caller_field,name,usd,month\n{row}\n"))
     assert said in str(fault.value)
 
