@@ -122,7 +122,7 @@ def test_calls_without_a_price_are_told(table: str, tmp_path: Path) -> None:
     assert found.stderr == ""
     said = [re.split(r"\s{2,}", told.strip()) for told in found.stdout.splitlines()[1:]]
     assert sorted((model, missing, calls) for model, missing, calls, _ in said) == [
-        ("alpha", "input_tokens, output_tokens (type data_zone, tier flex)", "1"),
+        ("alpha", "input_tokens, output_tokens (type data_zone, region swedencentral, tier flex)", "1"),
         ("alpha", "the usage: upstream reported none", "1"),
         ("plain", "audio_input_tokens (type global, tier default)", "1"),
         ("unheard-of", "the model: no prices are known", "1"),
