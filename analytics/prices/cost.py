@@ -106,9 +106,11 @@ def _priced(d: Dialect) -> str:
 
 
 def _unreported(d: Dialect) -> str:
+    """Whether a call is billed for what upstream did not tell. Of failed calls, Azure bills those that it filtered."""
     missing = d.same(d.first("usage_source"), d.text("missing"))
     failed = d.same("status", d.text("upstream_error"))
-    return d.iff(missing, d.iff(failed, d.false, d.one_of("operation", *_BILLED)), d.false)
+    filtered = d.same(d.first("error_code"), d.text("content_filter"))
+    return d.iff(missing, d.iff(failed, filtered, d.one_of("operation", *_BILLED)), d.false)
 
 
 def _unpriced(d: Dialect) -> str:

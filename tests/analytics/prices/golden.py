@@ -60,6 +60,8 @@ def _golden(number: int, row: dict[str, str]) -> Golden:
     fields = {name: row[name] or None for name in ("deployment", "backend")}
     more = _pairs(row["more"])
     request = {name: more.pop(name) for name in ("size", "quality") if name in more}
+    if code := more.pop("code", None):
+        more["error"] = {"code": code}
     at = datetime.fromisoformat(row["day"]).replace(hour=23, minute=59, tzinfo=UTC)
     region, tier, units = row["region"] or "unknown", row["tier"] or None, _pairs(row["units"]) or None
     known = {"model": row["model"], "region": region, "service_tier": tier, "units": units, "request": request or None}
