@@ -1,14 +1,19 @@
 """The view `Costs`, from the steps in cost.py, in the languages of the engines."""
 # ruff: noqa: S608, of constants only
 
+from collections.abc import Iterable
+
 from analytics.prices.cost import BILL, COLUMNS, FIND_RATES, FOUND, PROMPT_LENGTH, SITUATION, WITHIN, Extend, Step
 from analytics.prices.dialects import Dialect, Kql, Sql
 from analytics.table import NAME as CALLS
 from analytics.table import ROWS
 
 
-def sql(dialect: Sql, rows: str = ROWS) -> str:
-    """The query over `Calls`, `Rates` and `Deployments`, a line a step. `rows` has the situations of all calls."""
+def sql(dialect: Sql, rows: str = ROWS, calls: str = CALLS, columns: Iterable[str] = COLUMNS) -> str:
+    """The query over a table of calls, `Rates` and `Deployments`, a line a step.
+
+    `rows` has the situations of all the calls; `columns` may name others that the table of calls has.
+    """
     same = " AND ".join(f"c.{name} IS NOT DISTINCT FROM r.{name}" for name in SITUATION)
     around = " AND ".join(f"c.{name} >= r.{since} AND c.{name} < r.{until}" for name, (since, until) in WITHIN.items())
     (unknown, _), *_ = WITHIN.values()
@@ -18,12 +23,12 @@ def sql(dialect: Sql, rows: str = ROWS) -> str:
     for step in FIND_RATES:
         queries[f"step{len(queries)}"] = _sql(step, [*queries][-1], dialect)
     rated = [*queries][-1]
-    queries["calls"] = _sql(PROMPT_LENGTH, CALLS, dialect)
+    queries["calls"] = _sql(PROMPT_LENGTH, calls, dialect)
     queries["rated"] = f"SELECT c.*, {found} FROM calls AS c LEFT JOIN {rated} AS r ON {mine}"
     for step in BILL:
         queries[f"step{len(queries)}"] = _sql(step, [*queries][-1], dialect)
     steps = ",\n".join(f"{name} AS ({query})" for name, query in queries.items())
-    return f"WITH {steps}\nSELECT {', '.join(COLUMNS)} FROM {[*queries][-1]}"
+    return f"WITH {steps}\nSELECT {', '.join(columns)} FROM {[*queries][-1]}"
 
 
 def _sql(step: Step, before: str, dialect: Dialect) -> str:
