@@ -109,6 +109,8 @@ def _array(column: Column, records: Sequence[Record]) -> pa.Array:
             values = ["" if value is None else _dumped(value) for value in values]
         case Kind.WORDS:
             values = ["" if value is None else ",".join(value) for value in values]
+        case Kind.TEXT if column.paths[0][0] == "request":  # as a client sent it, which may be anything
+            values = [value if type(value) is str else "" for value in values]
         case Kind.TEXT:
             values = ["" if value is None else value for value in values]
         case Kind.COUNT:

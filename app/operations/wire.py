@@ -1,6 +1,6 @@
 """Reads JSON from the wire, where any value may have the wrong type."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from app.operations.json_text import dump
@@ -120,6 +120,16 @@ def whole_characters(text: str) -> str:
     return text
 
 
+def _counts(details: Mapping[str, object]) -> Iterator[tuple[str, int]]:
+    """The counts of a breakdown; Realtime's cached_tokens_details.audio_tokens within it is cached_audio_tokens."""
+    for name, given in details.items():
+        if isinstance(given, dict) and name.endswith("tokens_details"):
+            kept = name.removesuffix("tokens_details")
+            yield from ((kept + key, count) for key, inner in given.items() if (count := as_count(inner)) is not None)
+        elif (count := as_count(given)) is not None:
+            yield name, count
+
+
 def read_usage(value: object) -> Usage | None:
     """Token counts, by either API's names; None without a prompt count, never zeros instead."""
     usage = as_object(value)
@@ -127,7 +137,7 @@ def read_usage(value: object) -> Usage | None:
     if prompt is None:
         return None
     details = {
-        name: {key: count for key, given in counts.items() if (count := as_count(given)) is not None}
+        name: dict(_counts(counts))
         for name, counts in usage.items()
         if name.endswith("_details") and isinstance(counts, dict)
     }
