@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,8 @@ from otel.sampling import make_sampler
 from otel.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential
+
     from app.proxy_app import ProxyApp
 
 log = logging.getLogger(__name__)
@@ -230,20 +232,21 @@ class _Credentials:
     """The process's identity for upstream: created when first needed, shared, closed at shutdown."""
 
     def __init__(self) -> None:
-        self._auth: EntraAuth | None = None
-        self._close: Callable[[], Awaitable[None]] | None = None
+        self._credential: DefaultAzureCredential | None = None
+        self._auth: dict[str, EntraAuth] = {}
 
-    def upstream(self) -> UpstreamAuth:
-        if self._auth is None:
+    def upstream(self, scope: str) -> UpstreamAuth:
+        if self._credential is None:
             from azure.identity.aio import DefaultAzureCredential
 
-            credential = DefaultAzureCredential()
-            self._auth, self._close = EntraAuth(credential), credential.close
-        return self._auth
+            self._credential = DefaultAzureCredential()
+        if scope not in self._auth:
+            self._auth[scope] = EntraAuth(self._credential, scope)
+        return self._auth[scope]
 
     async def close(self) -> None:
-        if self._close is not None:
-            await self._close()
+        if self._credential is not None:
+            await self._credential.close()
 
 
 def _access(settings: Settings, pool: Callable[[], Pool]) -> Access:
@@ -255,8 +258,8 @@ def _access(settings: Settings, pool: Callable[[], Pool]) -> Access:
 
 
 def _backend(settings: BackendSettings, credentials: _Credentials) -> Backend:
-    auth = KeyAuth(settings.key) if settings.key else credentials.upstream()
-    return Backend.at(settings.name, settings.base_url, auth, settings.priority, settings.deployments)
+    auth = KeyAuth(settings.key) if settings.key else credentials.upstream(settings.scope)
+    return Backend.at(settings.name, settings.base_url, auth, settings.priority, settings.deployments, settings.kinds)
 
 
 def _destinations(settings: Settings) -> Destinations:

@@ -141,6 +141,8 @@ class Call:
     operation: str
     """GenAI operation name: chat, text_completion, embeddings …"""
     api_type: str | None = None
+    provider: str = "azure.ai.openai"
+    """GenAI provider name."""
     deployment: str | None = None
     api_version: str | None = None
     request: Request = field(default_factory=Request)

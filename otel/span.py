@@ -132,7 +132,7 @@ def _known_at_start(call: Call, withhold: bool) -> dict[str, AttributeValue]:
     facts: dict[str, AttributeValue | None] = {
         a.CALL_ID: call.id,
         a.OPERATION_NAME: call.operation,
-        a.PROVIDER_NAME: a.PROVIDER,
+        a.PROVIDER_NAME: call.provider,
         a.REQUEST_MODEL: call.model,
         a.REQUEST_STREAM: request.stream,
         a.DEPLOYMENT: call.deployment,
@@ -165,7 +165,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
     facts: dict[str, AttributeValue | None] = {
         **request.parameters,
         a.REQUEST_STOP_SEQUENCES: None,  # content
-        a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor derives the dependency's type from it
+        a.SYSTEM: call.provider,  # deprecated, but Azure Monitor derives the dependency's type from it
         a.API_TYPE: call.api_type,
         a.REQUEST_MODEL: call.model,  # of a form, which is read while it passes, these three are known only now
         a.REQUEST_STREAM: request.stream,

@@ -103,7 +103,7 @@ class Estimator:
         """Whether upstream gave an answer of the operation, all of it known, and reported no usage."""
         answer = call.answer
         return (
-            answer.usage is None
+            (answer.usage is None or (answer.usage.completion_tokens is None and call.api_type == "messages"))
             and answer.recognized
             and not answer.pending
             and not answer.truncated
@@ -129,7 +129,11 @@ class Estimator:
         elif (fault := work.exception()) is not None:
             log.warning("a call's usage could not be estimated: %s", type(fault).__name__)
         elif (usage := work.result()) is not None:
-            call.answer.usage, call.answer.usage_source = usage, "estimated"
+            told, call.answer.usage_source = call.answer.usage, "estimated"
+            if told is not None and told.prompt_tokens is not None:  # a stream that broke before its last counts
+                usage = Usage(told.prompt_tokens, usage.completion_tokens, None, told.details)
+                usage.total_tokens = told.prompt_tokens + (usage.completion_tokens or 0)
+            call.answer.usage = usage
 
     def _count(self, encoding: str, chat: bool, sent: JsonText, answer: "Texts", until: float) -> Usage | None:
         """Runs in the thread; None if the usage is unknown, or nothing was counted in time."""

@@ -68,9 +68,9 @@ class Attempts:
         """Whether there are several backends."""
         return self._backends.several
 
-    def check(self, deployment: str | None) -> None:
-        """Raise DeploymentNotFound unless a backend has the deployment."""
-        if not self._backends.serving(deployment):
+    def check(self, deployment: str | None, kind: str) -> None:
+        """Raise DeploymentNotFound unless a backend has the deployment and serves its family of paths."""
+        if not self._backends.serving(deployment, kind):
             raise DeploymentNotFound("No backend of this proxy has the deployment.")
 
     async def ask(
@@ -83,7 +83,7 @@ class Attempts:
         """
         body = inbound.body
         with_usage = None if self._usage_refusals.covers(call) else inbound.asking
-        order = self._order(call, inbound, stored)
+        order = self._order(call, inbound, stored, admitted.family.name)
         if not isinstance(body, bytes | bytearray | None):
             order = order[:1]
         headers = [*to_upstream(admitted.headers, self._caller_headers), *trace]
@@ -109,9 +109,9 @@ class Attempts:
             raise
         return held.best(call)
 
-    def _order(self, call: Call, inbound: Inbound, stored: StoredCall | None) -> list[Backend]:
+    def _order(self, call: Call, inbound: Inbound, stored: StoredCall | None, kind: str) -> list[Backend]:
         """The backends to try; of one that is known to have a stored object, the others are only tried after a 404."""
-        order = self._backends.order(call.deployment, inbound.sticky)
+        order = self._backends.order(call.deployment, inbound.sticky, kind)
         home = self._backends.named(stored.backend) if stored is not None and stored.backend is not None else None
         return order if home is None else [home, *(backend for backend in order if backend is not home)]
 
@@ -153,7 +153,8 @@ class Attempts:
         origin, prefix = origin_and_prefix(backend.base_url)
         target = prefix + admitted.path + ("?" + admitted.query if admitted.query else "")
         length = None if isinstance(body, bytes | bytearray | None) else admitted.content_length
-        headers = [*headers, (name.encode(), value.encode())]
+        names = admitted.family.upstream_keys if name == "api-key" else (name,)
+        headers = [*headers, *((name.encode(), value.encode()) for name in names)]
         request = Request(admitted.method, target, headers, body, length)
         while True:
             attempt = Attempt(backend.name, time.monotonic_ns())

@@ -116,13 +116,14 @@ class Exchange:
         call.region = answer.header(b"x-ms-region")
         call.apim_request_id = answer.header(b"apim-request-id")
         call.client_request_id = answer.header(b"x-ms-client-request-id") or call.client_request_id
-        call.request_id = answer.header(b"x-request-id")
+        call.request_id = answer.header(b"x-request-id") or answer.header(b"request-id")
         call.upstream_ms = _whole_number(answer.header(b"openai-processing-ms"))
         call.spilled_from = answer.header(b"x-ms-spillover-from-deployment")
         served_by = answer.header(b"x-ms-deployment-name")
         call.served_by = served_by if served_by != call.deployment else None
         for unit in ("requests", "tokens"):
-            left = _whole_number(answer.header(b"x-ratelimit-remaining-" + unit.encode()))
+            told = answer.header(b"x-ratelimit-remaining-" + unit.encode())
+            left = _whole_number(told or answer.header(b"anthropic-ratelimit-%b-remaining" % unit.encode()))
             if left is not None:
                 call.rate_limit[f"remaining_{unit}"] = left
         spilled = answer.header(b"x-ms-is-spilled-over")

@@ -66,7 +66,7 @@ class Relay:
             body = RequestBody(receive, self._max_request_bytes, admitted.content_length)
             inbound = await self._read(admitted, body)
             deployment = admitted.target.deployment or inbound.request.model
-            self._attempts.check(deployment)
+            self._attempts.check(deployment, family.name)
             self._check_open()  # again, after the body: a shutdown waits for calls only
         except ProxyError as refusal:
             self._door.refuse(refusal)
@@ -77,6 +77,7 @@ class Relay:
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
+            provider=family.provider,
             deployment=deployment,
             api_version=admitted.api_version,
             request=_as_asked(inbound.request, admitted),

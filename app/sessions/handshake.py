@@ -53,7 +53,7 @@ class Handshake:
         deployment = admitted.target.deployment
         headers = _upstream_headers(admitted, self.caller_headers) + trace
         outcome: Refused | UpstreamFault | UpstreamUnreachable | None = None
-        for backend in self.backends.order(deployment, sticky):
+        for backend in self.backends.order(deployment, sticky, admitted.family.name):
             try:
                 answer, connection = await self._send(backend, admitted, headers)
             except (UpstreamFault, UpstreamUnreachable) as fault:
