@@ -141,6 +141,7 @@ def create_app(
         calls=calls,
         max_request_bytes=settings.max_request_bytes,
         max_seconds=settings.max_seconds,
+        max_text=settings.max_content_bytes,
         drain_on_abort=settings.drain_on_abort,
     )
 

@@ -145,6 +145,7 @@ _PLAIN: Final = {
     a.SESSION_ID: "session_id_upstream",
     a.TIME_TO_FIRST_AUDIO_MS: "time_to_first_audio_ms",
     a.TRUNCATED: "truncated",
+    a.CONTENT_BYTES: "content_bytes",
     a.CONTENT_CAPTURED: "content_captured",
     a.REQUEST_BYTES: "request_bytes",
     a.RESPONSE_BYTES: "response_bytes",

@@ -82,6 +82,7 @@ FETCHED_USAGE: Final = "proxy.fetched.usage"  # JSON: what a fetched response us
 FETCHED_BACKGROUND: Final = "proxy.fetched.background"  # that it was made in the background, and is not counted yet
 USAGE_SOURCE: Final = "proxy.usage_source"
 CONTENT_FILTER: Final = "proxy.content_filter"  # JSON
+CONTENT_BYTES: Final = "proxy.content_bytes"  # of the whole text, where a part is kept
 TRUNCATED: Final = "proxy.truncated"
 AUDIO_ID: Final = "proxy.answer.audio_id"
 REQUEST_ID: Final = "proxy.request_id"

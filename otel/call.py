@@ -182,6 +182,8 @@ class Call:
     first_audio_ns: int | None = None
     audio_awaited_ns: int | None = None
     """When the speech ended that the sound answers; None: when the call arrived."""
+    content_bytes: int | None = None
+    """Of the whole generated text, where only a part of it is kept."""
     request_bytes: int = 0
     response_bytes: int = 0
 

@@ -206,6 +206,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.USAGE_SOURCE: answer.usage_source,
         a.AUDIO_ID: next((c.audio_id for c in answer.choices if c.audio_id), None),
         a.TRUNCATED: answer.truncated or None,
+        a.CONTENT_BYTES: call.content_bytes,
         a.CONTENT_FILTER: _json(answer.content_filter) if answer.content_filter else None,
     }
     if request.stream:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from app.operations.json_text import dump
 from app.operations.operation import Json, Operation, StreamReader
+from app.operations.room import Room
 from app.operations.wire import as_count, as_list, as_object, as_text, json_of, parameters, whole_characters
 from otel import attributes as a
 from otel.call import Answer, Choice, HostedCall, Request, ToolCall, Usage
@@ -85,6 +86,7 @@ class MessageStream(StreamReader):
 
     def __init__(self, messages: Messages) -> None:
         self._reader = messages
+        self.room = Room()
         self._message: dict[str, Any] = {}
         self._blocks: dict[int, _Block] = {}
         self._usage: dict[str, object] = {}
@@ -95,7 +97,7 @@ class MessageStream(StreamReader):
         """Read one event."""
         match event.get("type"):
             case "content_block_delta":
-                return self._block(event).add(as_object(event.get("delta")))
+                return self._block(event).add(as_object(event.get("delta")), self.room)
             case "content_block_start":
                 block = self._block(event)
                 block.begun = as_object(event.get("content_block"))
@@ -133,11 +135,11 @@ class _Block:
         self.begun: Json = {}
         self._pieces: dict[str, list[str]] = {}
 
-    def add(self, delta: Json) -> bool:
+    def add(self, delta: Json, room: Room) -> bool:
         """Extend it; True for output."""
         for name in ("text", "thinking", "partial_json"):
             if isinstance(piece := delta.get(name), str):
-                self._pieces.setdefault(name, []).append(piece)
+                self._pieces.setdefault(name, []).append(room.keep(piece))
                 return piece != ""
         return False
 

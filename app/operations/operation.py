@@ -4,6 +4,7 @@ from collections.abc import Mapping, Set
 from typing import Protocol
 
 from app.operations.json_text import JsonText
+from app.operations.room import Room
 from otel.call import Answer, Request
 
 type Json = Mapping[str, object]
@@ -12,6 +13,8 @@ type Json = Mapping[str, object]
 class StreamReader(Protocol):
     """Collects the facts of one stream of events."""
 
+    room: Room
+    """For the text that it gathers."""
     only_text: str | None = None
     """The text that the last event added, if repeating the event would do nothing else."""
 
@@ -101,6 +104,9 @@ class Plain(Operation):
 
 class _UnreadStream(StreamReader):
     """Reads no event, so any end counts as complete."""
+
+    def __init__(self) -> None:
+        self.room = Room()
 
     def event(self, event: Json) -> bool:
         return False

@@ -40,10 +40,11 @@ class Relay:
         calls: OpenCalls,
         max_request_bytes: int,
         max_seconds: float,
+        max_text: int,
         drain_on_abort: bool,
     ) -> None:
-        """`max_request_bytes` limits a body, `max_seconds` a call. With `drain_on_abort`, upstream is read to its end
-        after the client has disconnected."""
+        """`max_request_bytes` limits a body, `max_seconds` a call, `max_text` the text that is kept of it. With
+        `drain_on_abort`, upstream is read to its end after the client has disconnected."""
         self._families = families
         self._stored = StoredIds()
         self._door = door
@@ -54,6 +55,7 @@ class Relay:
         self._calls = calls
         self._max_request_bytes = max_request_bytes
         self._max_seconds = max_seconds
+        self._max_text = max_text
         self._drain_on_abort = drain_on_abort
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +130,9 @@ class Relay:
                 stored.close()
             return self._settling.work(call, span, inbound.text, hurry=cutoff.reason is Reason.SHUTDOWN)
 
-        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle, stored)
+        exchange = Exchange(
+            call, span, admitted.operation, cutoff, self._drain_on_abort, settle, stored, self._max_text
+        )
         self._calls.enter(cutoff)
         try:
             if (error := await exchange.run(ask, body, self._max_seconds, send)) is not None:

@@ -71,6 +71,7 @@ class Settings:
     spool_max_bytes: int = 1024**3
     ready_max_backlog_s: float | None = None
     max_request_bytes: int = 64 * 1024**2
+    max_content_bytes: int = 8 * 1024**2
     max_seconds: float = 600.0
     max_session_seconds: float = 3600.0
     shutdown_seconds: float = 10.0
@@ -120,6 +121,7 @@ class _Reader:
             spool_max_bytes=self._positive_whole("PROXY_SPOOL_MAX_BYTES", 1024**3),
             ready_max_backlog_s=self._number("PROXY_READY_MAX_BACKLOG_SECONDS", None, lambda s: s > 0, "above 0"),
             max_request_bytes=self._positive_whole("PROXY_MAX_REQUEST_BYTES", 64 * 1024**2),
+            max_content_bytes=self._positive_whole("PROXY_MAX_CONTENT_BYTES", 8 * 1024**2),
             max_seconds=self._positive("PROXY_MAX_SECONDS", 600.0),
             max_session_seconds=self._positive("PROXY_MAX_SESSION_SECONDS", 3600.0),
             shutdown_seconds=self._positive("PROXY_SHUTDOWN_SECONDS", 10.0),

@@ -25,7 +25,7 @@ def test_what_a_backend_serves() -> None:
     scope = "https://ai.azure.com/.default"
     claude = {"name": "c", "base_url": "https://c.example", "kinds": ["messages", "models"], "scope": scope}
     (backend,) = read(AZURE_OPENAI_BACKENDS=json.dumps([claude])).backends
-    assert (backend.kinds, backend.scope) == ({"messages", "models"}, scope)
+    assert (backend.kinds, backend.scope) == (frozenset({"messages", "models"}), scope)
     (plain,) = read().backends
     assert (plain.kinds, plain.scope) == (None, "https://cognitiveservices.azure.com/.default")
 
