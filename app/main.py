@@ -70,15 +70,15 @@ def create_app(
     span in addition to the proxy's own processors; `families` are the paths that are calls. Raises SettingsError for
     an invalid environment. Opens nothing before the lifespan starts.
     """
+    own_process = settings is None
+    if settings is None:
+        settings = Settings.from_environ(os.environ)
+        logs.set_up()
     # imported here: FastAPI with its models takes longer to import than everything else together
     from app.door.connection_check import why_not_guarded
     from app.health import Delivery, Readiness, health_router
     from app.proxy_app import ProxyApp, join_calls, why_not_left_off
 
-    own_process = settings is None
-    if settings is None:
-        settings = Settings.from_environ(os.environ)
-        logs.set_up()
     losses, calls, credentials, shortcuts = Losses(), OpenCalls(), _Credentials(), _Shortcuts()
     directory = OwnDirectory(settings.spool_dir)
     spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)

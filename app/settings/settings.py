@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from app.settings.backends import BackendSettings, endpoint, key_fault, read_backends, url_fault
 from app.settings.caller import DEFAULT_HEADERS, read_body, read_headers
 from app.settings.patterns import read_patterns
+from app.settings.sdk import sdk_faults
 from app.settings.telemetry import TelemetrySettings, read_telemetry
 
 
@@ -97,6 +98,7 @@ class _Reader:
     def read(self) -> Settings:
         if self._flag("OTEL_SDK_DISABLED"):
             self._fault("OTEL_SDK_DISABLED would lose every record: records are made from spans")
+        self._faults += sdk_faults(self._environ)
         content = self._choice("PROXY_CONTENT", "full", "filtered", "none")
         caller_headers, caller_body = self._caller()
         settings = Settings(
