@@ -33,7 +33,7 @@ from app.settings.telemetry import TelemetrySettings
 from app.upstream import Pool
 from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
 from exporters import client_check
-from exporters.adoption import adopt
+from exporters.adoption import Adoption
 from exporters.blob import BlobAddress
 from exporters.directory import OwnDirectory
 from exporters.eventhub import EventHubSpanExporter
@@ -42,6 +42,7 @@ from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.sender import Sender
 from exporters.spool import Spool
+from exporters.upkeep import Upkeep
 from otel import azure_exporter, logs, recording, writing
 from otel.attributes import SCOPE
 from otel.destinations import Credential, Destinations
@@ -81,10 +82,14 @@ def create_app(
 
     losses, calls, credentials, shortcuts = Losses(), OpenCalls(), _Credentials(), _Shortcuts()
     directory = OwnDirectory(settings.spool_dir)
-    spool, journal = Spool(directory, settings.spool_max_bytes, losses), Journal(directory)
+    spool = Spool(directory, settings.spool_max_bytes, losses)
+    journal = Journal(directory, spool.room)
+    upkeep = Upkeep(directory, spool, journal)
     blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
     hub = _hub(settings.hub, direct=shortcuts.take("records", client_check.why_not_direct))
-    sender = Sender(spool, hub.connect, losses, partial(adopt, directory, spool), blobs, put=hub.put)
+    sender = Sender(
+        spool, hub.connect, losses, Adoption(directory, spool).run, blobs, put=hub.put, restore=upkeep.restore
+    )
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
     records = RecordProcessor(exporter, exporter.begin, on_failure=lambda: losses.add("not_made"))
     telemetry = _telemetry(_destinations(settings), shortcuts)
