@@ -49,6 +49,22 @@ def test_what_is_billed_has_columns() -> None:
     assert (found["output_size"], found["output_quality"]) == ("1024x1024", "")
 
 
+@pytest.mark.parametrize("levels", [255, 1025, 5000])
+def test_a_deep_prompt_is_a_row(levels: int) -> None:
+    """However deep a valid record nests, it has a row."""
+    prompt = "[" * levels + "]" * levels
+    body = line(1, prompt="PROMPT").replace(b'"PROMPT"', prompt.encode())
+    (found,) = table_of([parse(body)]).to_pylist()
+    assert found["prompt"] == prompt
+
+
+@pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, 2**63, -(2**70)])
+def test_an_implausible_count_is_unknown(count: int) -> None:
+    """So no sum over the table overflows, and the record is a row all the same."""
+    found = row(usage={"prompt_tokens": count, "completion_tokens": 2**53}, latency_ms=count)
+    assert (found["prompt_tokens"], found["completion_tokens"], found["latency_ms"]) == (None, 2**53, None)
+
+
 def test_every_field_of_the_schema_has_a_column() -> None:
     """No field in the record's schema ends up in `more`."""
     taken = {path[0] for column in COLUMNS for path in column.paths}
