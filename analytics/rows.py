@@ -5,6 +5,7 @@ By column rather than by row, with one list comprehension each: the 60 columns o
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ FIXED: Final = {
 MAX_COUNT: Final = 2**53
 """A count past it is unknown, as it is for the proxy; sums cannot overflow."""
 _EMPTY: Final[Record] = {}
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _OBJECTS: Final = ("caller", "error")
 _TAKEN: Final = frozenset(path[0] for column in COLUMNS for path in column.paths) | {"usage"}
 _CALLER: Final = frozenset(path[1] for column in COLUMNS for path in column.paths if path[0] == "caller")
@@ -153,7 +155,8 @@ def _dumped(value: Any) -> str:
 def _leniently(body: bytes) -> Any:
     """Parse what orjson rejects: more than 1,024 levels, or an escaped lone surrogate, which UTF-8 cannot encode."""
     try:
-        return _encodable(json.loads(body))
+        value = json.loads(body)
+        return _encodable(value) if _SURROGATE.search(body) else value
     except (ValueError, RecursionError) as fault:
         raise NotARecord(f"not JSON: {fault}") from fault
 

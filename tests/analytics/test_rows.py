@@ -58,7 +58,7 @@ def test_a_deep_prompt_is_a_row(levels: int) -> None:
     assert found["prompt"] == prompt
 
 
-@pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, 2**63, -(2**70)])
+@pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, 2**63])
 def test_an_implausible_count_is_unknown(count: int) -> None:
     """So no sum over the table overflows, and the record is a row all the same."""
     found = row(usage={"prompt_tokens": count, "completion_tokens": 2**53}, latency_ms=count)
