@@ -1,12 +1,21 @@
-"""OwnDirectory: this process's directory in the spool's root, created when first needed."""
+"""OwnDirectory: this process's directory in the spool's root, created when first needed, and again when it is gone.
 
+The root may be renamed, removed or mounted over while the process runs. Then others would not find what the directory
+holds if this process died. So `path` compares path and descriptor, makes another directory where they differ, and keeps
+the old one open until `exporters.moving` has emptied it.
+"""
+
+import contextlib
 import errno
+import logging
 import os
 import threading
 import uuid
 from pathlib import Path
 
-from exporters.lock import DirectoryLock
+from exporters.lock import DirectoryLock, OpenDirectory
+
+log = logging.getLogger(__name__)
 
 
 class OwnDirectory:
@@ -16,21 +25,46 @@ class OwnDirectory:
         self.root = root
         self._guard = threading.Lock()
         self._lock: DirectoryLock | None = None
+        self._opened: OpenDirectory | None = None
+        self._left: list[tuple[OpenDirectory, DirectoryLock]] = []
+
+    @property
+    def exists(self) -> bool:
+        """Whether it was created."""
+        return self._opened is not None or bool(self._left)
 
     def path(self) -> Path:
-        """The directory, which exists and is locked; raises OSError."""
+        """The directory, which exists at that path and is locked; raises OSError."""
         with self._guard:
-            lock = self._lock
-            if lock is None or not lock.is_in_place:
-                make_private(self.root)
-                # the same name again, so that what the directory still holds is found if this process dies
-                path = lock.path if lock else self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock"
-                previous, lock = lock, DirectoryLock.make(path)
-                self._lock = lock
-                if previous:
-                    previous.release()
-            lock.directory.mkdir(mode=0o700, exist_ok=True)
-            return lock.directory
+            if self._opened is None or self._lock is None:
+                self._make()
+            elif not self._opened.is_in_place:
+                log.warning("the spool's directory is no longer at its path: what it holds is moved to a new one there")
+                self._left.append((self._opened, self._lock))
+                self._lock = self._opened = None
+                self._make()
+            elif not self._lock.is_in_place:
+                self._lock.release()
+                self._lock = DirectoryLock.make(self._lock.path)
+            assert self._opened
+            return self._opened.path
+
+    def left(self) -> list[OpenDirectory]:
+        """Former directories that are no longer at their paths, and may still hold files."""
+        with self._guard:
+            return [opened for opened, _ in self._left]
+
+    def forget(self, directory: OpenDirectory) -> None:
+        """Give up a former directory; it is removed if it is empty."""
+        with self._guard:
+            (lock,) = [lock for opened, lock in self._left if opened is directory]
+            self._left.remove((directory, lock))
+        directory.remove()
+        directory.close()
+        if lock.is_in_place:  # only the directory was moved
+            lock.remove()
+        else:
+            lock.release()
 
     def owns(self, lock_path: Path) -> bool:
         """Whether that lock file is ours."""
@@ -38,16 +72,27 @@ class OwnDirectory:
 
     def release(self) -> None:
         """Release the lock; the directory is removed if empty, else left for adoption."""
+        for directory in self.left():
+            self.forget(directory)
         with self._guard:
-            lock, self._lock = self._lock, None
-        if lock is None:
-            return
-        try:
-            lock.directory.rmdir()
-        except OSError:
+            lock, self._lock, opened, self._opened = self._lock, None, self._opened, None
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                if opened.is_in_place:
+                    opened.remove()
+            opened.close()
+        if lock is not None:
             lock.release()
-        else:
+
+    def _make(self) -> None:
+        make_private(self.root)
+        self._lock = DirectoryLock.make(self.root / f"{os.getpid()}-{uuid.uuid4().hex}.lock")
+        try:
+            self._opened = OpenDirectory(self._lock.directory)
+        except BaseException:
+            lock, self._lock = self._lock, None
             lock.remove()
+            raise
 
 
 def make_private(directory: Path) -> None:

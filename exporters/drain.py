@@ -37,12 +37,15 @@ class Drain:
         losses: Losses,
         pace: Pace,
         put: Add = add,
+        restore: Callable[[], None] = lambda: None,
     ) -> None:
+        """`restore` is `Upkeep.restore`."""
         self._put = put
         self._spool = spool
         self._connect = connect
         self._losses = losses
         self._pace = pace
+        self._restore = restore
         self._blobs: BlobStore | None = None
         self._delivery: Delivery | None = None
         self._wake = asyncio.Event()
@@ -132,6 +135,7 @@ class Drain:
 
     def _read(self, segment: Segment) -> tuple[list[memoryview], int] | None:
         """Its lines and the bytes of a torn one; None and a loss if it is given up. Raises OSError to retry."""
+        self._restore()  # else a directory that was moved looks like one that was removed
         try:
             lines = segment.lines()
         except FileNotFoundError as fault:

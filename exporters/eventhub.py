@@ -36,7 +36,7 @@ class EventHubSpanExporter(SpanExporter):
             if (span.attributes or {}).get(a.STATUS) == a.REFUSED:
                 self._journal.end(record.id)
                 continue
-            if not self._spool.append(record.to_json()):
+            if not self._spool.append(record.to_json(), self._journal.size(record.id)):
                 result = SpanExportResult.FAILURE
             self._journal.end(record.id)
         return result

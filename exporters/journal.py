@@ -11,13 +11,18 @@ removing a file.
 """
 
 import contextlib
+import errno
 import logging
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from exporters.directory import OwnDirectory
+from exporters.lock import OpenDirectory
+from exporters.moving import carry
+from exporters.room import Room
 from exporters.segment import write_all
 
 log = logging.getLogger(__name__)
@@ -25,17 +30,21 @@ log = logging.getLogger(__name__)
 SLOT: Final = ".call"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Slot:
     path: str  # a fifth of the memory of a Path, and every call in flight holds one
     fd: int
+    size: int = 0
 
 
 class Journal:
-    """The slots of one process, used on the thread that serves the calls."""
+    """The slots of one process, used on the thread that serves the calls; the sender's may `move` them."""
 
-    def __init__(self, directory: OwnDirectory) -> None:
+    def __init__(self, directory: OwnDirectory, room: Room | None = None) -> None:
+        """`room` is the spool's."""
         self._directory = directory
+        self._room = room or Room()
+        self._guard = threading.Lock()
         self._free: list[_Slot] = []
         self._taken: dict[str, _Slot] = {}
         self._opened = 0
@@ -43,41 +52,65 @@ class Journal:
 
     def begin(self, call: str, line: bytes) -> None:
         """Keep `line`, the call's `interrupted` record, until the call ends."""
-        try:
-            slot = self._free.pop() if self._free else self._open()
-            if not _is_in_place(slot.fd):  # someone removed the file: nobody would find the call in it
-                with contextlib.suppress(OSError):
-                    os.close(slot.fd)
-                slot = self._open()
+        size = len(line) + 1
+        with self._guard:
             try:
-                write_all(slot.fd, line)
-            except OSError:
-                self._free.append(slot)
-                raise
-        except OSError as fault:
-            self._failed(fault)
-            return
-        self._taken[call] = slot
+                if not self._room.fits(size):
+                    raise OSError(errno.EDQUOT, "PROXY_SPOOL_MAX_BYTES is reached")
+                slot = self._free.pop() if self._free else self._open()
+                if not _exists(slot.fd):  # someone removed the file: nobody would find the call in it
+                    with contextlib.suppress(OSError):
+                        os.close(slot.fd)
+                    slot = self._open()
+                try:
+                    write_all(slot.fd, line)
+                except OSError:
+                    self._free.append(slot)
+                    raise
+            except OSError as fault:
+                self._failed(fault)
+                return
+            slot.size = size
+            self._room.in_flight += size
+            self._taken[call] = slot
+
+    def size(self, call: str) -> int:
+        """How many bytes the call's file takes."""
+        slot = self._taken.get(call)
+        return slot.size if slot else 0
 
     def end(self, call: str) -> None:
         """Forget the call: its record is written, or its loss is counted."""
-        slot = self._taken.pop(call, None)
-        if slot is None:
-            return
-        try:
-            os.ftruncate(slot.fd, 0)
-        except OSError as fault:  # at worst it is adopted, with the same id as the call's record
-            self._failed(fault)
-            with contextlib.suppress(OSError):
-                os.close(slot.fd)
-            return
-        self._free.append(slot)
+        with self._guard:
+            slot = self._taken.pop(call, None)
+            if slot is None:
+                return
+            self._room.in_flight -= slot.size
+            try:
+                os.ftruncate(slot.fd, 0)
+            except OSError as fault:  # at worst it is adopted, with the same id as the call's record
+                self._failed(fault)
+                with contextlib.suppress(OSError):
+                    os.close(slot.fd)
+                return
+            self._free.append(slot)
+
+    def move(self, left: OpenDirectory, to: Path) -> None:
+        """Move the slots that lie in a former directory of this process; raises OSError, and can be repeated."""
+        with self._guard:
+            slots = [*self._taken.values(), *self._free]
+        for slot in slots:
+            folder, _, name = slot.path.rpartition("/")
+            with self._guard:
+                if folder == str(left.path):
+                    slot.path = str(carry(name, left, to, slot.fd))
 
     def close(self) -> None:
         """Remove the free slots; those of calls in flight stay, for adoption."""
         # emptied first: the calls' thread may be about to end one
-        free, self._free = self._free, []
-        taken, self._taken = self._taken, {}
+        with self._guard:
+            free, self._free = self._free, []
+            taken, self._taken = self._taken, {}
         for slot in free:
             with contextlib.suppress(OSError):
                 Path(slot.path).unlink(missing_ok=True)
@@ -97,17 +130,8 @@ class Journal:
         return _Slot(path, os.open(path, flags, 0o600))
 
 
-def _is_in_place(fd: int) -> bool:
+def _exists(fd: int) -> bool:
     try:
         return os.fstat(fd).st_nlink > 0
     except OSError:  # ESTALE: the file is gone from a mounted disk
         return False
-
-
-def interrupted_lines(directory: Path) -> list[tuple[Path, bytes]]:
-    """The slots of a dead process, each with its line without the newline: empty for a free or a torn slot."""
-    found = []
-    for path in sorted(directory.glob(f"*{SLOT}")):
-        content = path.read_bytes()
-        found.append((path, content[:-1] if content.endswith(b"\n") else b""))
-    return found

@@ -1,5 +1,6 @@
 """DirectoryLock: shows that the owner of a spool directory is alive. The kernel releases it when the owner dies."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -52,11 +53,8 @@ class DirectoryLock:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether others can find the file: a cleanup of temp directories may have removed it."""
-        try:
-            return os.fstat(self._fd).st_nlink > 0
-        except OSError:  # ESTALE: removed by another host of a mounted share
-            return False
+        """Whether others can find the file: a cleanup of temp directories, a rename or a mount may have hidden it."""
+        return is_at(self._fd, self.path)
 
     @property
     def directory(self) -> Path:
@@ -71,3 +69,42 @@ class DirectoryLock:
     def release(self) -> None:
         """Release the lock but leave its file, so that what is left in the directory is adopted."""
         os.close(self._fd)
+
+
+class OpenDirectory:
+    """A directory of the spool, held open by the process it belongs to: its files can be reached wherever it lies.
+
+    It is locked too where the file system allows (NFS does not): so a directory whose lock file was removed can be told
+    from one that a dead process left.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create it if it does not exist. Raises OSError."""
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.path = path
+        self.fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether its path still leads to it."""
+        return is_at(self.fd, self.path)
+
+    def remove(self) -> None:
+        """Remove it with its lock file, wherever they are, if it is empty; else leave both."""
+        with contextlib.suppress(OSError):
+            # by way of its parent, whose path may lead elsewhere by now; nothing else has these names
+            os.rmdir(f"../{self.path.name}", dir_fd=self.fd)
+            os.unlink(f"../{self.path.name}.lock", dir_fd=self.fd)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def is_at(fd: int, path: Path) -> bool:
+    """Whether the path leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except OSError:  # it is missing, or ESTALE: removed by another host of a mounted share
+        return False

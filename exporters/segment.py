@@ -6,11 +6,14 @@
 The first number is the time of creation (nanoseconds since the epoch, hexadecimal), the second a counter.
 """
 
+import logging
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+log = logging.getLogger(__name__)
 
 SEALED: Final = ".ndjson"
 OPEN: Final = ".open"
@@ -24,6 +27,8 @@ class Segment:
     path: Path
     size: int
     records: int
+    fd: int = -1
+    """Its file, open until it is synced; -1 if closed."""
 
     @property
     def created_ns(self) -> int:
@@ -72,3 +77,14 @@ def write_all(fd: int, line: bytes) -> None:
         except OSError:
             os.ftruncate(fd, os.fstat(fd).st_size - written)  # else the next record would be appended to it
             raise
+
+
+def sync_and_close(fd: int) -> None:
+    """Fsync a file and close it; does nothing for -1. Blocks while the disk works."""
+    if fd >= 0:
+        try:
+            os.fsync(fd)
+        except OSError as fault:
+            log.error("a segment could not be synced to disk: %s", fault.strerror)
+        finally:
+            os.close(fd)

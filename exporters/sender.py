@@ -49,15 +49,17 @@ class Sender:
         open_blobs: Callable[[], BlobStore] | None = None,
         pace: Pace | None = None,
         put: Add = add,
+        restore: Callable[[], None] = lambda: None,
     ) -> None:
         """`adopt` takes over from dead processes; `open_blobs` connects to the container, if there is one; `put` adds a
-        record to a batch of the client that `connect` creates."""
+        record to a batch of the client that `connect` creates; `restore` is `Upkeep.restore`."""
         self._spool = spool
         self._adopt = adopt
+        self._restore = restore
         self._open_blobs = open_blobs
         self._losses = losses
         self._pace = pace or Pace()
-        self._drain = Drain(spool, connect, losses, self._pace, put)
+        self._drain = Drain(spool, connect, losses, self._pace, put, restore)
         self._thread = threading.Thread(target=self._main, name="record-sender", daemon=True)
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -162,6 +164,7 @@ class Sender:
 
         async def sync() -> None:
             self._spool.sync()
+            self._restore()
 
         async def adopt() -> None:
             self._adopt()

@@ -12,6 +12,9 @@ from otel import attributes as a
 RESPONSES: Final = 10_000
 """How many responses are remembered; the oldest are forgotten first."""
 
+BILLED_LATER: Final = frozenset({"responses", "assistants", "batches"})
+"""APIs whose answers may tell their usage to a later call."""
+
 type Facts = Mapping[str, AttributeValue]
 
 
@@ -24,7 +27,7 @@ class FetchedUsage:
     def counted(self, facts: Facts) -> Facts:
         """The facts of a call, with the token counts of a response that it fetched, if they are new."""
         response = facts.get(a.RESPONSE_ID)
-        if response is None or facts.get(a.API_TYPE) != "responses":
+        if response is None or facts.get(a.API_TYPE) not in BILLED_LATER:
             return facts
         if (usage := facts.get(a.FETCHED_USAGE)) is not None:
             if not facts.get(a.FETCHED_BACKGROUND) or response in self._counted:

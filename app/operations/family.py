@@ -34,7 +34,7 @@ class Family:
     prefix: str
     """What its paths start with: `/openai/`."""
     operations: Mapping[str, Operation]
-    """POST, by `Target.suffix` in lower case. Any other path is a plain call."""
+    """POST, by `Target.suffix` in lower case; `*` stands for an id in it. Any other path is a plain call."""
     target: Callable[[str], Target]
     """Parses a decoded path, which starts with the prefix."""
     error_body: Callable[[ProxyError], bytes]
@@ -44,15 +44,19 @@ class Family:
     key_headers: tuple[bytes, ...]
     """Headers in which its clients send a key, besides a bearer token; lower case."""
     stored: Mapping[str, Operation] = field(default_factory=dict)
-    """GET of a stored object, by its collection: `responses` for `responses/{id}`."""
+    """GET of a stored object, likewise: `responses/*`."""
+
+    provider: str = "azure.ai.openai"
+    """Who serves it, as `gen_ai.provider.name` says."""
+    upstream_keys: tuple[str, ...] = ("api-key",)
+    """Headers in which a resource takes its key."""
 
     def operation(self, target: Target, method: str = "POST") -> Operation:
         """The operation of a request; `Plain` for an unknown one."""
         suffix = target.suffix.lower()
         if method == "POST":
-            return self.operations.get(suffix, _PLAIN)
-        collection, _, stored_id = suffix.rpartition("/")
-        return self.stored.get(collection, _PLAIN) if method == "GET" and stored_id else _PLAIN
+            return self.operations.get(suffix) or _with_ids(self.operations, suffix) or _PLAIN
+        return _with_ids(self.stored, suffix) or _PLAIN if method == "GET" else _PLAIN
 
     def begins_session(self, path: str) -> bool:
         """Whether WebSocket sessions begin at a decoded path."""
@@ -62,6 +66,18 @@ class Family:
     def route(self) -> str:
         """The route of its SERVER spans."""
         return self.prefix + "{path:path}"
+
+
+def _with_ids(operations: Mapping[str, Operation], suffix: str) -> Operation | None:
+    """The operation whose path has ids where the pattern has `*`."""
+    segments = suffix.split("/")
+    for pattern, operation in operations.items():
+        expected = pattern.split("/")
+        if len(expected) == len(segments) and all(
+            one == other or (one == "*" and other) for one, other in zip(expected, segments, strict=True)
+        ):
+            return operation
+    return None
 
 
 class Families:

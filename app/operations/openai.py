@@ -12,12 +12,15 @@ import orjson
 
 from app.errors import ProxyError
 from app.operations.audio import Speech, Transcription, Translation
+from app.operations.batches import Batch, FetchBatch
 from app.operations.chat import Chat
 from app.operations.completions import Completions
 from app.operations.embeddings import Embeddings
 from app.operations.family import Family, Target
 from app.operations.images import ImageEdit, ImageGeneration
 from app.operations.responses import FetchResponse, Responses
+from app.operations.runs import FetchRun, Run
+from app.operations.videos import FetchVideo, Video, VideoJob
 
 # Azure ignores the case of what follows the prefix, and a slash at its end
 _PATH: Final = re.compile(
@@ -53,8 +56,20 @@ OPENAI: Final = Family(
         "audio/speech": Speech(),
         "audio/transcriptions": Transcription(),
         "audio/translations": Translation(),
+        "threads/runs": Run(),
+        "threads/*/runs": Run(),
+        "threads/*/runs/*/submit_tool_outputs": Run(),
+        "batches": Batch(),
+        "videos": Video(),
+        "video/generations/jobs": VideoJob(),
     },
-    stored={"responses": FetchResponse()},
+    stored={
+        "responses/*": FetchResponse(),
+        "threads/*/runs/*": FetchRun(),
+        "batches/*": FetchBatch(),
+        "videos/*": FetchVideo(),
+        "video/generations/jobs/*": FetchVideo(),
+    },
     target=target_of,
     error_body=error_body,
     sessions=frozenset({"/openai/realtime", "/openai/v1/realtime", "/openai/v1/responses"}),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Set
 from typing import Protocol
 
+from app.operations.json_text import JsonText
+from app.operations.room import Room
 from otel.call import Answer, Request
 
 type Json = Mapping[str, object]
@@ -11,6 +13,8 @@ type Json = Mapping[str, object]
 class StreamReader(Protocol):
     """Collects the facts of one stream of events."""
 
+    room: Room
+    """For the text that it gathers."""
     only_text: str | None = None
     """The text that the last event added, if repeating the event would do nothing else."""
 
@@ -43,6 +47,10 @@ class Operation(Protocol):
     """Whether an answer may also be anything but JSON and events, such as sound or plain text."""
     answer_members: frozenset[str] = frozenset()
     """A JSON answer without an error has at least one of these; if there are none, any response is an answer."""
+    names_object: bool = False
+    """Whether its path names a stored object, which one backend has."""
+    makes_object: bool = False
+    """Whether its answer is a new stored object."""
     billed_by_units: bool = False
     """Whether an answer without token usage is billed by other units."""
     bulk: bool = False
@@ -60,7 +68,7 @@ class Operation(Protocol):
         """The facts of a request that is a form, by its small fields."""
         return Request()
 
-    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+    def request_usage(self, body: JsonText, parsed: Json) -> JsonText | None:
         """The body with token usage requested; None if the client did so already, or it is not possible."""
         return None
 
@@ -90,10 +98,15 @@ class Plain(Operation):
     name = "call"
     json_body = False
     json_answer = False
+    names_object = True
+    makes_object = True
 
 
 class _UnreadStream(StreamReader):
     """Reads no event, so any end counts as complete."""
+
+    def __init__(self) -> None:
+        self.room = Room()
 
     def event(self, event: Json) -> bool:
         return False

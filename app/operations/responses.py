@@ -34,6 +34,7 @@ class Responses(Operation):
     name = "chat"
     api_type = "responses"
     answer_members = frozenset({"output", "object", "status"})
+    makes_object = True
 
     def recorded_apart(self, body: Json) -> Set[str]:
         """The input, or else the stored prompt, and the instructions."""
@@ -89,6 +90,8 @@ class FetchResponse(Responses):
 
     name = FETCH
     json_body = False
+    names_object = True
+    makes_object = False
 
 
 def _finish_reason(response: Json, calls: bool) -> str | None:

@@ -46,12 +46,11 @@ class StoredCall:
         """`suffix` is the path after the family's prefix."""
         self._ids = ids
         self._call = call
-        plain = isinstance(operation, Plain)
         collection, *rest = suffix.split("/")
-        self._in_path = rest if (plain or not is_post) and collection != "models" else []
+        self._in_path = rest if operation.names_object and collection != "models" else []
         self._named = (*self._in_path, call.request.previous_response_id, call.request.conversation_id)
-        self._makes = is_post and (plain or operation.api_type == "responses")
-        self._reads_answer = plain and is_post
+        self._makes = is_post and operation.makes_object
+        self._reads_answer = is_post and isinstance(operation, Plain)
         self._answer = b""
         self.encoding: str | None = None
         """The response's content-encoding."""

@@ -54,6 +54,7 @@ param settings = {
   PROXY_CALLER_HEADERS: 'subscription_id=x-apim-subscription-id,product=x-apim-product,user_id=x-apim-user-id,app_id=x-apim-app-id,session_id=x-session-id,gateway_request_id=x-apim-request-id'
   PROXY_TRACE_CALLER: 'false'
   PROXY_CALLER_BODY: ''
+  PROXY_MAX_CONTENT_BYTES: '8388608'
   PROXY_CONTENT: 'full'
   PROXY_TRACE_RATIO: ''
   PROXY_TRACE_CONTENT: 'none'

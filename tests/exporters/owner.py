@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from exporters.adoption import adopt
+from exporters.adoption import Adoption
 from exporters.directory import OwnDirectory
 from exporters.journal import Journal
 from exporters.losses import Losses
 from exporters.segment import Segment, is_segment
 from exporters.spool import Spool
+from exporters.upkeep import Upkeep
 from tests.kit.linux import needs_proc
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +29,9 @@ class Owner:
         self.losses = Losses()
         self.directory = OwnDirectory(root)
         self.spool = Spool(self.directory, max_bytes, self.losses, **more)
-        self.journal = Journal(self.directory)
+        self.journal = Journal(self.directory, self.spool.room)
+        self.upkeep = Upkeep(self.directory, self.spool, self.journal)
+        self.adoption = Adoption(self.directory, self.spool)
 
     @property
     def path(self) -> Path:
@@ -39,7 +42,7 @@ class Owner:
         return dict(self.losses.by_reason())
 
     def adopt(self) -> int:
-        return adopt(self.directory, self.spool)
+        return self.adoption.run()
 
     def drain(self) -> list[bytes]:
         """Claim and acknowledge every waiting record."""
@@ -63,11 +66,18 @@ class Owner:
     def crash(self) -> None:
         """Do what happens to a killed process: its files are closed, and nothing else."""
         slots = [*self.journal._free, *self.journal._taken.values()]
-        lock = self.directory._lock
-        fds = [self.spool._fd, *self.spool._unsynced.values(), *(slot.fd for slot in slots), lock._fd if lock else -1]
+        lock, opened = self.directory._lock, self.directory._opened
+        written = [*self.spool._sealed, *filter(None, (self.spool._open, self.spool._claimed))]
+        fds = [*(segment.fd for segment in written), *(slot.fd for slot in slots)]
+        fds += [lock._fd if lock else -1, opened.fd if opened else -1]
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
+
+
+def in_flight(root: Path) -> list[bytes]:
+    """The line in each slot of the journals, in the order of their names: empty for a free one."""
+    return [path.read_bytes().removesuffix(b"\n") for path in sorted(root.glob("*/*.call"))]
 
 
 def ids(lines: list[bytes]) -> list[str]:

@@ -12,7 +12,6 @@ import pytest
 from exporters.lock import DirectoryLock
 from exporters.segment import segment_name
 from tests.exporters.owner import Owner, a_line, adopted_by_next, child, ids, segments, stored
-from tests.kit.hub import wait_until
 
 RACER = """
 owner = Owner(Path(sys.argv[1]), segment_bytes=500)
@@ -249,16 +248,3 @@ def test_empty_files_are_removed(root: Path) -> None:
     assert list(owner.path.iterdir()) == []
     owner.close()
     assert list(root.iterdir()) == []
-
-
-def test_adoption_at_the_size_limit(root: Path) -> None:
-    """Segments are adopted even past the size limit, for they are on disk already; a call in flight whose record
-    exceeds it is counted as lost, and not retried."""
-    a_dead_process(root, "dead", calls=1, records=10)
-    owner = Owner(root, max_bytes=500)
-    assert owner.adopt() == 1
-    assert owner.lost == {"spool_full": 1}
-    assert len(owner.drain()) == 10
-    assert owner.adopt() == 0
-    wait_until(lambda: not segments(root))
-    owner.close()

@@ -69,18 +69,32 @@ def test_a_refused_record_returns_failure(root: Path) -> None:
 def test_a_call_is_journalled_until_its_record_is_written(owner: Owner, root: Path) -> None:
     """`begin` writes the call's interrupted record to a file; `export` empties it, even if the spool refuses the
     record."""
-    exporter, cramped = exporter_of(owner), Owner(root / "other", max_bytes=10)
-    for span, spool, result in (
-        (a_span(), owner.spool, SpanExportResult.SUCCESS),
-        (a_span(), cramped.spool, SpanExportResult.FAILURE),
-    ):
+    exporter = exporter_of(owner)
+    for elsewhere, result in ((0, SpanExportResult.SUCCESS), (1 << 30, SpanExportResult.FAILURE)):
+        span = a_span()
         exporter.begin(span)
         (slot,) = owner.path.glob("*.call")
         record = checked(json.loads(slot.read_bytes()))
         assert (record["id"], record["status"], record["prompt"]) == (id_of(span), "interrupted", "p")
-        assert EventHubSpanExporter(spool, owner.journal, lambda seconds: True).export([span]) is result
+        owner.spool.room.elsewhere = elsewhere
+        assert exporter.export([span]) is result
         assert slot.read_bytes() == b""
-    cramped.close()
+
+
+def test_calls_in_flight_count_towards_the_limit(root: Path) -> None:
+    """The journal's files are part of PROXY_SPOOL_MAX_BYTES: past it a call goes on without one, which is counted; a
+    record may take the place of its own call's file."""
+    owner = Owner(root, max_bytes=5000)
+    exporter, large = exporter_of(owner), [a_span(json.dumps("x" * 3000)) for _ in range(2)]
+    for span in large:
+        exporter.begin(span)
+    assert owner.journal.failures == 1
+    assert 3000 < sum(path.stat().st_size for path in owner.path.iterdir()) < 5000
+    assert exporter.export([large[0]]) is SpanExportResult.SUCCESS
+    assert exporter.export([large[1]]) is SpanExportResult.FAILURE
+    assert owner.lost == {"spool_full": 1}
+    assert owner.spool.room.in_flight == 0
+    owner.close()
 
 
 def test_a_refused_call_has_no_record(owner: Owner) -> None:

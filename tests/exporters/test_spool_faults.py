@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from exporters.directory import make_private
 from tests.exporters.owner import Owner, a_line, child
+from tests.kit.linux import mount_namespace
 
 NOBODY = 65534
 
@@ -63,11 +63,7 @@ print(json.dumps({
 def test_a_full_disk_loses_only_what_does_not_fit(root: Path) -> None:
     """ENOSPC: the record is counted as lost to disk_full, and nothing of it stays behind. Records that fitted are
     whole, and with space again new ones are accepted. A call that cannot be journalled goes on."""
-    namespace = ("unshare", "-m") if os.geteuid() == 0 else ("unshare", "-rm")
-    if shutil.which("unshare") is None or subprocess.run([*namespace, "mount", "-t", "tmpfs", "x", "/mnt"]).returncode:
-        reason = "no small disk can be mounted here: it takes root or user namespaces"
-        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
-    with child(FULL_DISK, root, prefix=namespace) as process:
+    with child(FULL_DISK, root, prefix=mount_namespace()) as process:
         found = json.loads(process.stdout.read())
     assert found["full"] == found["lost"] == {"disk_full": 60 - found["kept"]}
     assert 15 <= found["kept"] <= 21

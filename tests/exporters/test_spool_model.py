@@ -216,7 +216,7 @@ class SpoolMachine(RuleBasedStateMachine):
             backlog = process.owner.spool.backlog()
             assert backlog.bytes == process.size
             assert backlog.records == sum(len(batch.lines) for batch in process.waiting)
-            assert process.owner.spool.bytes_elsewhere == process.elsewhere
+            assert process.owner.spool.room.elsewhere == process.elsewhere
 
     @invariant()
     def every_loss_has_its_reason(self) -> None:

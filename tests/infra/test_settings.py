@@ -27,6 +27,7 @@ NOT_DEPLOYED = {
     "FUNCTIONS_WORKER_RUNTIME": "the platform sets it, and rejects it as a setting",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "there is one protocol",
     "OTEL_SDK_DISABLED": "setting it is an error",
+    "PROXY_MAX_SESSION_SECONDS": "Functions serve no WebSockets",
 }
 """Variables that the code reads and the deployment does not set, with the reason."""
 
