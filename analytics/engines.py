@@ -2,6 +2,7 @@
 
     spark/rows.sql              Spark SQL: from an event's JSON to a row
     spark/calls.sql             Spark SQL: the view for queries
+    spark/costs.sql             Spark SQL: the view with what calls cost
     adx/schema.kql              Azure Data Explorer and Fabric: tables, ingestion and views
     stream_analytics/query.sql  Stream Analytics: the same rows
 
@@ -10,12 +11,17 @@ Each is its .template with the columns filled in, so that a new column appears i
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
+
+import pyarrow as pa
 
 from analytics.columns import COLUMNS, Column, Kind, kql_schema
 from analytics.columns import Path as Field
 from analytics.counted import COUNTED
+from analytics.prices import budgets, deployments, rates, views
+from analytics.prices.dialects import SparkSql
 from analytics.rows import FIXED
+from analytics.table import NAME as CALLS
 
 HERE: Final = Path(__file__).parent
 _KQL_COUNTED: Final = {**dict.fromkeys(COUNTED, "long(null)"), "units": '""'}
@@ -27,11 +33,17 @@ def texts() -> dict[Path, str]:
     return {
         HERE / "spark/rows.sql": _filled("spark/rows.sql", {"schema": _spark_schema(), "columns": _each(_spark)}),
         HERE / "spark/calls.sql": _filled("spark/calls.sql", {"counted": ",\n    ".join(map(_spark_counted, COLUMNS))}),
+        HERE / "spark/costs.sql": _filled(
+            "spark/costs.sql",
+            {**_tables("spark"), "costs": views.sql(SparkSql(), CALLS)},
+        ),
         HERE / "adx/schema.kql": _filled(
             "adx/schema.kql",
             {
                 "schema": kql_schema(),
                 "columns": _each(_kql),
+                "costs": views.kql(),
+                **_tables("kql"),
                 "counted": ",\n    ".join(
                     f"{name} = iff(counts, {name}, {none})" for name, none in _KQL_COUNTED.items()
                 ),
@@ -54,6 +66,20 @@ def _filled(name: str, parts: dict[str, str]) -> str:
     return text
 
 
+def declared(schema: pa.Schema, language: Literal["kql", "spark"]) -> str:
+    """A table's columns as an engine declares them."""
+    separator = {"kql": ": ", "spark": " "}[language]
+    types = {kind.arrow: getattr(kind, language) for kind in (Kind.TEXT, Kind.COUNT, Kind.FLAG)}
+    types[pa.timestamp("us")] = getattr(Kind.MOMENT, language)
+    types[pa.float64()] = {"kql": "real", "spark": "DOUBLE"}[language]
+    return ", ".join(f"{field.name}{separator}{types[field.type]}" for field in schema)
+
+
+def _tables(language: Literal["kql", "spark"]) -> dict[str, str]:
+    tables = {"rates": rates.SCHEMA, "deployments": deployments.SCHEMA, "budgets": budgets.SCHEMA}
+    return {name: declared(schema, language) for name, schema in tables.items()}
+
+
 def _each(expression: Callable[[Column], str]) -> str:
     return ",\n    ".join(expression(column) for column in _STATED)
 
@@ -65,12 +91,17 @@ def _spark_schema() -> str:
     """The record's schema for from_json: values nested deeper than the columns stay JSON text."""
     tree: dict[str, object] = {}
     for column in _STATED:
-        for path in column.paths:
+        for path in filter(_typed, column.paths):
             node = tree
             for name in path[:-1]:
                 node = node.setdefault(name, {})  # type: ignore[assignment]
             node[path[-1]] = "ARRAY<STRING>" if column.kind is Kind.WORDS else _spark_type(column.kind)
     return _struct(tree, ", ")
+
+
+def _typed(path: Field) -> bool:
+    """Whether the schema has the field: what is within JSON text is read from that."""
+    return not any(path[:-1] == above for column in _STATED if column.kind is Kind.JSON for above in column.paths)
 
 
 def _spark_counted(column: Column) -> str:
@@ -100,8 +131,11 @@ def _fields(tree: dict[str, object]) -> str:
 
 
 def _spark(column: Column) -> str:
-    paths = ", ".join("r." + ".".join(path) for path in column.paths)
-    found = f"coalesce({paths})" if len(column.paths) > 1 else paths
+    paths = ["r." + ".".join(path) for path in column.paths]
+    found = f"coalesce({', '.join(paths)})" if len(paths) > 1 else paths[0]
+    if not _typed(column.paths[0]):
+        outer, name = column.paths[0]
+        found = f"try_variant_get(r.{outer}, '$.{name}', 'string')"
     match column.kind:
         case Kind.MOMENT:
             found = f"try_to_timestamp(rtrim('Z', {found}))"

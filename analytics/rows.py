@@ -5,6 +5,7 @@ By column rather than by row, with one list comprehension each: the 60 columns o
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -26,7 +27,10 @@ FIXED: Final = {
 }
 """The fields that records of every version have, and their types; `prompt` may have any."""
 
+MAX_COUNT: Final = 2**53
+"""A count past it is unknown, as it is for the proxy; sums cannot overflow."""
 _EMPTY: Final[Record] = {}
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _OBJECTS: Final = ("caller", "error")
 _TAKEN: Final = frozenset(path[0] for column in COLUMNS for path in column.paths) | {"usage"}
 _CALLER: Final = frozenset(path[1] for column in COLUMNS for path in column.paths if path[0] == "caller")
@@ -104,11 +108,15 @@ def _array(column: Column, records: Sequence[Record]) -> pa.Array:
             texts = pa.array([text and text.removesuffix("Z") for text in values], pa.string())
             return texts.cast(pa.timestamp("us")).cast(column.kind.arrow)
         case Kind.JSON:
-            values = ["" if value is None else orjson.dumps(value).decode() for value in values]
+            values = ["" if value is None else _dumped(value) for value in values]
         case Kind.WORDS:
             values = ["" if value is None else ",".join(value) for value in values]
+        case Kind.TEXT if column.paths[0][0] == "request":  # as a client sent it, which may be anything
+            values = [value if type(value) is str else "" for value in values]
         case Kind.TEXT:
             values = ["" if value is None else value for value in values]
+        case Kind.COUNT:
+            values = [None if type(value) is int and abs(value) > MAX_COUNT else value for value in values]
         case Kind.FLAG:
             values = [column.absent if value is None else value for value in values]
     return pa.array(values, column.kind.arrow)
@@ -137,10 +145,18 @@ def _more(record: Record) -> Record | None:
     return more
 
 
+def _dumped(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # more than 254 levels, or a number beyond 64 bits
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def _leniently(body: bytes) -> Any:
     """Parse what orjson rejects: more than 1,024 levels, or an escaped lone surrogate, which UTF-8 cannot encode."""
     try:
-        return _encodable(json.loads(body))
+        value = json.loads(body)
+        return _encodable(value) if _SURROGATE.search(body) else value
     except (ValueError, RecursionError) as fault:
         raise NotARecord(f"not JSON: {fault}") from fault
 

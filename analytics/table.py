@@ -32,6 +32,8 @@ _NAME: Final = re.compile(r"(day=[\d-]+/hour=\d\d)/([0-9a-f]+)-(\w+)-(\d+)-(\d+)
 _ATTEMPTS: Final = 5
 NAME: Final = "Calls"
 """The table's name in queries."""
+ROWS: Final = "CallRows"
+"""The same rows, with a response's usage in each that reports it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -189,4 +191,5 @@ def _view(connection: "DuckDBPyConnection", folder: Folder) -> None:
     moments = ", ".join(f"CAST({name} AS TIMESTAMP) AS {name}" for name in ("timestamp", "started_at"))
     everything = " UNION ALL BY NAME ".join(sources)
     rows = f"SELECT * REPLACE ({moments}) FROM ({everything})"  # noqa: S608
-    connection.execute(f'CREATE OR REPLACE VIEW "{NAME}" AS {counted(rows)}')
+    connection.execute(f'CREATE OR REPLACE VIEW "{ROWS}" AS {rows}')
+    connection.execute(f'CREATE OR REPLACE VIEW "{NAME}" AS {counted(ROWS)}')

@@ -8,6 +8,8 @@
     ├── MethodNotAllowed    405  a method that the operation does not allow
     ├── HeadTimeout         408  an incomplete head after 20 s
     ├── HeadTooLarge        431  a head over its limit
+    ├── BadHead             400  a head that servers could read in different ways
+    ├── UnknownCoding       501  a transfer-encoding other than chunked
     ├── NoWebSockets        426  a WebSocket session where none is served
     ├── RequestTimeout      408  an incomplete body after PROXY_MAX_SECONDS
     ├── BodyTooLarge        413  more than PROXY_MAX_REQUEST_BYTES
@@ -74,6 +76,18 @@ class HeadTooLarge(ProxyError):
     status = 431
     type = "invalid_request_error"
     code = "request_header_fields_too_large"
+
+
+class BadHead(ProxyError):
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_head"
+
+
+class UnknownCoding(ProxyError):
+    status = 501
+    type = "invalid_request_error"
+    code = "unknown_transfer_encoding"
 
 
 class NoWebSockets(ProxyError):

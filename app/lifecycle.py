@@ -90,7 +90,7 @@ class Lifecycle:
     def _begin_stop(self) -> asyncio.Task[None]:
         """The one stop, started now if it is not running yet. Call it on the loop's thread."""
         if self._stopping is None:
-            self._calls.closing = True
+            self._calls.drain()
             self._stop_at = time.monotonic() + self._shutdown_seconds
             self._stopping = asyncio.create_task(self._stop())
         return self._stopping

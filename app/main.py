@@ -4,14 +4,16 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace import SpanProcessor
+from starlette.types import Receive, Scope, Send
 
 from app.answer.estimate import Estimator
 from app.answer.redact import Redactor
+from app.answer.settling import Settling
 from app.door.auth import Access, ClientKeys
 from app.door.caller import CallerFields
 from app.door.door import Door
@@ -23,6 +25,8 @@ from app.relay.attempts import Attempts, UsageRefusals
 from app.relay.backends import Backend, Backends
 from app.relay.calls import OpenCalls
 from app.relay.relay import Relay
+from app.sessions.handshake import Handshake
+from app.sessions.session import Sessions
 from app.settings.backends import BackendSettings
 from app.settings.settings import HubSettings, Settings
 from app.settings.telemetry import TelemetrySettings
@@ -50,6 +54,8 @@ from otel.sampling import make_sampler
 from otel.telemetry import Telemetry
 
 if TYPE_CHECKING:
+    from azure.identity.aio import DefaultAzureCredential
+
     from app.proxy_app import ProxyApp
 
 log = logging.getLogger(__name__)
@@ -66,15 +72,15 @@ def create_app(
     span in addition to the proxy's own processors; `families` are the paths that are calls. Raises SettingsError for
     an invalid environment. Opens nothing before the lifespan starts.
     """
+    own_process = settings is None
+    if settings is None:
+        settings = Settings.from_environ(os.environ)
+        logs.set_up()
     # imported here: FastAPI with its models takes longer to import than everything else together
     from app.door.connection_check import why_not_guarded
     from app.health import Delivery, Readiness, health_router
     from app.proxy_app import ProxyApp, join_calls, why_not_left_off
 
-    own_process = settings is None
-    if settings is None:
-        settings = Settings.from_environ(os.environ)
-        logs.set_up()
     losses, calls, credentials, shortcuts = Losses(), OpenCalls(), _Credentials(), _Shortcuts()
     directory = OwnDirectory(settings.spool_dir)
     spool = Spool(directory, settings.spool_max_bytes, losses)
@@ -117,6 +123,9 @@ def create_app(
     access = _access(settings, lifecycle.pool)
     caller_fields = CallerFields(settings.caller_headers, settings.caller_body)
     door = Door(access, caller_fields, settings.api_version, settings.capture_content)
+    backends = Backends([_backend(backend, credentials) for backend in settings.backends])
+    settling = Settling(Estimator(), Redactor(settings.redact), settings.only_filtered)
+    tracer = provider.get_tracer(SCOPE)
     relay = Relay(
         families=families,
         door=door,
@@ -128,20 +137,34 @@ def create_app(
             caller_fields=caller_fields,
         ),
         attempts=Attempts(
-            Backends([_backend(backend, credentials) for backend in settings.backends]),
+            backends,
             lifecycle.pool,
             caller_fields.headers | families.key_headers,
             UsageRefusals(),
         ),
-        estimator=Estimator(),
-        redactor=Redactor(settings.redact),
-        only_filtered=settings.only_filtered,
-        tracer=provider.get_tracer(SCOPE),
+        settling=settling,
+        tracer=tracer,
         calls=calls,
         max_request_bytes=settings.max_request_bytes,
         max_seconds=settings.max_seconds,
+        max_text=settings.max_content_bytes,
         drain_on_abort=settings.drain_on_abort,
     )
+
+    sessions = Sessions(
+        families=families,
+        door=door,
+        handshake=Handshake(backends, lifecycle.pool, caller_fields.headers | families.key_headers),
+        settling=settling,
+        sticky=Sticky.parse(settings.sticky),
+        tracer=tracer,
+        calls=calls,
+        max_message=settings.max_request_bytes,
+        max_seconds=settings.max_session_seconds,
+    )
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        await (sessions if sessions.serves(scope) else relay)(scope, receive, send)
 
     def look() -> Readiness:
         backlog = spool.backlog()
@@ -182,7 +205,7 @@ def create_app(
     app.state.proxy = lifecycle
     app.leaves_off_headers = shortcuts.take("headers", why_not_left_off)
     app.guards_connections = shortcuts.take("connections", why_not_guarded)
-    join_calls(app, families, relay, door, provider)
+    join_calls(app, families, serve, door, provider)
     return app
 
 
@@ -218,20 +241,21 @@ class _Credentials:
     """The process's identity for upstream: created when first needed, shared, closed at shutdown."""
 
     def __init__(self) -> None:
-        self._auth: EntraAuth | None = None
-        self._close: Callable[[], Awaitable[None]] | None = None
+        self._credential: DefaultAzureCredential | None = None
+        self._auth: dict[str, EntraAuth] = {}
 
-    def upstream(self) -> UpstreamAuth:
-        if self._auth is None:
+    def upstream(self, scope: str) -> UpstreamAuth:
+        if self._credential is None:
             from azure.identity.aio import DefaultAzureCredential
 
-            credential = DefaultAzureCredential()
-            self._auth, self._close = EntraAuth(credential), credential.close
-        return self._auth
+            self._credential = DefaultAzureCredential()
+        if scope not in self._auth:
+            self._auth[scope] = EntraAuth(self._credential, scope)
+        return self._auth[scope]
 
     async def close(self) -> None:
-        if self._close is not None:
-            await self._close()
+        if self._credential is not None:
+            await self._credential.close()
 
 
 def _access(settings: Settings, pool: Callable[[], Pool]) -> Access:
@@ -243,8 +267,8 @@ def _access(settings: Settings, pool: Callable[[], Pool]) -> Access:
 
 
 def _backend(settings: BackendSettings, credentials: _Credentials) -> Backend:
-    auth = KeyAuth(settings.key) if settings.key else credentials.upstream()
-    return Backend.at(settings.name, settings.base_url, auth, settings.priority, settings.deployments)
+    auth = KeyAuth(settings.key) if settings.key else credentials.upstream(settings.scope)
+    return Backend.at(settings.name, settings.base_url, auth, settings.priority, settings.deployments, settings.kinds)
 
 
 def _destinations(settings: Settings) -> Destinations:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.door.connection import GuardedConnection, guard_connections
 from app.door.door import Door
+from app.door.session_keys import QUERY
 from app.errors import MethodNotAllowed, NotFound
 from app.headers import without_secrets
 from app.operations import Families
@@ -50,7 +51,10 @@ class ProxyApp(FastAPI):
                 guard_connections(getattr(receive, "__self__", None), self.guards_connections and self.connection)
             await super().__call__(scope, receive, send)
             return
-        scope["query_string"] = without_secrets(scope["query_string"])
+        query = scope["query_string"]
+        scope["query_string"] = without_secrets(query)
+        if "extensions" in scope:  # a session's key may be in its query, and is needed once
+            scope["extensions"][QUERY] = query
         if self.leaves_off_headers:
             server = getattr(receive, "__self__", None)  # `send` is wrapped by the Functions extension
             if getattr(server, "default_headers", None):

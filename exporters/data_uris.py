@@ -37,7 +37,7 @@ def without_data_uris(line: bytes) -> bytes:
             restored = map_strings(lambda text: str(aside[text].uri, "utf-8") if text in aside else text)
             record = {name: restored(value) for name, value in record.items()}
         return dump(record)
-    except RecursionError:  # nested too deeply
+    except RecursionError:  # too many values, or nested too deeply
         return line
 
 

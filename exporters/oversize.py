@@ -44,7 +44,7 @@ def _without(record: Json, names: frozenset[str]) -> Json:
 def _before_prompt(line: bytes) -> Json:
     """The fields before the prompt, which are flat, and the fixed fields."""
     flat = parse(line.partition(b',"prompt":')[0] + b"}")
-    return {**flat, "prompt": None, "content": "", "usage": None, "latency_ms": None}
+    return {"content": "", "usage": None, "latency_ms": None, **flat, "prompt": None}
 
 
 def _cut(record: Json, added: Json, limit: int) -> bytes:

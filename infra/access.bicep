@@ -1,50 +1,42 @@
-// Role assignments: all access goes through these.
+// Role assignments: all access goes through these, beside the host's own to its storage or registry.
 targetScope = 'subscription'
+import { Account, Place } from 'types.bicep'
 
 @description('The proxy\'s identity.')
 param principalId string
 
 @description('User or group that may read the records. Empty: none.')
 param recordsReaderId string
-
-@description('Each is { name, resourceGroup }.')
-param openAiAccounts array
-param hubNamespace string
-param hubGroup string
+param accounts Account[]
+param hub Place
 param hubName string
-param recordsStorage string
-param recordsGroup string
-param insightsName string
-param insightsGroup string
-param gatewayName string
-param gatewayGroup string
+param records Place
+param insights Place
+param gateway Place
 
-module mayAskOpenAi 'roles/openai.bicep' = [for account in openAiAccounts: {
-  name: 'may-ask-${account.name}'
-  scope: resourceGroup(account.resourceGroup)
-  params: { name: account.name, principalId: principalId }
-}]
+module mayAsk 'roles/openai.bicep' = [
+  for account in accounts: {
+    scope: resourceGroup(account.resourceGroup)
+    params: { name: account.name, principalId: principalId, others: account.others }
+  }
+]
 
 module maySendRecords 'roles/hub.bicep' = {
-  name: 'may-send-records'
-  scope: resourceGroup(hubGroup)
-  params: { name: hubNamespace, hubName: hubName, principalId: principalId, readerId: recordsReaderId }
+  scope: resourceGroup(hub.resourceGroup)
+  params: { name: hub.name, hubName: hubName, principalId: principalId, readerId: recordsReaderId }
 }
 
 module mayStoreRecords 'roles/records.bicep' = {
-  name: 'may-store-records'
-  scope: resourceGroup(recordsGroup)
-  params: { name: recordsStorage, principalId: principalId, readerId: recordsReaderId }
+  scope: resourceGroup(records.resourceGroup)
+  params: { name: records.name, principalId: principalId, readerId: recordsReaderId }
 }
 
 module mayReport 'roles/insights.bicep' = {
-  name: 'may-report'
-  scope: resourceGroup(insightsGroup)
-  params: { name: insightsName, principalId: principalId }
+  scope: resourceGroup(insights.resourceGroup)
+  params: { name: insights.name, principalId: principalId }
 }
 
 module gatewayMayReport 'roles/gateway.bicep' = {
-  name: 'gateway-may-report'
-  scope: resourceGroup(insightsGroup)
-  params: { name: insightsName, gatewayName: gatewayName, gatewayGroup: gatewayGroup }
+  scope: resourceGroup(insights.resourceGroup)
+  params: { name: insights.name, gateway: gateway }
 }

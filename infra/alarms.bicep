@@ -1,8 +1,9 @@
 // Four alarms on the proxy's metrics, which count every call, sampled or not. docs/operations.md explains each and says
 // what to do.
+import { Tags } from 'types.bicep'
 param insightsName string
 param location string
-param tags object
+param tags Tags
 
 @description('Address for notifications. Empty: alarms appear in the portal only.')
 param email string
@@ -57,33 +58,35 @@ resource people 'Microsoft.Insights/actionGroups@2023-01-01' = if (!empty(email)
   }
 }
 
-resource rules 'Microsoft.Insights/scheduledQueryRules@2022-06-15' = [for alarm in alarms: {
-  name: '${insightsName}-${alarm.name}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: alarm.title
-    severity: alarm.severity
-    enabled: true
-    scopes: [insights.id]
-    evaluationFrequency: 'PT5M'
-    windowSize: alarm.window
-    autoMitigate: true
-    criteria: {
-      allOf: [
-        {
-          query: alarm.query
-          metricMeasureColumn: 'value'
-          timeAggregation: 'Maximum'
-          operator: 'GreaterThan'
-          threshold: alarm.threshold
-          failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
-        }
-      ]
+resource rules 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for alarm in alarms: {
+    name: '${insightsName}-${alarm.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: alarm.title
+      severity: alarm.severity
+      enabled: true
+      scopes: [insights.id]
+      evaluationFrequency: 'PT5M'
+      windowSize: alarm.window
+      autoMitigate: true
+      criteria: {
+        allOf: [
+          {
+            query: alarm.query
+            metricMeasureColumn: 'value'
+            timeAggregation: 'Maximum'
+            operator: 'GreaterThan'
+            threshold: alarm.threshold
+            failingPeriods: { numberOfEvaluationPeriods: 1, minFailingPeriodsToAlert: 1 }
+          }
+        ]
+      }
+      actions: { actionGroups: empty(email) ? [] : [people.id] }
     }
-    actions: { actionGroups: empty(email) ? [] : [people.id] }
   }
-}]
+]
 
-output actionGroups array = empty(email) ? [] : [people.id]
+output actionGroups string[] = empty(email) ? [] : [people.id]

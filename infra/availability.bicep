@@ -1,9 +1,10 @@
 // Availability test of the app's readiness: Flex Consumption has no health check path.
+import { Tags } from 'types.bicep'
 param insightsName string
 param location string
-param tags object
+param tags Tags
 param url string
-param actionGroups array
+param actionGroups string[]
 
 resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: insightsName
@@ -29,7 +30,7 @@ resource ready 'Microsoft.Insights/webtests@2022-06-15' = {
   }
 }
 
-resource alarm 'Microsoft.Insights/metricAlerts@2018-03-01' = {
+resource alarm 'Microsoft.Insights/metricAlerts@2026-01-01' = {
   name: '${insightsName}-not-ready'
   location: 'global'
   tags: tags

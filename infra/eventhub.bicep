@@ -1,16 +1,20 @@
 // The hub for the records, with a consumer group for each system that reads them.
+import { Tags } from 'types.bicep'
 param namespaceName string
 
 @description('Whether to create the namespace or use an existing one.')
 param create bool
 param location string
-param tags object
+param tags Tags
 param hubName string
 param partitions int
-param consumerGroups array
+param consumerGroups string[]
 param maximumThroughputUnits int
 
-resource made 'Microsoft.EventHub/namespaces@2024-01-01' = if (create) {
+@description('Whether only private endpoints reach it. An existing one stays as it is.')
+param isPrivate bool
+
+resource made 'Microsoft.EventHub/namespaces@2026-01-01' = if (create) {
   name: namespaceName
   location: location
   tags: tags
@@ -21,14 +25,15 @@ resource made 'Microsoft.EventHub/namespaces@2024-01-01' = if (create) {
     maximumThroughputUnits: maximumThroughputUnits
     disableLocalAuth: true
     minimumTlsVersion: '1.2'
+    publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
   }
 }
 
-resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
+resource namespace 'Microsoft.EventHub/namespaces@2026-01-01' existing = {
   name: namespaceName
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2026-01-01' = {
   parent: namespace
   name: hubName
   properties: {
@@ -39,8 +44,10 @@ resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
   dependsOn: [made]
 }
 
-resource groups 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = [for group in consumerGroups: {
-  parent: hub
-  name: group
-  properties: {}
-}]
+resource groups 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2026-01-01' = [
+  for group in consumerGroups: {
+    parent: hub
+    name: group
+    properties: {}
+  }
+]

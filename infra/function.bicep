@@ -1,65 +1,55 @@
-// The proxy as a Function App on Flex Consumption, with its host's storage account.
+// The proxy as a Function App on Flex Consumption.
+import { appSettings } from 'settings.bicep'
+import { Place, Resources, Scale, Settings, Tags } from 'types.bicep'
 param name string
 param planName string
-param storageName string
-param location string
-param tags object
-param insightsName string
-param insightsGroup string
 
-@description('Each is { name, endpoint, priority?, deployments? }. No keys: the proxy uses its identity.')
-param accounts array
-param hubNamespace string
-param hubName string
-param containerUrl string
-param redact array
-param settings object
-param callsPerInstance int
-param maximumInstances int
-param alwaysReadyInstances int
+@description('The host\'s own storage account, and the container for the app\'s package in it.')
+param storageName string
+param packageUrl string
+param location string
+param tags Tags
+param identityName string
+param insights Place
+param resources Resources
+param settings Settings
+param scale Scale
 param instanceMemoryMb int
+param updateStrategy 'Recreate' | 'RollingUpdate'
+
+@description('Subnet, delegated to Microsoft.App/environments, that calls leave through. Empty: none.')
 param subnetId string
+
+@description('Whether only private endpoints reach the app.')
+param isPrivate bool
 
 // Storage Blob Data Owner: the host keeps its keys and locks there, and loads the app's package
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 
-var backends = [for account in accounts: {
-  name: account.name
-  base_url: account.endpoint
-  priority: account.?priority ?? 0
-  deployments: account.?deployments
-}]
-
-resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
-  name: insightsName
-  scope: resourceGroup(insightsGroup)
+resource user 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
 }
 
-resource storage 'Microsoft.Storage/storageAccounts@2023-05-01' = {
+resource component 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: insights.name
+  scope: resourceGroup(insights.resourceGroup)
+}
+
+resource storage 'Microsoft.Storage/storageAccounts@2025-08-01' existing = {
   name: storageName
-  location: location
-  tags: tags
-  kind: 'StorageV2'
-  sku: { name: 'Standard_LRS' }
+}
+
+resource hostMayStore 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(storage.id, user.id, blobDataOwner)
+  scope: storage
   properties: {
-    allowBlobPublicAccess: false
-    allowSharedKeyAccess: false
-    minimumTlsVersion: 'TLS1_2'
-    supportsHttpsTrafficOnly: true
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataOwner)
+    principalId: user.properties.principalId
+    principalType: 'ServicePrincipal'
   }
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2023-05-01' = {
-  parent: storage
-  name: 'default'
-}
-
-resource package 'Microsoft.Storage/storageAccounts/blobServices/containers@2023-05-01' = {
-  parent: blobs
-  name: 'app-package'
-}
-
-resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
@@ -68,15 +58,16 @@ resource plan 'Microsoft.Web/serverfarms@2024-04-01' = {
   properties: { reserved: true }
 }
 
-resource app 'Microsoft.Web/sites@2024-04-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: union(tags, { 'azd-service-name': 'proxy' })
   kind: 'functionapp,linux'
-  identity: { type: 'SystemAssigned' }
+  identity: { type: 'UserAssigned', userAssignedIdentities: { '${user.id}': {} } }
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
+    publicNetworkAccess: isPrivate ? 'Disabled' : 'Enabled'
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     siteConfig: { minTlsVersion: '1.2' }
     // No healthCheckPath: on this plan the platform checks instances itself and accepts no path.
@@ -84,52 +75,38 @@ resource app 'Microsoft.Web/sites@2024-04-01' = {
       deployment: {
         storage: {
           type: 'blobContainer'
-          value: '${storage.properties.primaryEndpoints.blob}${package.name}'
-          authentication: { type: 'SystemAssignedIdentity' }
+          value: packageUrl
+          authentication: { type: 'UserAssignedIdentity', userAssignedIdentityResourceId: user.id }
         }
       }
       // Replaces the setting FUNCTIONS_WORKER_RUNTIME, which the plan rejects and sets for the worker itself.
       runtime: { name: 'python', version: '3.13' }
       scaleAndConcurrency: {
         instanceMemoryMB: instanceMemoryMb
-        maximumInstanceCount: maximumInstances
-        alwaysReady: alwaysReadyInstances == 0 ? [] : [{ name: 'http', instanceCount: alwaysReadyInstances }]
+        maximumInstanceCount: scale.maximum
+        alwaysReady: scale.minimum == 0 ? [] : [{ name: 'http', instanceCount: scale.minimum }]
         // the default for Python is one call per instance
-        triggers: { http: { perInstanceConcurrency: callsPerInstance } }
+        triggers: { http: { perInstanceConcurrency: scale.calls } }
       }
+      // In preview: the service takes it from API version 2024-11-01 on, and no published schema has it.
+      #disable-next-line BCP037
+      siteUpdateStrategy: { type: updateStrategy }
     }
   }
-}
-
-resource hostMayStore 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(storage.id, app.id, blobDataOwner)
-  scope: storage
-  properties: {
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataOwner)
-    principalId: app.identity.principalId
-    principalType: 'ServicePrincipal'
-  }
-}
-
-resource appSettings 'Microsoft.Web/sites/config@2024-04-01' = {
-  parent: app
-  name: 'appsettings'
-  properties: union(settings, {
-    AzureWebJobsStorage__accountName: storage.name
-    AzureWebJobsStorage__credential: 'managedidentity'
-    // the worker leaves spans to the app, and the host does not duplicate its logs
-    PYTHON_ENABLE_OPENTELEMETRY: 'true'
-    APPLICATIONINSIGHTS_CONNECTION_STRING: insights.properties.ConnectionString
-    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'Authorization=AAD'
-    AZURE_OPENAI_BACKENDS: string(backends)
-    AZURE_EVENTHUB_NAMESPACE: hubNamespace
-    AZURE_EVENTHUB_NAME: hubName
-    AZURE_BLOB_CONTAINER_URL: containerUrl
-    PROXY_REDACT: empty(redact) ? '' : string(redact)
-  })
   dependsOn: [hostMayStore]
 }
 
-output name string = app.name
-output principalId string = app.identity.principalId
+resource appConfig 'Microsoft.Web/sites/config@2025-03-01' = {
+  parent: app
+  name: 'appsettings'
+  properties: {
+    ...appSettings(settings, resources, user.properties.clientId, component.properties.ConnectionString)
+    AzureWebJobsStorage__accountName: storage.name
+    AzureWebJobsStorage__credential: 'managedidentity'
+    AzureWebJobsStorage__clientId: user.properties.clientId
+    // the worker leaves spans to the app, and the host does not duplicate its logs
+    PYTHON_ENABLE_OPENTELEMETRY: 'true'
+  }
+}
+
 output endpoint string = 'https://${app.properties.defaultHostName}'

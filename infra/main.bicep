@@ -1,6 +1,7 @@
 // Everything the proxy needs, from an empty subscription to a traced, recorded call. Most parts can be new or existing.
 // No part holds another's key: managed identities authenticate, and every service that can disable keys does.
 targetScope = 'subscription'
+import { Account, Deployment, ExistingAccount, NewAccount, Place, Settings } from 'types.bicep'
 
 @minLength(1)
 @maxLength(40)
@@ -8,20 +9,15 @@ targetScope = 'subscription'
 param environmentName string
 
 @minLength(1)
-@description('Region of all new resources except the Azure OpenAI accounts.')
+@description('Region of all new resources except the accounts.')
 @metadata({ azd: { type: 'location' } })
 param location string
 
-// ---- Azure OpenAI
+// ---- Models
 
-@description('Accounts to create, one per region: { location, priority?, deployments? }. A lower priority goes first, equal ones share the load; deployments are the names this account serves, by default all.')
-param openAiAccounts array = []
-
-@description('Existing accounts: { name, resourceGroup, endpoint, priority?, deployments? }.')
-param existingOpenAiAccounts array = []
-
-@description('Deployments of each new account: { name, model, version, sku, capacity }, capacity in thousands of tokens per minute.')
-param openAiDeployments array = []
+param openAiAccounts NewAccount[] = []
+param existingOpenAiAccounts ExistingAccount[] = []
+param openAiDeployments Deployment[] = []
 
 // ---- Records
 
@@ -34,7 +30,7 @@ param eventHubName string = 'openai-records'
 param eventHubPartitions int = 4
 
 @description('One for each system that reads the records.')
-param consumerGroups array = ['analytics', 'chargeback']
+param consumerGroups string[] = ['analytics', 'chargeback']
 
 @description('Maximum of auto-inflate, in throughput units of 1 MB or 1,000 records per second each. It never scales down by itself.')
 param maximumThroughputUnits int = 4
@@ -83,14 +79,20 @@ param tokensPerMinute int = 0
 param callerTenant string = ''
 param callerAudience string = ''
 
-@description('The Function App host key that API Management sends. One other than default makes rotation seamless: docs/operations.md.')
-param functionKeyName string = 'default'
+@description('Switch on API Management\'s own log of model calls as well.')
+param llmLog bool = false
 
-// ---- Function App
+@description('Which of the proxy\'s keys API Management sends: a host key of the Function App, or primary or secondary of a container. Another one makes rotation seamless: docs/operations.md.')
+param gatewayKeyName string = 'default'
+
+// ---- The proxy
+
+@description('Azure Functions, or Azure Container Apps: docs/deploy.md compares them.')
+param deployTo 'functions' | 'containerapps' = 'functions'
 
 @minValue(1)
 @maxValue(1000)
-@description('Concurrent calls per instance; most of them wait for Azure OpenAI.')
+@description('Concurrent calls per instance; most of them wait for the model.')
 param callsPerInstance int = 100
 param maximumInstances int = 40
 
@@ -101,174 +103,164 @@ param alwaysReadyInstances int = 0
 @allowed([512, 2048, 4096])
 param instanceMemoryMb int = 2048
 
-@description('Subnet, delegated to Microsoft.App/environments, through which the app reaches private endpoints. Empty: none.')
-param subnetId string = ''
+@description('What happens to a Function App\'s open calls when its code or settings change: docs/operations.md.')
+param updateStrategy 'Recreate' | 'RollingUpdate' = 'Recreate'
+
+@description('The container\'s image. azd knows it after the first deployment of the code.')
+param containerImage string = ''
 
 @description('Settings of the proxy without a parameter here; docs/operations.md lists them.')
-param settings object = {}
+param settings Settings = {}
 
 @description('Regular expressions whose matches are redacted in recorded text.')
-param redact array = []
+param redact string[] = []
+
+// ---- Network
+
+@description('Private endpoints for every part but API Management\'s own address, and no public access to any.')
+param privateNetwork bool = false
+param networkAddresses string = '10.110.0.0/24'
+
+@description('Without privateNetwork: a subnet of yours, delegated to Microsoft.App/environments, that the proxy\'s calls leave through. Empty: none.')
+param subnetId string = ''
+
+// A tier that cannot reach into a network would leave the proxy unreachable. Part of a name, so that nothing is made.
+var refusal = privateNetwork && gateway.isNew && !contains(['StandardV2', 'PremiumV2', 'Premium'], apiManagementSku)
+  ? fail('PRIVATE_NETWORK=true needs APIM_SKU=StandardV2, PremiumV2 or Premium: ${apiManagementSku} cannot reach into a network.')
+  : ''
+
+@description('The resource to create or the existing one to use.')
+func place(new string, here string, existing string, there string) Place => {
+  name: empty(existing) ? new : existing
+  resourceGroup: empty(existing) ? here : there
+  isNew: empty(existing)
+}
+
+func subnetOf(group string, network string, name string) string =>
+  resourceId(subscription().subscriptionId, group, 'Microsoft.Network/virtualNetworks/subnets', network, name)
 
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = { 'azd-env-name': environmentName }
+var groupName = 'rg-${environmentName}'
+var isContainer = deployTo == 'containerapps'
+var hub = place('evhns-${token}', groupName, existingEventHubsNamespace, existingEventHubsResourceGroup)
+var records = place('strec${token}', groupName, existingRecordsStorage, existingRecordsResourceGroup)
+var insights = place('appi-${token}', groupName, existingInsightsName, existingInsightsResourceGroup)
+var gateway = place('apim-${token}', groupName, existingApiManagementName, existingApiManagementResourceGroup)
 
-var insightsName = empty(existingInsightsName) ? 'appi-${token}' : existingInsightsName
-var insightsGroup = empty(existingInsightsName) ? group.name : existingInsightsResourceGroup
-var hubNamespace = empty(existingEventHubsNamespace) ? 'evhns-${token}' : existingEventHubsNamespace
-var hubGroup = empty(existingEventHubsNamespace) ? group.name : existingEventHubsResourceGroup
-var recordsStorage = empty(existingRecordsStorage) ? 'strec${token}' : existingRecordsStorage
-var recordsGroup = empty(existingRecordsStorage) ? group.name : existingRecordsResourceGroup
-var gatewayName = empty(existingApiManagementName) ? 'apim-${token}' : existingApiManagementName
-var gatewayGroup = empty(existingApiManagementName) ? group.name : existingApiManagementResourceGroup
+var newAccounts = map(openAiAccounts, each => {
+  name: 'oai-${token}-${each.location}'
+  resourceGroup: groupName
+  // serves every family of paths; the name under openai.azure.com serves the first only
+  endpoint: 'https://oai-${token}-${each.location}.services.ai.azure.com'
+  priority: each.?priority ?? 0
+  deployments: each.?deployments
+  others: !empty(filter(openAiDeployments, model => (model.?format ?? 'OpenAI') != 'OpenAI'))
+})
+var oldAccounts = map(existingOpenAiAccounts, each => {
+  name: each.name
+  resourceGroup: each.resourceGroup
+  endpoint: each.endpoint
+  priority: each.?priority ?? 0
+  deployments: each.?deployments
+  kinds: each.?kinds
+  others: contains(each.?kinds ?? [], 'messages') || contains(each.?kinds ?? [], 'models')
+})
+var accounts Account[] = concat(newAccounts, oldAccounts)
 
-var newAccounts = [for account in openAiAccounts: {
-  name: 'oai-${token}-${account.location}'
-  resourceGroup: group.name
-  endpoint: 'https://oai-${token}-${account.location}.openai.azure.com'
-  priority: account.?priority ?? 0
-  deployments: account.?deployments
-}]
+var resources = {
+  accounts: accounts
+  hubNamespace: '${hub.name}.servicebus.windows.net'
+  hubName: eventHubName
+  containerUrl: 'https://${records.name}.blob.${environment().suffixes.storage}/openai-records'
+  redact: redact
+}
 
-resource group 'Microsoft.Resources/resourceGroups@2024-03-01' = {
-  name: 'rg-${environmentName}'
+resource group 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: '${groupName}${refusal}'
   location: location
   tags: tags
 }
 
-module monitoring 'monitoring.bicep' = if (empty(existingInsightsName)) {
-  name: 'monitoring'
-  scope: group
-  params: { name: insightsName, workspaceName: 'log-${token}', location: location, tags: tags }
-}
-
-module accounts 'openai.bicep' = [for account in openAiAccounts: {
-  name: 'openai-${account.location}'
-  scope: group
+module parts 'parts.bicep' = {
   params: {
-    name: 'oai-${token}-${account.location}'
-    location: account.location
-    tags: tags
-    deployments: openAiDeployments
-  }
-}]
-
-module hub 'eventhub.bicep' = {
-  name: 'eventhub'
-  scope: resourceGroup(hubGroup)
-  params: {
-    namespaceName: hubNamespace
-    create: empty(existingEventHubsNamespace)
+    token: token
     location: location
     tags: tags
-    hubName: eventHubName
-    partitions: eventHubPartitions
-    consumerGroups: consumerGroups
-    maximumThroughputUnits: maximumThroughputUnits
-  }
-  dependsOn: [group]
-}
-
-module records 'records.bicep' = {
-  name: 'records'
-  scope: resourceGroup(recordsGroup)
-  params: {
-    storageName: recordsStorage
-    create: empty(existingRecordsStorage)
-    location: location
-    tags: tags
-  }
-  dependsOn: [group]
-}
-
-module proxy 'function.bicep' = {
-  name: 'proxy'
-  scope: group
-  params: {
-    name: 'func-${token}'
-    planName: 'plan-${token}'
-    storageName: 'sthost${token}'
-    location: location
-    tags: tags
-    insightsName: insightsName
-    insightsGroup: insightsGroup
-    accounts: concat(newAccounts, existingOpenAiAccounts)
-    hubNamespace: '${hubNamespace}.servicebus.windows.net'
-    hubName: eventHubName
-    containerUrl: records.outputs.containerUrl
-    redact: redact
-    settings: settings
-    callsPerInstance: callsPerInstance
-    maximumInstances: maximumInstances
-    alwaysReadyInstances: alwaysReadyInstances
-    instanceMemoryMb: instanceMemoryMb
-    subnetId: subnetId
-  }
-  dependsOn: [monitoring]
-}
-
-module gateway 'gateway.bicep' = if (empty(existingApiManagementName)) {
-  name: 'gateway'
-  scope: group
-  params: {
-    name: gatewayName
-    location: location
-    tags: tags
-    sku: apiManagementSku
-    publisherEmail: publisherEmail
-    publisherName: publisherName
-  }
-}
-
-module access 'access.bicep' = {
-  name: 'access'
-  params: {
-    principalId: proxy.outputs.principalId
+    group: group.name
+    openAiAccounts: openAiAccounts
+    openAiDeployments: openAiDeployments
+    accounts: accounts
+    namespace: hub
+    hub: {
+      name: eventHubName
+      partitions: eventHubPartitions
+      consumerGroups: consumerGroups
+      maximumThroughputUnits: maximumThroughputUnits
+    }
+    records: records
     recordsReaderId: recordsReaderId
-    openAiAccounts: concat(newAccounts, existingOpenAiAccounts)
-    hubNamespace: hubNamespace
-    hubGroup: hubGroup
-    hubName: eventHubName
-    recordsStorage: recordsStorage
-    recordsGroup: recordsGroup
-    insightsName: insightsName
-    insightsGroup: insightsGroup
-    gatewayName: gatewayName
-    gatewayGroup: gatewayGroup
+    insights: insights
+    gateway: gateway
+    gatewaySku: apiManagementSku
+    publisher: { name: publisherName, email: publisherEmail }
+    gatewaySubnetId: privateNetwork ? subnetOf(groupName, 'vnet-${token}', 'gateway') : ''
+    isContainer: isContainer
+    isPrivate: privateNetwork
+    networkAddresses: networkAddresses
   }
-  dependsOn: [accounts, hub, records, monitoring, gateway]
+}
+
+module proxy 'proxy.bicep' = {
+  scope: group
+  params: {
+    token: token
+    location: location
+    tags: tags
+    insights: insights
+    gateway: gateway
+    resources: resources
+    settings: settings
+    scale: { calls: callsPerInstance, minimum: alwaysReadyInstances, maximum: maximumInstances }
+    instanceMemoryMb: instanceMemoryMb
+    updateStrategy: updateStrategy
+    isContainer: isContainer
+    image: containerImage
+    subnetId: privateNetwork ? subnetOf(groupName, 'vnet-${token}', 'app') : subnetId
+    isPrivate: privateNetwork
+  }
+  dependsOn: [parts]
 }
 
 module api 'api.bicep' = {
-  name: 'api'
-  scope: resourceGroup(gatewayGroup)
+  scope: resourceGroup(gateway.resourceGroup)
   params: {
-    gatewayName: gatewayName
-    insightsName: insightsName
-    insightsGroup: insightsGroup
-    functionName: proxy.outputs.name
+    gatewayName: gateway.name
+    insights: insights
+    appUrl: proxy.outputs.endpoint
+    functionName: isContainer ? '' : 'func-${token}'
     functionGroup: group.name
-    functionKeyName: functionKeyName
+    keyName: gatewayKeyName
     samplingPercentage: samplingPercentage
     tokensPerMinute: tokensPerMinute
     callerTenant: callerTenant
     callerAudience: callerAudience
+    // what the records may not hold, this log may not either
+    llmLog: llmLog ? ((settings.?PROXY_CONTENT ?? 'full') == 'full' ? 'messages' : 'counts') : 'none'
   }
-  dependsOn: [gateway, access]
 }
 
 module alarms 'alarms.bicep' = {
-  name: 'alarms'
-  scope: resourceGroup(insightsGroup)
-  params: { insightsName: insightsName, location: location, tags: tags, email: alarmEmail }
-  dependsOn: [monitoring]
+  scope: resourceGroup(insights.resourceGroup)
+  params: { insightsName: insights.name, location: location, tags: tags, email: alarmEmail }
+  dependsOn: [parts]
 }
 
-module availability 'availability.bicep' = if (availabilityTest) {
-  name: 'availability'
-  scope: resourceGroup(insightsGroup)
+// from outside, where a private app cannot be seen
+module availability 'availability.bicep' = if (availabilityTest && !privateNetwork) {
+  scope: resourceGroup(insights.resourceGroup)
   params: {
-    insightsName: insightsName
+    insightsName: insights.name
     location: location
     tags: tags
     url: '${proxy.outputs.endpoint}/health/ready'
@@ -278,12 +270,17 @@ module availability 'availability.bicep' = if (availabilityTest) {
 
 @description('The azure_endpoint for clients.')
 output API_ENDPOINT string = api.outputs.endpoint
-output API_MANAGEMENT_NAME string = gatewayName
-output API_MANAGEMENT_RESOURCE_GROUP string = gatewayGroup
+output API_MANAGEMENT_NAME string = gateway.name
+output API_MANAGEMENT_RESOURCE_GROUP string = gateway.resourceGroup
 output API_SUBSCRIPTION string = api.outputs.subscriptionName
 output AZURE_RESOURCE_GROUP string = group.name
-output FUNCTION_APP_NAME string = proxy.outputs.name
-output FUNCTION_APP_ENDPOINT string = proxy.outputs.endpoint
-output EVENTHUB_NAMESPACE string = '${hubNamespace}.servicebus.windows.net'
+output APP_NAME string = proxy.outputs.name
+output APP_ENDPOINT string = proxy.outputs.endpoint
+output EVENTHUB_NAMESPACE string = resources.hubNamespace
 output EVENTHUB_NAME string = eventHubName
-output APPLICATION_INSIGHTS_NAME string = insightsName
+output APPLICATION_INSIGHTS_NAME string = insights.name
+
+@description('Where azd puts the image, and which of its services it deploys.')
+output AZURE_CONTAINER_REGISTRY_ENDPOINT string = proxy.outputs.registryEndpoint
+output DEPLOY_FUNCTION bool = !isContainer
+output DEPLOY_CONTAINER bool = isContainer

@@ -1,10 +1,16 @@
 // Application Insights with its own workspace, and the workbook of the proxy's telemetry.
+import { Tags } from 'types.bicep'
 param name string
 param workspaceName string
 param location string
-param tags object
+param tags Tags
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
+@description('Whether telemetry is sent and read through the private link scope only.')
+param isPrivate bool
+
+var publicAccess = isPrivate ? 'Disabled' : 'Enabled'
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = {
   name: workspaceName
   location: location
   tags: tags
@@ -12,6 +18,8 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2023-09-01' = {
     sku: { name: 'PerGB2018' }
     retentionInDays: 30
     features: { disableLocalAuth: true }
+    publicNetworkAccessForIngestion: publicAccess
+    publicNetworkAccessForQuery: publicAccess
   }
 }
 
@@ -25,6 +33,8 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
     WorkspaceResourceId: workspace.id
     // the connection string alone then grants nothing: a sender needs the role Monitoring Metrics Publisher
     DisableLocalAuth: true
+    publicNetworkAccessForIngestion: publicAccess
+    publicNetworkAccessForQuery: publicAccess
   }
 }
 

@@ -82,6 +82,7 @@ FETCHED_USAGE: Final = "proxy.fetched.usage"  # JSON: what a fetched response us
 FETCHED_BACKGROUND: Final = "proxy.fetched.background"  # that it was made in the background, and is not counted yet
 USAGE_SOURCE: Final = "proxy.usage_source"
 CONTENT_FILTER: Final = "proxy.content_filter"  # JSON
+CONTENT_BYTES: Final = "proxy.content_bytes"  # of the whole text, where a part is kept
 TRUNCATED: Final = "proxy.truncated"
 AUDIO_ID: Final = "proxy.answer.audio_id"
 REQUEST_ID: Final = "proxy.request_id"
@@ -102,6 +103,9 @@ SAMPLE_RATE: Final = "_MS.sampleRate"
 # Content
 PROMPT: Final = "proxy.prompt"  # JSON, as the client sent it
 INSTRUCTIONS: Final = "proxy.prompt.instructions"  # JSON
+CONNECTION_ID: Final = "proxy.connection_id"  # of a WebSocket session, one for all its calls
+SESSION_ID: Final = "proxy.session_id"  # the service's
+TIME_TO_FIRST_AUDIO_MS: Final = "proxy.time_to_first_audio_ms"
 MEMBERS: Final = "proxy.prompt.request"  # JSON: the body's other members, reduced where content is not captured
 ANSWER: Final = "proxy.answer"  # text of choice 0
 TOOL_CALLS: Final = "proxy.answer.tool_calls"  # JSON

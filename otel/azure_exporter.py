@@ -46,21 +46,11 @@ _ROUTE: Final = "http.route"
 _CATCH_ALL: Final = "/openai/{path:path}"
 # The fixed segments of Azure OpenAI's paths; any other segment is a name or an id.
 _WORDS: Final = frozenset(
-    {"openai", "v1", "deployments", "chat", "completions", "embeddings", "responses", "input_items", "cancel", "audio"}
-    | {"speech", "transcriptions", "translations", "images", "generations", "edits", "models", "files", "content"}
-    | {"uploads", "batches", "vector_stores", "search", "assistants", "threads", "messages", "runs", "steps", "items"}
-    | {
-        "fine_tuning",
-        "jobs",
-        "evals",
-        "containers",
-        "conversations",
-        "realtime",
-        "compact",
-        "submit_tool_outputs",
-        "videos",
-        "video",
-    }
+    {"openai", "v1", "deployments", "chat", "completions", "embeddings", "responses", "input_items", "cancel"}
+    | {"audio", "speech", "transcriptions", "translations", "images", "generations", "edits", "models", "files"}
+    | {"content", "uploads", "batches", "vector_stores", "search", "assistants", "threads", "messages", "runs"}
+    | {"steps", "items", "fine_tuning", "jobs", "evals", "containers", "conversations", "realtime", "compact"}
+    | {"submit_tool_outputs", "videos", "video", "anthropic", "count_tokens", "info"}
 )
 
 

@@ -105,12 +105,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the client asked for, as far as the operation understands it. `prompt` is JSON."""
+    """What the client asked for, as far as the operation understands it.
+
+    `prompt` is JSON; where it is long, in UTF-8.
+    """
 
     model: str | None = None
     stream: bool = False
-    prompt: str | None = None
-    instructions: str | None = None
+    prompt: str | bytearray | None = None
+    instructions: str | bytearray | None = None
     """JSON: instructions to the model that are separate from the prompt."""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     """Sampling parameters and the like, by their attribute names."""
@@ -138,6 +141,8 @@ class Call:
     operation: str
     """GenAI operation name: chat, text_completion, embeddings …"""
     api_type: str | None = None
+    provider: str = "azure.ai.openai"
+    """GenAI provider name."""
     deployment: str | None = None
     api_version: str | None = None
     request: Request = field(default_factory=Request)
@@ -171,6 +176,14 @@ class Call:
     rate_limit: dict[str, int] = field(default_factory=dict)
     """`remaining_requests` and `remaining_tokens`, as far as upstream says."""
     upstream_ms: int | None = None
+    connection_id: str | None = None
+    session_id: str | None = None
+    """Of a WebSocket session: ours, one for all its calls; and the service's."""
+    first_audio_ns: int | None = None
+    audio_awaited_ns: int | None = None
+    """When the speech ended that the sound answers; None: when the call arrived."""
+    content_bytes: int | None = None
+    """Of the whole generated text, where only a part of it is kept."""
     request_bytes: int = 0
     response_bytes: int = 0
 

@@ -31,7 +31,7 @@ NAMES: Final = 100  # distinct values of one attribute
 _NAMED: Final = (a.REQUEST_MODEL, a.RESPONSE_MODEL, a.DEPLOYMENT, a.REGION)
 _CALLERS: Final = (a.CALLER + "subscription_id", a.CALLER + "product")
 
-_GIVEN: Final = (a.OPERATION_NAME, a.STATUS, a.HTTP_STATUS, a.BACKEND, a.USAGE_SOURCE)
+_GIVEN: Final = (a.OPERATION_NAME, a.PROVIDER_NAME, a.STATUS, a.HTTP_STATUS, a.BACKEND, a.USAGE_SOURCE)
 
 type Facts = Mapping[str, AttributeValue]
 
@@ -124,7 +124,7 @@ class CallMetrics(SpanProcessor):
         accepted = isinstance(status, int) and status < 400
         attributes: dict[str, AttributeValue] = {
             a.OPERATION_NAME: facts.get(a.OPERATION_NAME, OTHER),
-            a.PROVIDER_NAME: a.PROVIDER,
+            a.PROVIDER_NAME: facts.get(a.PROVIDER_NAME, a.PROVIDER),
             a.STATUS: facts.get(a.STATUS, OTHER),
         }
         if (backend := facts.get(a.BACKEND)) is not None:

@@ -30,7 +30,7 @@ def make_provider(
     Without `record_requests`, SERVER spans are recorded only if they are sampled: no record needs the others, and
     none of `processors` reads them.
 
-    Limits on attribute lengths from the environment would cut prompts in the records, so none apply here. `otel.scrub`
+    Limits from the environment would cut prompts and attempts in the records, so none apply here. `otel.scrub`
     limits what goes to Application Insights.
     """
     provider = TracerProvider(
@@ -41,6 +41,10 @@ def make_provider(
             max_attributes=SpanLimits.UNSET,
             max_attribute_length=SpanLimits.UNSET,
             max_span_attribute_length=SpanLimits.UNSET,
+            max_events=SpanLimits.UNSET,
+            max_event_attributes=SpanLimits.UNSET,
+            max_links=SpanLimits.UNSET,
+            max_link_attributes=SpanLimits.UNSET,
         ),
         shutdown_on_exit=False,
     )

@@ -110,6 +110,8 @@ def _content(given: Mapping[str, AttributeValue]) -> Iterator[tuple[str, Attribu
     for name, value in given.items():
         if not (name in _CONTENT or name.startswith(_CONTENT_PREFIXES)):
             continue
+        if isinstance(value, bytearray):
+            value = value[: 4 * JSON_LENGTH].decode("utf-8", "ignore")
         text = value if isinstance(value, str) else str(value)
         cut = text[:JSON_LENGTH].encode("utf-8", "replace")[:left]
         left -= len(cut)

@@ -132,7 +132,7 @@ def _known_at_start(call: Call, withhold: bool) -> dict[str, AttributeValue]:
     facts: dict[str, AttributeValue | None] = {
         a.CALL_ID: call.id,
         a.OPERATION_NAME: call.operation,
-        a.PROVIDER_NAME: a.PROVIDER,
+        a.PROVIDER_NAME: call.provider,
         a.REQUEST_MODEL: call.model,
         a.REQUEST_STREAM: request.stream,
         a.DEPLOYMENT: call.deployment,
@@ -165,7 +165,7 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
     facts: dict[str, AttributeValue | None] = {
         **request.parameters,
         a.REQUEST_STOP_SEQUENCES: None,  # content
-        a.SYSTEM: a.PROVIDER,  # deprecated, but Azure Monitor derives the dependency's type from it
+        a.SYSTEM: call.provider,  # deprecated, but Azure Monitor derives the dependency's type from it
         a.API_TYPE: call.api_type,
         a.REQUEST_MODEL: call.model,  # of a form, which is read while it passes, these three are known only now
         a.REQUEST_STREAM: request.stream,
@@ -195,14 +195,18 @@ def _facts(call: Call) -> dict[str, AttributeValue]:
         a.UNITS: _json(answer.units) if answer.units else None,
         a.APIM_REQUEST_ID: call.apim_request_id,
         a.CLIENT_REQUEST_ID: call.client_request_id,
+        a.CONNECTION_ID: call.connection_id,
+        a.SESSION_ID: call.session_id,
+        a.TIME_TO_FIRST_AUDIO_MS: _audio_ms(call),
         a.ERROR_CODE: call.error_code,
         a.ERROR_TYPE: call.error_code,
-        a.REQUEST_BYTES: call.request_bytes,
-        a.RESPONSE_BYTES: call.response_bytes,
+        a.REQUEST_BYTES: call.request_bytes if call.connection_id is None else None,
+        a.RESPONSE_BYTES: call.response_bytes if call.connection_id is None else None,
         a.LATENCY_MS: _elapsed_ms(call, call.end_ns),
         a.USAGE_SOURCE: answer.usage_source,
         a.AUDIO_ID: next((c.audio_id for c in answer.choices if c.audio_id), None),
         a.TRUNCATED: answer.truncated or None,
+        a.CONTENT_BYTES: call.content_bytes,
         a.CONTENT_FILTER: _json(answer.content_filter) if answer.content_filter else None,
     }
     if request.stream:
@@ -270,6 +274,12 @@ def _json(value: object) -> str:
         return orjson.dumps(value).decode()
     except TypeError:  # a lone surrogate: JSON can escape it, but orjson does not
         return json.dumps(value, default=asdict, separators=(",", ":"))
+
+
+def _audio_ms(call: Call) -> int | None:
+    if call.first_audio_ns is None:
+        return None
+    return max(0, call.first_audio_ns - (call.audio_awaited_ns or call.arrived_ns)) // NS_PER_MS
 
 
 def _elapsed_ms(call: Call, at_ns: int | None) -> int | None:

@@ -20,7 +20,10 @@ class SpanWriter:
 
     def put(self, span: Span, facts: Mapping[str, AttributeValue]) -> None:
         """Set attributes."""
-        span.set_attributes(facts)
+        # the API takes no bytearray, which long JSON is
+        span.set_attributes(
+            {name: str(value, "utf-8") if isinstance(value, bytearray) else value for name, value in facts.items()}
+        )
 
     def note(self, span: Span, name: str, attributes: Mapping[str, AttributeValue], at_ns: int) -> None:
         """Add an event; `at_ns` is nanoseconds since the epoch."""

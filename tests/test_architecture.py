@@ -17,6 +17,7 @@ FILES = {
 # The rooms of app/, each with those it may import; none imports a room above it.
 ROOMS_OF_APP = {
     "app.relay": ("app.door", "app.answer", "app.upstream", "app.operations"),
+    "app.sessions": ("app.relay", "app.door", "app.answer", "app.upstream", "app.operations"),
     "app.door": ("app.upstream", "app.operations"),
     "app.answer": ("app.operations",),
     "app.upstream": (),

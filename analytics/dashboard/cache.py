@@ -78,6 +78,7 @@ class CallCache:
                 self._duckdb.execute(sql("forget"), {"files": gone})
             if new:
                 self._duckdb.execute(sql("take"), {"files": new})
+            self._duckdb.execute(sql("count"))
         except BaseException:
             self._duckdb.rollback()
             raise

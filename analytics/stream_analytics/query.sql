@@ -34,10 +34,16 @@ WITH records AS (
     TRY_CAST(e.[usage].[prompt_tokens] AS bigint) AS [prompt_tokens],
     TRY_CAST(e.[usage].[completion_tokens] AS bigint) AS [completion_tokens],
     TRY_CAST(e.[usage].[total_tokens] AS bigint) AS [total_tokens],
-    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[cached_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[cached_tokens] AS bigint)) AS [cached_tokens],
-    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[audio_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[audio_tokens] AS bigint)) AS [audio_prompt_tokens],
-    COALESCE(TRY_CAST(e.[usage].[completion_tokens_details].[reasoning_tokens] AS bigint), TRY_CAST(e.[usage].[output_tokens_details].[reasoning_tokens] AS bigint)) AS [reasoning_tokens],
-    COALESCE(TRY_CAST(e.[usage].[completion_tokens_details].[audio_tokens] AS bigint), TRY_CAST(e.[usage].[output_tokens_details].[audio_tokens] AS bigint)) AS [audio_completion_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[cached_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[cached_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[cached_tokens] AS bigint)) AS [cached_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[cache_write_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[cache_write_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[cache_write_tokens] AS bigint)) AS [cache_write_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[cache_write_1h_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[cache_write_1h_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[cache_write_1h_tokens] AS bigint)) AS [cache_write_1h_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[audio_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[audio_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[audio_tokens] AS bigint)) AS [audio_prompt_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[image_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[image_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[image_tokens] AS bigint)) AS [image_prompt_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[cached_audio_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[cached_audio_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[cached_audio_tokens] AS bigint)) AS [cached_audio_tokens],
+    COALESCE(TRY_CAST(e.[usage].[prompt_tokens_details].[cached_image_tokens] AS bigint), TRY_CAST(e.[usage].[input_tokens_details].[cached_image_tokens] AS bigint), TRY_CAST(e.[usage].[input_token_details].[cached_image_tokens] AS bigint)) AS [cached_image_tokens],
+    COALESCE(TRY_CAST(e.[usage].[completion_tokens_details].[reasoning_tokens] AS bigint), TRY_CAST(e.[usage].[output_tokens_details].[reasoning_tokens] AS bigint), TRY_CAST(e.[usage].[output_token_details].[reasoning_tokens] AS bigint)) AS [reasoning_tokens],
+    COALESCE(TRY_CAST(e.[usage].[completion_tokens_details].[audio_tokens] AS bigint), TRY_CAST(e.[usage].[output_tokens_details].[audio_tokens] AS bigint), TRY_CAST(e.[usage].[output_token_details].[audio_tokens] AS bigint)) AS [audio_completion_tokens],
+    COALESCE(TRY_CAST(e.[usage].[completion_tokens_details].[image_tokens] AS bigint), TRY_CAST(e.[usage].[output_tokens_details].[image_tokens] AS bigint), TRY_CAST(e.[usage].[output_token_details].[image_tokens] AS bigint)) AS [image_completion_tokens],
     COALESCE(TRY_CAST(e.[usage_source] AS nvarchar(max)), '') AS [usage_source],
     COALESCE(TRY_CAST(e.[caller].[subscription_id] AS nvarchar(max)), '') AS [subscription_id],
     COALESCE(TRY_CAST(e.[caller].[product] AS nvarchar(max)), '') AS [product],
@@ -56,7 +62,12 @@ WITH records AS (
     TRY_CAST(e.[upstream_ms] AS bigint) AS [upstream_ms],
     TRY_CAST(e.[rate_limit].[remaining_requests] AS bigint) AS [remaining_requests],
     TRY_CAST(e.[rate_limit].[remaining_tokens] AS bigint) AS [remaining_tokens],
+    COALESCE(TRY_CAST(e.[connection_id] AS nvarchar(max)), '') AS [connection_id],
+    COALESCE(TRY_CAST(e.[session_id_upstream] AS nvarchar(max)), '') AS [session_id_upstream],
+    TRY_CAST(e.[time_to_first_audio_ms] AS bigint) AS [time_to_first_audio_ms],
     COALESCE(udf.text(e.[units]), '') AS [units],
+    COALESCE(TRY_CAST(e.[request].[size] AS nvarchar(max)), '') AS [output_size],
+    COALESCE(TRY_CAST(e.[request].[quality] AS nvarchar(max)), '') AS [output_quality],
     COALESCE(udf.text(e.[hosted_calls]), '') AS [hosted_calls],
     COALESCE(TRY_CAST(e.[request_id] AS nvarchar(max)), '') AS [request_id],
     COALESCE(TRY_CAST(e.[apim_request_id] AS nvarchar(max)), '') AS [apim_request_id],
@@ -82,7 +93,7 @@ WITH records AS (
   FROM hub AS e TIMESTAMP BY e.EventEnqueuedUtcTime
 )
 
-SELECT [timestamp], [started_at], [id], [trace_id], [span_id], [type], [schema_version], [operation], [model], [deployment], [api_version], [region], [backend], [attempts], [attempts_made], [spilled_over], [stream], [status], [http_status], [error_code], [finish_reasons], [latency_ms], [time_to_first_chunk_ms], [time_to_first_token_ms], [streaming_duration_ms], [chunks], [prompt_tokens], [completion_tokens], [total_tokens], [cached_tokens], [audio_prompt_tokens], [reasoning_tokens], [audio_completion_tokens], [usage_source], [subscription_id], [product], [user_id], [app_id], [object_id], [session_id], [service_tier], [system_fingerprint], [response_id], [response_status], [previous_response_id], [conversation_id], [served_by], [spilled_from], [upstream_ms], [remaining_requests], [remaining_tokens], [units], [hosted_calls], [request_id], [apim_request_id], [client_request_id], [audio_id], [request_bytes], [response_bytes], [content_captured], [truncated], [content_bytes], [content_ref], [content_filter], [error_message], [instructions], [request], [prompt], [content], [refusal], [reasoning], [tool_calls], [choices]
+SELECT [timestamp], [started_at], [id], [trace_id], [span_id], [type], [schema_version], [operation], [model], [deployment], [api_version], [region], [backend], [attempts], [attempts_made], [spilled_over], [stream], [status], [http_status], [error_code], [finish_reasons], [latency_ms], [time_to_first_chunk_ms], [time_to_first_token_ms], [streaming_duration_ms], [chunks], [prompt_tokens], [completion_tokens], [total_tokens], [cached_tokens], [cache_write_tokens], [cache_write_1h_tokens], [audio_prompt_tokens], [image_prompt_tokens], [cached_audio_tokens], [cached_image_tokens], [reasoning_tokens], [audio_completion_tokens], [image_completion_tokens], [usage_source], [subscription_id], [product], [user_id], [app_id], [object_id], [session_id], [service_tier], [system_fingerprint], [response_id], [response_status], [previous_response_id], [conversation_id], [served_by], [spilled_from], [upstream_ms], [remaining_requests], [remaining_tokens], [connection_id], [session_id_upstream], [time_to_first_audio_ms], [units], [output_size], [output_quality], [hosted_calls], [request_id], [apim_request_id], [client_request_id], [audio_id], [request_bytes], [response_bytes], [content_captured], [truncated], [content_bytes], [content_ref], [content_filter], [error_message], [instructions], [request], [prompt], [content], [refusal], [reasoning], [tool_calls], [choices]
 INTO [table]
 FROM records
 WHERE is_first = 1 AND [timestamp] IS NOT NULL AND [type] <> ''

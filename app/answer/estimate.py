@@ -21,10 +21,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Protocol, cast
 
-from app.operations.json_text import dump, load
+from app.operations.json_text import JsonText, dump, load
 from app.operations.operation import Json
 from app.operations.wire import as_list, as_object, as_text
 from otel.call import Answer, Call, Status, Usage
+from otel.density import is_dense
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Estimator:
         """Whether upstream gave an answer of the operation, all of it known, and reported no usage."""
         answer = call.answer
         return (
-            answer.usage is None
+            (answer.usage is None or (answer.usage.completion_tokens is None and call.api_type == "messages"))
             and answer.recognized
             and not answer.pending
             and not answer.truncated
@@ -112,7 +113,7 @@ class Estimator:
             and (call.status is not Status.UPSTREAM_ERROR or bool(Texts.of_answer(answer).texts))
         )
 
-    async def estimate(self, call: Call, sent: bytes | None, hurry: bool = False) -> None:
+    async def estimate(self, call: Call, sent: JsonText | None, hurry: bool = False) -> None:
         """Set the call's usage if it can be counted in time; `sent` is the client's body."""
         if sent is None or len(sent) > MAX_BODY:
             return
@@ -128,13 +129,17 @@ class Estimator:
         elif (fault := work.exception()) is not None:
             log.warning("a call's usage could not be estimated: %s", type(fault).__name__)
         elif (usage := work.result()) is not None:
-            call.answer.usage, call.answer.usage_source = usage, "estimated"
+            told, call.answer.usage_source = call.answer.usage, "estimated"
+            if told is not None and told.prompt_tokens is not None:  # a stream that broke before its last counts
+                usage = Usage(told.prompt_tokens, usage.completion_tokens, None, told.details)
+                usage.total_tokens = told.prompt_tokens + (usage.completion_tokens or 0)
+            call.answer.usage = usage
 
-    def _count(self, encoding: str, chat: bool, sent: bytes, answer: "Texts", until: float) -> Usage | None:
+    def _count(self, encoding: str, chat: bool, sent: JsonText, answer: "Texts", until: float) -> Usage | None:
         """Runs in the thread; None if the usage is unknown, or nothing was counted in time."""
         if time.monotonic() >= until or (tokenizer := self._tokenizer(encoding)) is None:
             return None
-        body = load(sent)
+        body = None if is_dense(sent) else load(sent)
         request = Texts.of_request(body, chat) if isinstance(body, dict) else Texts()
         completion = count(tokenizer, answer.texts, until) if answer.texts else None
         prompt = count(tokenizer, request.texts, until)

@@ -1,6 +1,7 @@
 """Events: reads a response that is a stream of server-sent events."""
 
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from app.answer.failures import note_failure
@@ -8,6 +9,7 @@ from app.answer.repeats import Repeats
 from app.answer.sse import SseScanner
 from app.operations.json_text import load_object
 from app.operations.operation import Operation
+from app.operations.room import Room
 from otel.call import Call, Status
 
 DONE: Final = b"[DONE]"
@@ -22,10 +24,12 @@ class Events:
     Most events differ from the previous one only in their text and are not parsed.
     """
 
-    def __init__(self, call: Call, operation: Operation) -> None:
+    def __init__(self, call: Call, operation: Operation, max_text: int) -> None:
+        """`max_text` is what is kept of the generated text, in characters."""
         self._call = call
         self._operation = operation
         self._stream = operation.stream()
+        self._stream.room = Room(max_text)
         self._scanner = SseScanner()
         self._repeats = Repeats()
         self._kept: list[bytes] = []
@@ -56,7 +60,11 @@ class Events:
 
     def finish(self) -> bool:
         """Write the facts to the call; True if the last event arrived."""
-        return self._stream.finish(self._call.answer) or self._done
+        ended = self._stream.finish(self._call.answer) or self._done
+        if cut := self._stream.room.bytes:
+            self._call.answer.truncated = True
+            self._call.content_bytes = cut + sum(len(text.encode("utf-8", "replace")) for text in _texts(self._call))
+        return ended
 
     def _scan(self) -> None:
         kept = b"".join(self._kept)
@@ -82,3 +90,10 @@ class Events:
             if error := operation.error_of(event):
                 note_failure(call, error, "error")
             repeats.remember(data, stream.only_text)
+
+
+def _texts(call: Call) -> Iterator[str]:
+    """What is kept of the generated text."""
+    for choice in call.answer.choices:
+        yield from (choice.content, choice.refusal, choice.reasoning)
+        yield from (tool.arguments for tool in choice.tool_calls)

@@ -8,14 +8,24 @@ from app.answer.sse import EventTooLarge, is_event_stream
 from app.answer.whole import Whole
 from app.operations.decoding import FAULTS, decoder
 from app.operations.operation import Operation
+from app.operations.room import MAX_TEXT
 from otel.call import Call, Request, Status
 
 
 class AnswerReader:
     """Reads what the relay has sent. It gives up on what it cannot read and keeps what it has read so far."""
 
-    def __init__(self, call: Call, operation: Operation, content_type: str, encoding: str | None, ok: bool) -> None:
-        """`ok`: the status is no error; `encoding` is the content-encoding header."""
+    def __init__(
+        self,
+        call: Call,
+        operation: Operation,
+        content_type: str,
+        encoding: str | None,
+        ok: bool,
+        max_text: int = MAX_TEXT,
+    ) -> None:
+        """`ok`: the status is no error; `encoding` is the content-encoding header; `max_text` limits generated text."""
+        self._max_text = max_text
         self._call = call
         self._ok = ok
         self._decode = decoder(encoding)
@@ -28,7 +38,7 @@ class AnswerReader:
         if self._unexpected is not None:
             pass  # not an answer of the operation
         elif events:
-            self._body = Events(call, operation)
+            self._body = Events(call, operation, max_text)
             # a request that was not read as JSON: the response shows that it asked for a stream
             if not operation.json_body or call.request == Request():
                 call.request = replace(call.request, stream=True)
@@ -70,7 +80,7 @@ class AnswerReader:
             elif first in (b"{", b"["):  # an error, or a whole answer, of the wrong content type
                 self._body = Whole(self._call, self._operation, self._ok, is_json=False)
         elif is_event_stream(begun):
-            self._body = Events(self._call, self._operation)
+            self._body = Events(self._call, self._operation, self._max_text)
             self._call.answer.recognized = True
         return begun
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from app.operations.json_text import dump, load
 from otel import attributes as a
 from otel.call import Call, Choice, ToolCall
+from otel.density import is_dense
 
 if TYPE_CHECKING:
     from regex import Pattern
@@ -49,6 +50,11 @@ class Redactor:
         self._warned_at = -QUIET_S
         self.dropped = 0
         """Texts dropped because they could not be searched in time."""
+
+    @property
+    def active(self) -> bool:
+        """Whether there are patterns."""
+        return self._threads is not None
 
     def applies(self, call: Call) -> bool:
         """Whether the content of this call must be redacted before it is written."""
@@ -90,8 +96,8 @@ class Redactor:
 class _Content:
     """All content of a call; the first three fields are JSON."""
 
-    prompt: str | None
-    instructions: str | None
+    prompt: str | bytearray | None
+    instructions: str | bytearray | None
     members: str | None
     stops: Sequence[str]
     choices: Sequence[Choice]
@@ -158,12 +164,14 @@ class _Search:
             ],
         )
 
-    def _json(self, text: str | None) -> str | None:
+    def _json(self, text: str | bytearray | None) -> str | None:
         if text is None:
             return None
         try:
-            return dump(self._value(load(text.encode("utf-8", "surrogatepass"))))
-        except (ValueError, RecursionError):  # nested too deeply
+            if is_dense(text):
+                raise ValueError("too many values")
+            return dump(self._value(load(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)))
+        except (ValueError, RecursionError):  # too many, or nested too deeply
             self.dropped += 1
             return dump(DROPPED)
 

@@ -4,6 +4,7 @@ An ASGI request comes in; an `Admitted` request and its `Inbound` body go out to
 it. Nothing has been sent upstream yet.
 
     connection.py  what a connection may not do to a call: upgrades, trailers, endless heads
+    head.py        what a head must tell before its request may begin
     door.py        path, method, api-version, caller; counts refusals
     auth.py        client keys, or a token ── entra.py   Entra ID tokens and the keys that sign them
     body.py        the body, whole or in pieces, and the wait for a client disconnect

@@ -52,7 +52,7 @@ def _baggage(headers: RawHeaders) -> Iterator[tuple[str, str]]:
 
 def _at(body: object, path: tuple[str, ...]) -> str | None:
     for name in path:
-        body = body.get(name) if isinstance(body, dict) else None
+        body = body.get(name) if isinstance(body, Mapping) else None
     if isinstance(body, bool) or not isinstance(body, str | int | float):
         return None
     return str(body)[:LONGEST]

@@ -3,19 +3,23 @@
 httptools alone lets these in (docs/decisions/0014 compares the servers):
 
     an offer to upgrade   is ignored, as RFC 9110 §7.8 allows; httptools takes the request to have no body
-    trailers              are dropped; httptools reports them as headers
+    trailers              are dropped; httptools reports them as headers, and obeys one named `connection`
+    ambiguous heads       are refused (head.py); httptools tells of some requests before it finds the fault
     a head without end    is refused: 431 past HEAD_BYTES, 408 past HEAD_S
     HTTP/1.0              gets its response unframed, up to the close; uvicorn sends chunks
     idle connections      are kept for KEEP_ALIVE_S, longer than the fronts of this proxy keep theirs
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from app.door.head import head_fault
+from app.door.http10 import unframed
+from app.door.upgrading import UpgradingConnection
 from app.errors import HeadTimeout, HeadTooLarge, MethodNotAllowed, ProxyError
 
 HEAD_BYTES: Final = 64 * 1024
@@ -27,7 +31,7 @@ UVICORN_KEEP_ALIVE_S: Final = 5
 """uvicorn's default. An operator who sets another value keeps it."""
 
 
-class GuardedConnection(HttpToolsProtocol):
+class GuardedConnection(UpgradingConnection):
     """One connection from a client. It answers its refusals itself: there is no request yet for the app to refuse."""
 
     def __init__(
@@ -39,6 +43,7 @@ class GuardedConnection(HttpToolsProtocol):
     ) -> None:
         """`error_body` makes the JSON of an error; `refuse` counts one. The other arguments are uvicorn's."""
         super().__init__(*args, **more)
+        self.parser = self._parser()
         self._error_body = error_body
         self._refuse = refuse
         if self.timeout_keep_alive == UVICORN_KEEP_ALIVE_S:
@@ -50,6 +55,8 @@ class GuardedConnection(HttpToolsProtocol):
         """Whether the bytes that are being read hold another request's before those of the head."""
         self._ended = False
         """Set when nothing more is taken from this client."""
+        self._running: RequestResponseCycle | None = None
+        """The request that is being answered; uvicorn's `cycle` is the last that began to arrive."""
         self._deadline: asyncio.TimerHandle | None = None
         """Runs while the client owes the rest of a head, or of a body whose response is complete."""
 
@@ -59,20 +66,23 @@ class GuardedConnection(HttpToolsProtocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers."""
+        """Stop all timers, and tell the request that is being answered, even if others wait behind it."""
         self._ended = True
         self._stop_deadline()
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes from the client."""
-        if self._ended:
+        if self._ended or self._passes(data):
             return
         self._unset_keepalive_if_required()
         self._mixed = self._in_body
         self._feed(data)
-        if self._in_head and not self._mixed:
+        if self._in_head and not (self._mixed or self._ended):
             self._head_bytes += len(data)
             self._check_head(self._head_bytes)
         self._watch()
@@ -81,10 +91,17 @@ class GuardedConnection(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
-            self._ignore_offer(data[offer.args[0] :])
+            if not self._ended:
+                self._ignore_offer(data[offer.args[0] :])
         except httptools.HttpParserError:
             if not self._ended:
                 self._break_off()
+
+    def _parser(self) -> httptools.HttpRequestParser:
+        """A parser that leaves it to us to stop after `connection: close`, which it would also do after a trailer."""
+        parser = httptools.HttpRequestParser(self)
+        parser.set_dangerous_leniencies(lenient_keep_alive=True)
+        return parser
 
     def _ignore_offer(self, rest: bytes) -> None:
         """Parse the head again without its `upgrade` header, then the bytes behind it."""
@@ -95,17 +112,20 @@ class GuardedConnection(HttpToolsProtocol):
         offered = [header for header in self.headers if header[0] == b"upgrade"]
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
         lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser = self._parser()
         self._feed(b"\r\n".join([*lines, b"\r\n"]))
         self.headers += offered  # the door tells an offer of WebSocket from others
-        if not self._ended:
+        if self._ended:
+            return
+        if method == b"GET" and offered and offered[0][1].lower() == b"websocket":
+            self._offer_tunnel(rest)
+        else:
             self._feed(rest)
 
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
-        self._in_head, self._head_bytes = True, 0
+        self._in_head, self._head_bytes = not self._ended, 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. Behind a body it is a trailer, which counts for nothing."""
@@ -114,15 +134,20 @@ class GuardedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin the request, unless its head is to be parsed again or refused."""
-        if self.parser.should_upgrade():
+        if self.parser.should_upgrade() or self._ended:
             return
-        self._in_head, self._in_body = False, True
         self._check_head(len(self.url) + sum([len(name) + len(value) for name, value in self.headers]))
+        version = self.parser.get_http_version()
+        if not self._ended and (fault := head_fault(version, self.headers)):
+            self._end(fault)
         if self._ended:
             return
+        if old := version == "1.0":
+            self.expect_100_continue = False
         super().on_headers_complete()
-        if self.scope["http_version"] == "1.0":
-            self.cycle.send = _unframed(self.cycle)  # type: ignore[method-assign,assignment]
+        self._in_head, self._in_body = False, True
+        if old:
+            self.cycle.send = unframed(self.cycle)  # type: ignore[method-assign,assignment]
 
     def on_body(self, body: bytes) -> None:
         """Take bytes of a body."""
@@ -136,6 +161,13 @@ class GuardedConnection(HttpToolsProtocol):
         self._in_body, self._mixed = False, True
         super().on_message_complete()
         self.cycle.more_body = False  # uvicorn leaves it set where the response came first
+        if not self.cycle.keep_alive:  # what follows is no request (RFC 9112 §9.6)
+            self._ended = True
+            self._stop_deadline()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _check_head(self, size: int) -> None:
         if size > HEAD_BYTES:
@@ -192,10 +224,15 @@ class GuardedConnection(HttpToolsProtocol):
 
     def _break_off(self) -> None:
         """Take nothing more after bytes that are no HTTP, in a head or in the body of the last request."""
-        if self._in_head and self._end_after_response():
+        unbegun = self._in_head
+        if not unbegun and self.pipeline:  # a body that broke before its request's turn came
+            self.pipeline.popleft()
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running  # type: ignore[assignment]
+            unbegun = True
+        if unbegun and self._end_after_response():
             return
         self._ended = True
-        if self.pipeline or (self.cycle is not None and self.cycle.response_started and not self._in_head):
+        if self.cycle is not None and self.cycle.response_started and not unbegun:
             self.transport.close()  # a response is on its way: another in the middle of it would be read as its part
         else:
             self.send_400_response("Invalid HTTP request received.")
@@ -222,20 +259,3 @@ def guard_connections(lifespan: object, guarded: Callable[..., GuardedConnection
         config.http_protocol_class, config.ws_protocol_class = H11Protocol, None  # type: ignore[union-attr]
     else:
         config.http_protocol_class = guarded  # type: ignore[union-attr]
-
-
-def _unframed(cycle: RequestResponseCycle) -> Callable[[Any], Awaitable[None]]:
-    """A `send` for HTTP/1.0, which knows no chunks: a body without a length ends with the connection."""
-    measured = True
-
-    async def send(message: Any) -> None:
-        nonlocal measured
-        if message["type"] == "http.response.start":
-            measured = any(name == b"content-length" for name, _ in message.get("headers", ()))
-            if not measured:
-                cycle.chunked_encoding = False
-        elif not measured:
-            cycle.expected_content_length = len(message.get("body", b""))
-        await RequestResponseCycle.send(cycle, message)
-
-    return send

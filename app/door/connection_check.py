@@ -1,4 +1,4 @@
-"""Whether uvicorn and httptools are as `GuardedConnection` knows them: two requests, without a network."""
+"""Whether uvicorn and httptools are as `GuardedConnection` knows them: a few requests, without a network."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,9 +7,10 @@ from typing import Any, Final, cast
 from app.errors import ProxyError
 
 _OFFER: Final = (
-    b"POST /a HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\ntransfer-encoding: chunked\r\n\r\n"
-    b"2\r\n{}\r\n0\r\nx-trailer: a\r\n\r\n"
+    b"POST /a HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: h2c\r\ntransfer-encoding: chunked\r\n\r\n"
+    b"2\r\n{}\r\n0\r\nx-trailer: a\r\nconnection: close\r\n\r\n"
 )
+_LAST: Final = b"GET /b HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
 
 
 class _Later:
@@ -87,6 +88,9 @@ def why_not_guarded() -> str | None:
     names = [name for name, _ in cycle.scope["headers"]]
     if (loop.started, bytes(cycle.body), cycle.more_body, b"x-trailer" in names) != (1, b"{}", False, False):
         return "uvicorn or httptools reads an offer to upgrade, or trailers, in another way"
+    connection.data_received(_LAST + _LAST)
+    if len(connection.pipeline) != 1:
+        return "uvicorn or httptools reads `connection: close` in another way"
     connection, loop, transport = connected()
     connection.data_received(b"GET /a HTTP/1.1\r\nx: ")
     connection.data_received(b"a" * (HEAD_BYTES + 1))

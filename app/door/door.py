@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes
@@ -12,10 +12,11 @@ from starlette.types import Scope
 
 from app.door.auth import Access
 from app.door.caller import CallerFields
-from app.errors import BadBody, MethodNotAllowed, NotFound, NoWebSockets, ProxyError
+from app.door.session_keys import deployment_in, with_session_keys, without_authorization
+from app.door.tunnel import offered
+from app.errors import MethodNotAllowed, NotFound, NoWebSockets, ProxyError
 from app.headers import decoded
 from app.operations import Family, Operation, Target
-from app.operations.json_text import load
 
 _API_VERSION: Final = re.compile(rb"(?:^|&)api-version=([^&]*)", re.IGNORECASE)
 """Azure ignores the case of a query's names."""
@@ -71,9 +72,10 @@ class Door:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         named = dict(reversed(headers))  # the first of each name
         method: str = scope["method"]
-        if b"upgrade" in named and offers_websocket(method, named):
+        session = b"upgrade" in named and offers_websocket(method, named)
+        if session and (offered(scope) is None or not family.begins_session(scope["path"])):
             raise self._no_session(scope["path"], family)
-        vouched = await self._access.check(headers, family.key_headers)
+        vouched = await self._access.check(with_session_keys(scope) if session else headers, family.key_headers)
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path, target = (_known_path if len(raw) <= REMEMBERED_BYTES else _checked_path)(raw, family)
         if method == "TRACE":  # its response echoes the request, including our upstream credential
@@ -83,6 +85,9 @@ class Door:
             raise MethodNotAllowed(f"{method} is not allowed here: use POST.")
         operation = family.operation(target, method)
         query, version = self._versioned(scope["query_string"], target)
+        if session:
+            query = without_authorization(query)
+            target = replace(target, deployment=deployment_in(query))
         length, chunked = named.get(b"content-length"), b"transfer-encoding" in named
         return Admitted(
             method=method,
@@ -129,17 +134,6 @@ def _with_plain_names(query: bytes) -> bytes:
     """A query whose names are no longer percent-encoded."""
     pairs = (pair.partition(b"=") for pair in query.split(b"&"))
     return b"&".join(unquote_to_bytes(name) + equals + value for name, equals, value in pairs)
-
-
-def json_object(body: bytes) -> Mapping[str, object]:
-    """The JSON object in a request's body; raises BadBody."""
-    try:
-        parsed = load(body)
-    except ValueError as fault:
-        raise BadBody(f"The request's body is not valid JSON: {fault}.") from None
-    if not isinstance(parsed, dict):
-        raise BadBody("The request's body must be a JSON object.")
-    return parsed
 
 
 def offers_websocket(method: str, named: Mapping[bytes, bytes]) -> bool:

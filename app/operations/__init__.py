@@ -5,6 +5,8 @@ One file per operation, and one per family of paths, with a table from path to o
     FAMILIES ── OPENAI (openai.py) ── "chat/completions": Chat (chat.py)
                                    ├─ "embeddings": Embeddings (embeddings.py)
                                    └─ …; any other path is Plain and passes unread
+             ── ANTHROPIC (anthropic.py) ── "v1/messages": Messages (messages.py)
+             └─ MODELS (models.py)
 
 Beside them: how bodies are read at all, decoding.py (content-encodings), json_text.py (JSON), wire.py (its values).
 
@@ -18,10 +20,12 @@ names for images and audio: `image_generation` is what instrumentations use, and
 
 from typing import Final
 
+from app.operations.anthropic import ANTHROPIC
 from app.operations.family import Families, Family, Target
+from app.operations.models import MODELS
 from app.operations.openai import OPENAI
 from app.operations.operation import Operation, Plain
 
 __all__ = ["FAMILIES", "Families", "Family", "Operation", "Plain", "Target"]
 
-FAMILIES: Final = Families((OPENAI,))
+FAMILIES: Final = Families((OPENAI, ANTHROPIC, MODELS))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Set
 
 from app.operations.json_text import load
 from app.operations.operation import Json, Operation, StreamReader
+from app.operations.room import Room
 from app.operations.wire import as_object, as_text, form_request, json_of, read_usage
 from otel import attributes as a
 from otel.call import Answer, Choice, Request
@@ -36,7 +37,8 @@ class Speech(Operation):
 
     def note_units(self, request: Request, answer: Answer) -> None:
         """The characters spoken."""
-        text = load(request.prompt.encode("utf-8", "surrogatepass")) if request.prompt else None
+        prompt = request.prompt
+        text = load(prompt.encode("utf-8", "surrogatepass")) if isinstance(prompt, str) else None
         if isinstance(text, str) and text:
             answer.units["characters"] = len(text)
 
@@ -92,6 +94,7 @@ class _AudioStream(StreamReader):
     """Joins deltas and segments; the last event, `….done`, repeats the whole text and has the usage."""
 
     def __init__(self) -> None:
+        self.room = Room()
         self._pieces: list[str] = []
         self._segments: list[str] = []
         self._whole: str | None = None
@@ -102,11 +105,11 @@ class _AudioStream(StreamReader):
         match event.get("type"):
             case "transcript.text.delta":
                 piece = as_text(event.get("delta"))
-                self._pieces.append(piece or "")
+                self._pieces.append(self.room.keep(piece or ""))
                 return bool(piece)
             case "transcript.text.segment":  # with speaker and time, in addition to the deltas or instead
                 segment = as_text(event.get("text"))
-                self._segments.append(segment or "")
+                self._segments.append(self.room.keep(segment or ""))
                 return bool(segment)
             case "transcript.text.done" | "speech.audio.done":
                 self._ended = True

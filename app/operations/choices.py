@@ -5,6 +5,7 @@ from typing import Final
 
 from app.operations.content_filter import note_choice, note_prompt_results
 from app.operations.operation import Json, StreamReader
+from app.operations.room import Room
 from app.operations.wire import as_count, as_list, as_object, as_text, read_usage, whole_characters
 from otel.call import Answer, Choice, ToolCall
 
@@ -17,7 +18,7 @@ def read_choices(body: Json, member: str, answer: Answer) -> None:
     _read_identity(body, answer)
     note_prompt_results(answer.content_filter, body.get("prompt_filter_results"))
     for entry in as_list(body.get("choices")):
-        choice, building = as_object(entry), _Building()
+        choice, building = as_object(entry), _Building(Room(2**63))
         building.add(choice.get(member))
         building.finish_reason = as_text(choice.get("finish_reason"))
         answer.choices.append(building.choice(as_count(choice.get("index")) or 0))
@@ -31,6 +32,7 @@ class ChoiceStream(StreamReader):
 
     def __init__(self, member: str) -> None:
         self._member = member
+        self.room = Room()
         self._gathered = Answer()
         self._building: dict[int, _Building] = {}
         self._last_choice: _Building | None = None
@@ -52,7 +54,7 @@ class ChoiceStream(StreamReader):
             index = choice.get("index")
             building = self._building.get(index) if type(index) is int else None
             if building is None:
-                building = self._building.setdefault(as_count(index) or 0, _Building())
+                building = self._building.setdefault(as_count(index) or 0, _Building(self.room))
             token |= building.add(choice.get(self._member))
             if len(choices) == 1:
                 self._last_choice, self.only_text = building, _only_text(choice.get(self._member))
@@ -86,7 +88,8 @@ class _Building:
     strings takes ten times the memory.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room) -> None:
+        self._room = room
         self._texts: dict[str, StringIO] = {}
         self._transcript: list[str] = []
         self._audio_id: str | None = None
@@ -113,7 +116,7 @@ class _Building:
         buffer = self._texts.get(name)
         if buffer is None:
             buffer = self._texts[name] = StringIO()
-        buffer.write(text)
+        buffer.write(self._room.keep(text))
 
     def _text(self, name: str) -> str:
         return whole_characters(self._texts[name].getvalue()) if name in self._texts else ""
@@ -125,7 +128,7 @@ class _Building:
                     self._add_tool(as_object(entry))
                 return bool(as_list(value))
             case "function_call":  # the predecessor of tools: one call without an id
-                self._tool(-1, None, new=False).add(as_object(value))
+                self._tool(-1, None, new=False).add(as_object(value), self._room)
                 return True
             case "content":  # in parts, as some servers send it
                 texts = [as_text(as_object(part).get("text")) or "" for part in as_list(value)]
@@ -139,13 +142,14 @@ class _Building:
         self._audio_id = as_text(audio.get("id")) or self._audio_id
         transcript = as_text(audio.get("transcript"))
         if transcript:
-            self._transcript.append(transcript)
+            self._transcript.append(self._room.keep(transcript))
         return bool(transcript)
 
     def _add_tool(self, piece: Json) -> None:
         function = as_object(piece.get("function") or piece.get("custom"))
         call_id = as_text(piece.get("id")) or None
-        self._tool(as_count(piece.get("index")), call_id, new=bool(call_id or function.get("name"))).add(function)
+        tool = self._tool(as_count(piece.get("index")), call_id, new=bool(call_id or function.get("name")))
+        tool.add(function, self._room)
 
     def _tool(self, index: int | None, call_id: str | None, new: bool) -> "_Tool":
         """The call that a piece belongs to: that of its index, unless its id says that it is another.
@@ -185,10 +189,11 @@ class _Tool:
         self.call = ToolCall()
         self._arguments: list[str] = []
 
-    def add(self, function: Json) -> None:
+    def add(self, function: Json, room: Room) -> None:
         """Add what a piece says of the function, or of the custom tool."""
         self.call.name += as_text(function.get("name")) or ""
-        self._arguments.append(as_text(function.get("arguments")) or as_text(function.get("input")) or "")
+        piece = as_text(function.get("arguments")) or as_text(function.get("input")) or ""
+        self._arguments.append(room.keep(piece))
 
     def whole(self) -> ToolCall:
         """The call with the arguments that arrived."""

@@ -3,6 +3,7 @@
 from collections.abc import Set
 
 from app.operations.choices import ChoiceStream, read_choices
+from app.operations.json_text import JsonText
 from app.operations.operation import Json, Operation, StreamReader
 from app.operations.stream_options import request_usage
 from app.operations.wire import as_text, json_of, parameters
@@ -31,7 +32,7 @@ class Completions(Operation):
             parameters=parameters(body),
         )
 
-    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+    def request_usage(self, body: JsonText, parsed: Json) -> JsonText | None:
         """Through `stream_options`."""
         return request_usage(body, parsed)
 

@@ -46,6 +46,11 @@ class Family:
     stored: Mapping[str, Operation] = field(default_factory=dict)
     """GET of a stored object, likewise: `responses/*`."""
 
+    provider: str = "azure.ai.openai"
+    """Who serves it, as `gen_ai.provider.name` says."""
+    upstream_keys: tuple[str, ...] = ("api-key",)
+    """Headers in which a resource takes its key."""
+
     def operation(self, target: Target, method: str = "POST") -> Operation:
         """The operation of a request; `Plain` for an unknown one."""
         suffix = target.suffix.lower()

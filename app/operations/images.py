@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from app.operations.content_filter import note_verdict
 from app.operations.operation import Json, Operation, StreamReader
+from app.operations.room import Room
 from app.operations.wire import as_list, as_object, as_text, form_request, json_of, parameters, read_usage
 from otel import attributes as a
 from otel.call import Answer, Choice, Request
@@ -67,6 +68,7 @@ class _ImageStream(StreamReader):
     """Looks for `….completed`, which comes once per image and has the usage."""
 
     def __init__(self) -> None:
+        self.room = Room()
         self._last: Json | None = None
         self._count = 0
 

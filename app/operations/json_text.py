@@ -6,11 +6,14 @@ from typing import Final
 
 import orjson
 
+type JsonText = bytes | bytearray
+"""JSON in UTF-8, as it came."""
+
 _REJECTED_BUT_VALID: Final = ("surrogate", "infinity", "depth limit", "BOM")
 """Parts of orjson's messages for texts that may be valid. After any other error, the slower parser is not tried."""
 
 
-def load(text: bytes) -> object:
+def load(text: JsonText | memoryview) -> object:
     """Parse JSON. Raises ValueError with the position, never the text, in its message.
 
     orjson rejects what RFC 8259 allows: an escaped lone surrogate, a number too large for a double. Upstream may accept

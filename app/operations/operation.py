@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Set
 from typing import Protocol
 
+from app.operations.json_text import JsonText
+from app.operations.room import Room
 from otel.call import Answer, Request
 
 type Json = Mapping[str, object]
@@ -11,6 +13,8 @@ type Json = Mapping[str, object]
 class StreamReader(Protocol):
     """Collects the facts of one stream of events."""
 
+    room: Room
+    """For the text that it gathers."""
     only_text: str | None = None
     """The text that the last event added, if repeating the event would do nothing else."""
 
@@ -64,7 +68,7 @@ class Operation(Protocol):
         """The facts of a request that is a form, by its small fields."""
         return Request()
 
-    def request_usage(self, body: bytes, parsed: Json) -> bytes | None:
+    def request_usage(self, body: JsonText, parsed: Json) -> JsonText | None:
         """The body with token usage requested; None if the client did so already, or it is not possible."""
         return None
 
@@ -100,6 +104,9 @@ class Plain(Operation):
 
 class _UnreadStream(StreamReader):
     """Reads no event, so any end counts as complete."""
+
+    def __init__(self) -> None:
+        self.room = Room()
 
     def event(self, event: Json) -> bool:
         return False

@@ -2,8 +2,9 @@
 
 from typing import Final
 
+from app.operations.json_text import dump
 from app.operations.operation import Json
-from app.operations.wire import as_list, as_object, as_text, json_of
+from app.operations.wire import as_list, as_object, as_text
 from otel.call import Answer, Choice, HostedCall, ToolCall
 
 # Calls without a name or text arguments: the member that says what the client is to do
@@ -86,5 +87,5 @@ def _client_call(kind: str, item: Json) -> ToolCall | None:
     if kind not in _ACTIONS:
         return None
     action = next((name for name in _ACTIONS[kind] if item.get(name) is not None), None)
-    arguments = (json_of(item, action) if action else None) or ""
+    arguments = dump(item[action]) if action else ""
     return ToolCall(as_text(item.get("call_id")), kind.removesuffix("_call"), arguments)

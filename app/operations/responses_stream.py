@@ -5,6 +5,7 @@ from typing import Final
 
 from app.operations.operation import Json, StreamReader
 from app.operations.response_items import is_call
+from app.operations.room import Room
 from app.operations.wire import as_count, as_list, as_object
 from otel.call import Answer
 
@@ -30,6 +31,7 @@ class ResponseStream(StreamReader):
 
     def __init__(self, read: Callable[[Json, Answer], None]) -> None:
         self._read = read
+        self.room = Room()
         self._response: Json = {}
         self._items: dict[int, _Item] = {}
         self._ended = False
@@ -46,7 +48,7 @@ class ResponseStream(StreamReader):
                 item = self._items.get(index) if type(index) is int else None
                 if item is None:
                     item = self._item(index)
-                item.add(*part, event.get("summary_index"), delta)
+                item.add(*part, event.get("summary_index"), self.room.keep(delta))
             return delta != "" and kind != _AUDIO
         return self._other(kind, event)
 

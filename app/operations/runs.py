@@ -4,6 +4,7 @@ from collections.abc import Set
 from typing import Final
 
 from app.operations.operation import Json, Operation, StreamReader
+from app.operations.room import Room
 from app.operations.wire import as_list, as_object, as_text, json_of, parameters, read_usage, whole_characters
 from otel.call import FETCH, Answer, Choice, HostedCall, Request, ToolCall
 
@@ -90,6 +91,7 @@ class RunStream(StreamReader):
 
     def __init__(self, run: Run) -> None:
         self._reader = run
+        self.room = Room()
         self._run: Json = {}
         self._texts: list[str] = []
         self._hosted: list[HostedCall] = []
@@ -100,7 +102,7 @@ class RunStream(StreamReader):
             case "thread.message.delta":
                 parts = as_list(as_object(event.get("delta")).get("content"))
                 texts = [as_text(as_object(as_object(part).get("text")).get("value")) or "" for part in parts]
-                self._texts += texts
+                self._texts += map(self.room.keep, texts)
                 return any(texts)
             case "thread.run.step.delta":
                 details = as_object(as_object(event.get("delta")).get("step_details"))

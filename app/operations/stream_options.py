@@ -6,13 +6,14 @@ from typing import Final
 
 import orjson
 
-from app.operations.json_text import load
+from app.operations.json_text import JsonText
+from app.operations.members import Members
 
 ASK: Final = b'"stream_options":{"include_usage":true},'
 _OPTIONS: Final = re.compile(rb'"stream_options"\s*:\s*(null|\{[^{}]*\})')
 
 
-def request_usage(body: bytes, parsed: Mapping[str, object]) -> bytes | None:
+def request_usage(body: JsonText, parsed: Mapping[str, object]) -> JsonText | None:
     """The body with usage requested; None if it must stay as it is.
 
     The client's bytes are unchanged except for the added member or the client's own stream options.
@@ -28,7 +29,7 @@ def request_usage(body: bytes, parsed: Mapping[str, object]) -> bytes | None:
     return _with_options(body, {**(options or {}), "include_usage": True})
 
 
-def _with_options(body: bytes, options: Mapping[str, object]) -> bytes | None:
+def _with_options(body: JsonText, options: Mapping[str, object]) -> JsonText | None:
     """The body with its stream options replaced; None if their place in the bytes is not certain."""
     places = list(_OPTIONS.finditer(body))
     if len(places) != 1:
@@ -36,7 +37,7 @@ def _with_options(body: bytes, options: Mapping[str, object]) -> bytes | None:
     place = places[0]
     try:
         changed = body[: place.start(1)] + orjson.dumps(options) + body[place.end(1) :]
-        parsed = load(changed)
+        parsed = Members.of(changed)
     except (TypeError, ValueError):  # a lone surrogate, a number beyond 64 bits
         return None
-    return changed if isinstance(parsed, dict) and parsed.get("stream_options") == options else None
+    return changed if parsed.get("stream_options") == options else None

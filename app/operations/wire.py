@@ -1,13 +1,17 @@
 """Reads JSON from the wire, where any value may have the wrong type."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from app.operations.json_text import dump
+from app.operations.members import Members
 from otel import attributes as a
 from otel.call import Parameter, Request, Usage
 
 _NOTHING: Final[Mapping[str, object]] = {}
+
+MAX_COUNT: Final = 2**53
+"""Every reader of JSON has the integers up to here (RFC 8259 §6)."""
 
 _PARAMETERS: Final = {
     "temperature": a.REQUEST_TEMPERATURE,
@@ -47,14 +51,16 @@ def as_int(value: object) -> int | None:
 
 
 def as_count(value: object) -> int | None:
-    """The value if it is a non-negative integer."""
+    """The value if it is a plausible count: an integer from 0 to MAX_COUNT."""
     count = as_int(value)
-    return None if count is None or count < 0 else count
+    return None if count is None or not 0 <= count <= MAX_COUNT else count
 
 
-def json_of(body: Mapping[str, object], name: str) -> str | None:
-    """A member as JSON; None without one."""
-    return dump(body[name]) if name in body else None
+def json_of(body: Mapping[str, object], name: str) -> str | bytearray | None:
+    """A member as JSON, in bytes where it is long; None without one."""
+    if name not in body:
+        return None
+    return body.json(name) if isinstance(body, Members) else dump(body[name])
 
 
 def parameters(body: Mapping[str, object], text_format: object = None) -> dict[str, Parameter]:
@@ -65,13 +71,14 @@ def parameters(body: Mapping[str, object], text_format: object = None) -> dict[s
     found: dict[str, Parameter] = {}
     if (kind := as_text(as_object(text_format).get("type"))) is not None:
         found[a.OUTPUT_TYPE] = "json" if kind.startswith("json") else kind
-    for name, value in body.items():
-        if name in _COUNTS:
-            # the conventions want the count only where it is not 1, the default
-            if (count := as_int(value)) is not None and not (name == "n" and count == 1):
-                found[_COUNTS[name]] = count
-        elif name in _PARAMETERS and (number := value if isinstance(value, float) else as_int(value)) is not None:
-            found[_PARAMETERS[name]] = float(number)
+    for name, attribute in _COUNTS.items():
+        # the conventions want the count only where it is not 1, the default
+        if (count := as_int(body.get(name))) is not None and not (name == "n" and count == 1):
+            found[attribute] = count
+    for name, attribute in _PARAMETERS.items():
+        value = body.get(name)
+        if (number := value if isinstance(value, float) else as_int(value)) is not None:
+            found[attribute] = float(number)
     stop = body.get("stop")
     stops = [stop] if isinstance(stop, str) else [text for text in as_list(stop) if isinstance(text, str)]
     if stops:
@@ -113,6 +120,16 @@ def whole_characters(text: str) -> str:
     return text
 
 
+def _counts(details: Mapping[str, object]) -> Iterator[tuple[str, int]]:
+    """The counts of a breakdown; Realtime's cached_tokens_details.audio_tokens within it is cached_audio_tokens."""
+    for name, given in details.items():
+        if isinstance(given, dict) and name.endswith("tokens_details"):
+            kept = name.removesuffix("tokens_details")
+            yield from ((kept + key, count) for key, inner in given.items() if (count := as_count(inner)) is not None)
+        elif (count := as_count(given)) is not None:
+            yield name, count
+
+
 def read_usage(value: object) -> Usage | None:
     """Token counts, by either API's names; None without a prompt count, never zeros instead."""
     usage = as_object(value)
@@ -120,7 +137,7 @@ def read_usage(value: object) -> Usage | None:
     if prompt is None:
         return None
     details = {
-        name: {key: count for key, given in counts.items() if (count := as_count(given)) is not None}
+        name: dict(_counts(counts))
         for name, counts in usage.items()
         if name.endswith("_details") and isinstance(counts, dict)
     }

@@ -68,9 +68,9 @@ class Attempts:
         """Whether there are several backends."""
         return self._backends.several
 
-    def check(self, deployment: str | None) -> None:
-        """Raise DeploymentNotFound unless a backend has the deployment."""
-        if not self._backends.serving(deployment):
+    def check(self, deployment: str | None, kind: str) -> None:
+        """Raise DeploymentNotFound unless a backend has the deployment and serves its family of paths."""
+        if not self._backends.serving(deployment, kind):
             raise DeploymentNotFound("No backend of this proxy has the deployment.")
 
     async def ask(
@@ -83,8 +83,8 @@ class Attempts:
         """
         body = inbound.body
         with_usage = None if self._usage_refusals.covers(call) else inbound.asking
-        order = self._order(call, inbound, stored)
-        if not isinstance(body, bytes | None):
+        order = self._order(call, inbound, stored, admitted.family.name)
+        if not isinstance(body, bytes | bytearray | None):
             order = order[:1]
         headers = [*to_upstream(admitted.headers, self._caller_headers), *trace]
         held = Held()
@@ -109,9 +109,9 @@ class Attempts:
             raise
         return held.best(call)
 
-    def _order(self, call: Call, inbound: Inbound, stored: StoredCall | None) -> list[Backend]:
+    def _order(self, call: Call, inbound: Inbound, stored: StoredCall | None, kind: str) -> list[Backend]:
         """The backends to try; of one that is known to have a stored object, the others are only tried after a 404."""
-        order = self._backends.order(call.deployment, inbound.sticky)
+        order = self._backends.order(call.deployment, inbound.sticky, kind)
         home = self._backends.named(stored.backend) if stored is not None and stored.backend is not None else None
         return order if home is None else [home, *(backend for backend in order if backend is not home)]
 
@@ -130,7 +130,7 @@ class Attempts:
         admitted: Admitted,
         headers: Headers,
         body: Body,
-        with_usage: bytes | None,
+        with_usage: bytes | bytearray | None,
     ) -> UpstreamResponse:
         if with_usage is None:
             return UpstreamResponse(await self._send(backend, call, admitted, headers, body))
@@ -150,10 +150,11 @@ class Attempts:
 
     async def _send(self, backend: Backend, call: Call, admitted: Admitted, headers: Headers, body: Body) -> Answer:
         name, value = await backend.auth.header()
-        origin, prefix = _origin_and_prefix(backend.base_url)
+        origin, prefix = origin_and_prefix(backend.base_url)
         target = prefix + admitted.path + ("?" + admitted.query if admitted.query else "")
-        length = None if isinstance(body, bytes | None) else admitted.content_length
-        headers = [*headers, (name.encode(), value.encode())]
+        length = None if isinstance(body, bytes | bytearray | None) else admitted.content_length
+        names = admitted.family.upstream_keys if name == "api-key" else (name,)
+        headers = [*headers, *((name.encode(), value.encode()) for name in names)]
         request = Request(admitted.method, target, headers, body, length)
         while True:
             attempt = Attempt(backend.name, time.monotonic_ns())
@@ -163,7 +164,7 @@ class Attempts:
                 answer = await self._pool().request(origin, request)
             except Disconnected as fault:
                 # a pooled connection that upstream closed while it was idle or just now: no response, no fault
-                if not fault.stale or not isinstance(body, bytes | None):
+                if not fault.stale or not isinstance(body, bytes | bytearray | None):
                     raise
                 continue
             attempt.http_status = answer.status
@@ -190,6 +191,6 @@ async def _is_missing(received: UpstreamResponse, stored: StoredCall) -> bool:
 
 
 @lru_cache
-def _origin_and_prefix(base_url: str) -> tuple[Origin, str]:
+def origin_and_prefix(base_url: str) -> tuple[Origin, str]:
     """Where to connect for a backend, and the prefix of each path there."""
     return Origin.of(base_url), urlsplit(base_url).path

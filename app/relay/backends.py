@@ -29,7 +29,8 @@ class Backend:
     priority: int = 0
     """Lower goes first; backends of equal priority share the calls."""
     deployments: frozenset[str] | None = None
-    """None means all."""
+    kinds: frozenset[str] | None = None
+    """Which deployments, and which families of paths, it serves; None means all."""
 
     @classmethod
     def at(
@@ -39,11 +40,12 @@ class Backend:
         auth: UpstreamAuth,
         priority: int = 0,
         deployments: frozenset[str] | None = None,
+        kinds: frozenset[str] | None = None,
     ) -> "Backend":
         """A backend by its endpoint, a URL that the settings have validated."""
         parts = urlsplit(base_url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        return cls(name, base_url, auth, parts.hostname or "", port, priority, deployments)
+        return cls(name, base_url, auth, parts.hostname or "", port, priority, deployments, kinds)
 
 
 class Backends:
@@ -64,18 +66,23 @@ class Backends:
         """The backend of that name."""
         return next((backend for backend in self._backends if backend.name == name), None)
 
-    def serving(self, deployment: str | None) -> list[Backend]:
-        """The backends with the deployment; a call without one, such as a list of files, may go to any."""
-        return [b for b in self._backends if deployment is None or b.deployments is None or deployment in b.deployments]
+    def serving(self, deployment: str | None, kind: str | None = None) -> list[Backend]:
+        """The backends with the deployment; a call without one, such as a list of files, may go to any of its kind."""
+        return [
+            backend
+            for backend in self._backends
+            if (deployment is None or backend.deployments is None or deployment in backend.deployments)
+            and (kind is None or backend.kinds is None or kind in backend.kinds)
+        ]
 
-    def order(self, deployment: str | None, sticky: str | None = None) -> list[Backend]:
+    def order(self, deployment: str | None, sticky: str | None = None, kind: str | None = None) -> list[Backend]:
         """The backends to try in turn: all warm ones by priority, then the one whose cool-off ends first.
 
         Backends of equal priority take turns. Calls with the same `sticky` value go to the same backend while it is
         warm (rendezvous hashing: adding or removing a backend moves only its own share).
         """
         now, turn = self._clock(), next(self._turn)
-        serving = self.serving(deployment)
+        serving = self.serving(deployment, kind)
         if len(serving) == 1:  # a sole backend never cools off
             return serving
         warm = [b for b in serving if self._cold_until.get((b.name, deployment), 0.0) <= now]

@@ -38,6 +38,12 @@ class OpenCalls:
             return False
         return True
 
+    def drain(self) -> None:
+        """Take no new calls, and tell the open ones."""
+        self.closing = True
+        for cutoff in list(self._cutoffs):
+            cutoff.drain()
+
     def cut_all(self) -> int:
         """Cut off all open calls and return their number."""
         open_cutoffs = list(self._cutoffs)

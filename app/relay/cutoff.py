@@ -29,6 +29,9 @@ class Cutoff:
             self.reason = reason
             self._task.cancel()
 
+    def drain(self) -> None:
+        """A shutdown has begun. A call goes on until it ends, or is cut."""
+
     def __enter__(self) -> "Cutoff":
         self._task = asyncio.current_task()
         return self

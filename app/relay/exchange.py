@@ -11,6 +11,7 @@ from app.answer.reader import AnswerReader
 from app.door.body import RequestBody
 from app.errors import ProxyError, UpstreamSilent, UpstreamUnreachable
 from app.operations import Operation
+from app.operations.room import MAX_TEXT
 from app.relay.cutoff import Cutoff, Reason
 from app.relay.held import UpstreamResponse
 from app.relay.response import RelayedResponse
@@ -40,9 +41,10 @@ class Exchange:
         drain_on_abort: bool,
         settle: Settle = lambda: None,
         stored: StoredCall | None = None,
+        max_text: int = MAX_TEXT,
     ) -> None:
         """`settle` returns the work to do between the last byte and the record, which must be short, or None. `stored`
-        gets the response too."""
+        gets the response too; `max_text` limits the text that is kept of it."""
         self._call = call
         self._span = span
         self._operation = operation
@@ -50,6 +52,7 @@ class Exchange:
         self._drain_on_abort = drain_on_abort
         self._settle = settle
         self._stored = stored
+        self._max_text = max_text
         self._ended = False
         self._ending: asyncio.Task[None] | None = None
         self._client_gone = False
@@ -98,7 +101,8 @@ class Exchange:
         self._note_headers(answer)
         content_type = (answer.header(b"content-type") or "").lower()
         encoding = answer.header(b"content-encoding")
-        reader = AnswerReader(self._call, self._operation, content_type, encoding, answer.status < 400)
+        ok = answer.status < 400
+        reader = AnswerReader(self._call, self._operation, content_type, encoding, ok, self._max_text)
         if self._stored is not None:
             self._stored.encoding = encoding
         response = self._response = RelayedResponse(received, self._call, reader, self._span.trace_id, self._stored)
@@ -116,13 +120,14 @@ class Exchange:
         call.region = answer.header(b"x-ms-region")
         call.apim_request_id = answer.header(b"apim-request-id")
         call.client_request_id = answer.header(b"x-ms-client-request-id") or call.client_request_id
-        call.request_id = answer.header(b"x-request-id")
+        call.request_id = answer.header(b"x-request-id") or answer.header(b"request-id")
         call.upstream_ms = _whole_number(answer.header(b"openai-processing-ms"))
         call.spilled_from = answer.header(b"x-ms-spillover-from-deployment")
         served_by = answer.header(b"x-ms-deployment-name")
         call.served_by = served_by if served_by != call.deployment else None
         for unit in ("requests", "tokens"):
-            left = _whole_number(answer.header(b"x-ratelimit-remaining-" + unit.encode()))
+            told = answer.header(b"x-ratelimit-remaining-" + unit.encode())
+            left = _whole_number(told or answer.header(b"anthropic-ratelimit-%b-remaining" % unit.encode()))
             if left is not None:
                 call.rate_limit[f"remaining_{unit}"] = left
         spilled = answer.header(b"x-ms-is-spilled-over")

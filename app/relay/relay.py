@@ -8,14 +8,12 @@ from dataclasses import replace
 from opentelemetry.trace import Tracer, get_current_span
 from starlette.types import Receive, Scope, Send
 
-from app.answer.estimate import Estimator
-from app.answer.redact import Redactor
+from app.answer.settling import Settling
 from app.door.body import ClientGone, RequestBody
 from app.door.door import Admitted, Door
 from app.door.inbound import Inbound, InboundReader
 from app.errors import ProxyError, RequestTimeout, ShuttingDown
 from app.operations import Families
-from app.operations.content_filter import is_flagged
 from app.relay.attempts import Attempts
 from app.relay.calls import OpenCalls
 from app.relay.cutoff import Cutoff, Reason
@@ -37,31 +35,27 @@ class Relay:
         door: Door,
         reader: InboundReader,
         attempts: Attempts,
-        estimator: Estimator,
-        redactor: Redactor,
-        only_filtered: bool,
+        settling: Settling,
         tracer: Tracer,
         calls: OpenCalls,
         max_request_bytes: int,
         max_seconds: float,
+        max_text: int,
         drain_on_abort: bool,
     ) -> None:
-        """With `only_filtered`, content is recorded only of calls that a content filter flagged or blocked.
-
-        `max_request_bytes` limits a body, `max_seconds` a call. With `drain_on_abort`, upstream is read to its end
-        after the client has disconnected."""
+        """`max_request_bytes` limits a body, `max_seconds` a call, `max_text` the text that is kept of it. With
+        `drain_on_abort`, upstream is read to its end after the client has disconnected."""
         self._families = families
         self._stored = StoredIds()
         self._door = door
         self._reader = reader
         self._attempts = attempts
-        self._estimator = estimator
-        self._redactor = redactor
-        self._only_filtered = only_filtered
+        self._settling = settling
         self._tracer = tracer
         self._calls = calls
         self._max_request_bytes = max_request_bytes
         self._max_seconds = max_seconds
+        self._max_text = max_text
         self._drain_on_abort = drain_on_abort
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +68,7 @@ class Relay:
             body = RequestBody(receive, self._max_request_bytes, admitted.content_length)
             inbound = await self._read(admitted, body)
             deployment = admitted.target.deployment or inbound.request.model
-            self._attempts.check(deployment)
+            self._attempts.check(deployment, family.name)
             self._check_open()  # again, after the body: a shutdown waits for calls only
         except ProxyError as refusal:
             self._door.refuse(refusal)
@@ -85,6 +79,7 @@ class Relay:
         call = Call(
             operation=admitted.operation.name,
             api_type=admitted.operation.api_type,
+            provider=family.provider,
             deployment=deployment,
             api_version=admitted.api_version,
             request=_as_asked(inbound.request, admitted),
@@ -97,6 +92,7 @@ class Relay:
             arrived_ns=arrived_ns,
             started_at_ns=started_at_ns,
         )
+        call.answer.truncated = inbound.unread
         await self._run(call, admitted, body, inbound, send)
 
     async def _read(self, admitted: Admitted, body: RequestBody) -> Inbound:
@@ -112,8 +108,7 @@ class Relay:
 
     async def _run(self, call: Call, admitted: Admitted, body: RequestBody, inbound: Inbound, send: Send) -> None:
         stored = self._stored_call(call, admitted)
-        withhold = self._only_filtered or self._redactor.applies(call)
-        span, cutoff = CallSpan(self._tracer, call, withhold), Cutoff()
+        span, cutoff = CallSpan(self._tracer, call, self._settling.withheld(call)), Cutoff()
 
         async def ask() -> UpstreamResponse:
             received = await self._attempts.ask(call, admitted, inbound, span.propagation_headers(), stored)
@@ -133,9 +128,11 @@ class Relay:
             note_form()
             if stored is not None:
                 stored.close()
-            return self._settle(call, span, inbound, hurry=cutoff.reason is Reason.SHUTDOWN)
+            return self._settling.work(call, span, inbound.text, hurry=cutoff.reason is Reason.SHUTDOWN)
 
-        exchange = Exchange(call, span, admitted.operation, cutoff, self._drain_on_abort, settle, stored)
+        exchange = Exchange(
+            call, span, admitted.operation, cutoff, self._drain_on_abort, settle, stored, self._max_text
+        )
         self._calls.enter(cutoff)
         try:
             if (error := await exchange.run(ask, body, self._max_seconds, send)) is not None:
@@ -150,21 +147,6 @@ class Relay:
         if not self._attempts.several or admitted.target.deployment is not None:
             return None
         return StoredCall(self._stored, call, admitted.operation, admitted.target.suffix, admitted.method == "POST")
-
-    def _settle(self, call: Call, span: CallSpan, inbound: Inbound, hurry: bool) -> Coroutine[None, None, None] | None:
-        """The work to do after the last byte and before the record; None if there is none."""
-        estimates, redacts = self._estimator.applies(call), self._redactor.applies(call)
-        if self._only_filtered:
-            span.withhold = redacts or not is_flagged(call)
-            redacts = redacts and is_flagged(call)
-
-        async def settle() -> None:
-            if estimates:
-                await self._estimator.estimate(call, inbound.text, hurry)
-            if redacts:
-                span.withhold = not await self._redactor.redact(call, hurry)
-
-        return settle() if estimates or redacts else None
 
 
 def _as_asked(request: Request, admitted: Admitted) -> Request:

@@ -1,11 +1,14 @@
 """The backends in the environment: one by its URL and key, or AZURE_OPENAI_BACKENDS, a list of them in JSON."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-_MEMBERS: Final = frozenset({"name", "base_url", "key", "priority", "deployments"})
+_MEMBERS: Final = frozenset({"name", "base_url", "key", "priority", "deployments", "kinds", "scope"})
+KINDS: Final = frozenset({"openai", "messages", "models"})
+SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,10 @@ class BackendSettings:
     key: str | None = field(default=None, repr=False)
     priority: int = 0
     deployments: frozenset[str] | None = None
+    kinds: frozenset[str] | None = None
+    """The families of paths that it serves; None: all."""
+    scope: str = SCOPE
+    """What tokens for it are asked for."""
 
 
 def endpoint(base_url: str) -> str:
@@ -68,12 +75,22 @@ def _read(entry: object, place: str, faults: list[str]) -> BackendSettings:
     ):
         faults.append(f"{place}.deployments must be a list of names")
         deployments = None
+    kinds = entry.get("kinds")
+    if kinds is not None and not (isinstance(kinds, list) and kinds and all(kind in KINDS for kind in map(str, kinds))):
+        faults.append(f"{place}.kinds must be a list of {', '.join(sorted(KINDS))}")
+        kinds = None
+    scope = entry.get("scope", SCOPE)
+    if not isinstance(scope, str) or not re.fullmatch(r"https://[\w.-]+/\.default", scope):
+        faults.append(f"{place}.scope must be of the form https://…/.default")
+        scope = SCOPE
     return BackendSettings(
         name=str(name),
         base_url=endpoint(base_url) if isinstance(base_url, str) else "",
         key=key if isinstance(key, str) and key else None,
         priority=priority,
         deployments=None if deployments is None else frozenset(deployments),
+        kinds=None if kinds is None else frozenset(kinds),
+        scope=scope,
     )
 
 

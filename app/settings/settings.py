@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from app.settings.backends import BackendSettings, endpoint, key_fault, read_backends, url_fault
 from app.settings.caller import DEFAULT_HEADERS, read_body, read_headers
 from app.settings.patterns import read_patterns
+from app.settings.sdk import sdk_faults
 from app.settings.telemetry import TelemetrySettings, read_telemetry
 
 
@@ -71,7 +72,9 @@ class Settings:
     spool_max_bytes: int = 1024**3
     ready_max_backlog_s: float | None = None
     max_request_bytes: int = 64 * 1024**2
+    max_content_bytes: int = 8 * 1024**2
     max_seconds: float = 600.0
+    max_session_seconds: float = 3600.0
     shutdown_seconds: float = 10.0
 
     @property
@@ -95,6 +98,7 @@ class _Reader:
     def read(self) -> Settings:
         if self._flag("OTEL_SDK_DISABLED"):
             self._fault("OTEL_SDK_DISABLED would lose every record: records are made from spans")
+        self._faults += sdk_faults(self._environ)
         content = self._choice("PROXY_CONTENT", "full", "filtered", "none")
         caller_headers, caller_body = self._caller()
         settings = Settings(
@@ -119,7 +123,9 @@ class _Reader:
             spool_max_bytes=self._positive_whole("PROXY_SPOOL_MAX_BYTES", 1024**3),
             ready_max_backlog_s=self._number("PROXY_READY_MAX_BACKLOG_SECONDS", None, lambda s: s > 0, "above 0"),
             max_request_bytes=self._positive_whole("PROXY_MAX_REQUEST_BYTES", 64 * 1024**2),
+            max_content_bytes=self._positive_whole("PROXY_MAX_CONTENT_BYTES", 8 * 1024**2),
             max_seconds=self._positive("PROXY_MAX_SECONDS", 600.0),
+            max_session_seconds=self._positive("PROXY_MAX_SESSION_SECONDS", 3600.0),
             shutdown_seconds=self._positive("PROXY_SHUTDOWN_SECONDS", 10.0),
         )
         if self._faults:

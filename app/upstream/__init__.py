@@ -7,12 +7,14 @@ UpstreamFault and its subclasses: how all that fails                            
 UpstreamAuth  the proxy's credential: a key, or a token of its identity         (credentials.py)
 """
 
+from app.upstream.connection import Connection
 from app.upstream.faults import Disconnected, NotDecodable, NotHttp, Unreachable, UpstreamFault
 from app.upstream.pool import Origin, Pool, Request
 from app.upstream.received import Answer
 
 __all__ = [
     "Answer",
+    "Connection",
     "Disconnected",
     "NotDecodable",
     "NotHttp",

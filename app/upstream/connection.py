@@ -19,7 +19,7 @@ STALE_S: Final = 1.0
 """A kept connection that upstream closes this soon after a request was closed for its age; later, upstream may have
 processed the request, and billed it."""
 
-type Body = bytes | AsyncIterator[bytes] | None
+type Body = bytes | bytearray | AsyncIterator[bytes] | None
 
 
 class Connection(asyncio.Protocol):
@@ -44,6 +44,9 @@ class Connection(asyncio.Protocol):
         self._untouched = True
         self._sent_at = 0.0
         self._until_closed = False
+        self._upgrades = False
+        self._early = b""
+        """What came behind the head of a response that switched protocols."""
         self.served = 0
         """Requests sent over it."""
 
@@ -65,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._headers, self._head_bytes = [], 0
         waiting: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._head = waiting
-        if body is None or isinstance(body, bytes):
+        if body is None or isinstance(body, bytes | bytearray):
             if body and len(body) > SMALL:
                 transport.writelines((head, body))
             else:
@@ -79,6 +82,20 @@ class Connection(asyncio.Protocol):
         except BaseException:
             self.close()
             raise
+
+    async def upgrade(self, head: bytes) -> Answer:
+        """Ask to switch protocols; after status 101 the connection can be taken with `detach`."""
+        self._upgrades = True
+        return await self.send(b"GET", head, None, False)
+
+    def detach(self, successor: asyncio.Protocol) -> tuple[asyncio.Transport, bytes] | None:
+        """Hand the connection over to another protocol, with what has arrived; None if it broke."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return None
+        transport.set_protocol(successor)
+        self._on_lost(self)
+        return transport, self._early
 
     def close(self) -> None:
         """Abort the connection and any request in flight."""
@@ -123,7 +140,14 @@ class Connection(asyncio.Protocol):
         self._untouched = False
         try:
             self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+        except httptools.HttpParserUpgrade as upgraded:
+            if self._answer is None or self._answer.status != 101:
+                self._fail(NotHttp())
+            else:
+                self._early += data[upgraded.args[0] :]
+                self._pause(True)
+            return
+        except httptools.HttpParserError:
             self._fail(NotHttp())
             return
         if self._answer is not None:
@@ -175,7 +199,7 @@ class Connection(asyncio.Protocol):
         self._headers = []
         if head is None or (100 <= status < 200 and status != 101):
             return  # interim, such as 100 Continue: the final response follows
-        if not 200 <= status <= 599:
+        if not 200 <= status <= 599 and not (status == 101 and self._upgrades):
             raise ValueError("not a response status")
         self._until_closed = status not in NO_BODY and not _is_framed(headers)
         self._head = None
@@ -191,7 +215,7 @@ class Connection(asyncio.Protocol):
             self._answer.feed(body)
 
     def on_message_complete(self) -> None:
-        if self._answer is not None:
+        if self._answer is not None and self._answer.status != 101:
             self._answer.end()
             self._free_if_done()
 

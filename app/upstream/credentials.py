@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SCOPE: Final = "https://cognitiveservices.azure.com/.default"
 REFRESH_S: Final = 300.0
 
 
@@ -43,7 +42,8 @@ class EntraAuth:
     It is renewed in the background from five minutes before it expires.
     """
 
-    def __init__(self, credential: "AsyncTokenCredential", clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, credential: "AsyncTokenCredential", scope: str, clock: Callable[[], float] = time.time) -> None:
+        self._scope = scope
         self._credential = credential
         self._clock = clock
         self._fetching: asyncio.Task[AzureError | None] | None = None
@@ -66,7 +66,7 @@ class EntraAuth:
         from azure.core.exceptions import AzureError
 
         try:
-            token = await self._credential.get_token(SCOPE)
+            token = await self._credential.get_token(self._scope)
         except AzureError as fault:
             log.warning("no Entra ID token for Azure OpenAI could be fetched: %s", type(fault).__name__)
             return fault

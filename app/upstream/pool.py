@@ -91,6 +91,15 @@ class Pool:
         connection = self._take(origin) or await self._open(origin)
         return await connection.send(request.method.encode(), head, request.body, chunked)
 
+    async def upgrade(self, origin: Origin, request: Request) -> tuple[Answer, Connection]:
+        """Ask to switch protocols on a new connection, which the caller gets with the response to it.
+
+        Raises UpstreamFault. The caller must close it, or detach it after status 101.
+        """
+        head, _ = _head(origin, request)
+        connection = await self._open(origin)
+        return await connection.upgrade(head), connection
+
     async def close(self) -> None:
         """Close all connections."""
         if self._sweeping is not None:
@@ -164,7 +173,7 @@ def _head(origin: Origin, request: Request) -> tuple[bytes, bool]:
         *(name + b": " + value for name, value in request.headers),
     ]
     chunked = False
-    if isinstance(request.body, bytes):
+    if isinstance(request.body, bytes | bytearray):
         lines.append(b"content-length: %d" % len(request.body))
     elif request.body is None:
         if request.method not in ("GET", "HEAD", "OPTIONS", "DELETE"):

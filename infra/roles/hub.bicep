@@ -8,11 +8,11 @@ param readerId string
 var dataSender = '2b629674-e913-4c01-ae53-ef4638d8f975'
 var dataReceiver = 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'
 
-resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
+resource namespace 'Microsoft.EventHub/namespaces@2026-01-01' existing = {
   name: name
 }
 
-resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = {
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2026-01-01' existing = {
   parent: namespace
   name: hubName
 }

@@ -49,10 +49,10 @@ def calls() -> list[bytes]:
     ]
 
 
-def write(directory: Path) -> None:
-    """Write a table of the calls."""
+def write(directory: Path, *more: bytes) -> None:
+    """Write a table of the calls, and of more records."""
     folder = LocalFolder(directory)
-    rows = table_of([parse(body) for body in calls()])
+    rows = table_of([parse(body) for body in (*calls(), *more)])
     for hour, of_hour in by_hour(rows).items():
         folder.write(Part(hour, "ab", "0", 0, rows.num_rows - 1).name, encoded(of_hour))
 

@@ -1,29 +1,30 @@
 """The questions: valid KQL over the table, a current translation, and the right rows."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from analytics import prices
 from analytics.ask.__main__ import answer
-from analytics.ask.questions import QUERIES, Question, questions
+from analytics.ask.questions import CALLER, QUERIES, Question, questions
 from analytics.ask.translate import sql
 from analytics.columns import kql_schema
+from analytics.engines import declared
+from analytics.prices import budgets, cost, deployments, rates
 from analytics.table import NAME
 from tests.analytics import fixture
-from tests.analytics.kit import run
+from tests.analytics.kit import line, run
 from tests.infra.kusto.parser import Report, parse
 from tests.kit import npm
 
 ANSWERS = Path(__file__).with_name("answers")
 NAMES = [*questions()]
-TABLES = {
-    NAME: kql_schema(),
-    prices.TABLE: "model: string, region: string, valid_from: datetime, valid_until: datetime,"
-    " input: real, cached: real, output: real",
-}
+BOOKS = {table.NAME: declared(table.SCHEMA, "kql") for table in (rates, deployments, budgets)}
+"""Tables of prices, as KQL declares them."""
+PRICED = f"{kql_schema()}, {', '.join(f'{name}: string' for name in (*cost.TEXTS, 'unpriced'))}, cost: real"
+TABLES = {NAME: kql_schema(), cost.NAME: f"{PRICED}, provisioned: bool", **BOOKS}
 
 
 @pytest.fixture(scope="module")
@@ -92,68 +93,50 @@ def test_slowest_calls_link_to_their_traces(table: Path) -> None:
     assert "resourceId/%2Fsubscriptions%2Fs%2Fx%20y/" in first["trace_url"]
 
 
-# Prices
+# Callers
 
 
-def costs(table: Path, own: Path | None = None) -> dict[str, tuple[float, int]]:
-    """By model: the cost, and the tokens without a price."""
-    found = answer(Question("tokens_by_caller"), str(table), own_prices=own).to_pylist()
-    return {row["model"]: (row["cost_usd"], row["unpriced_tokens"]) for row in found}
+GROUPING = [name for name in NAMES if Question(name).field is not None]
+
+
+def test_questions_about_many_calls_can_be_grouped() -> None:
+    """By a caller's field: all but those that list single calls, responses or deployments."""
+    assert set(NAMES) - set(GROUPING) == {"pending", "provisioned", "slowest_calls"}
+    by = re.compile(r"\| extend caller = case\((.*?)\)\)", re.DOTALL)
+    assert len({found[1] for name in GROUPING if (found := by.search(Question(name).kql))}) == 1
+
+
+@pytest.mark.parametrize("name", GROUPING)
+@pytest.mark.parametrize(("field", "callers"), [("user_id", {"ann", "bob"}), ("cost_center", {"", "12"})])
+def test_any_field_of_the_caller_groups(name: str, field: str, callers: set[str], tmp_path: Path) -> None:
+    """One with a column, and one that the operator's own headers named; the calls are as many as without."""
+    fixture.write(tmp_path, line(40, caller={"user_id": "ann", "cost_center": "12"}))
+    table = str(tmp_path)
+    found = answer(Question(name), table, by=field).to_pylist()
+    assert {row["caller"] for row in found} == callers
+    assert sum(row["calls"] for row in found) == sum(row["calls"] for row in answer(Question(name), table).to_pylist())
+    assert not {"product", "user_id", "subscription_id"} & found[0].keys()
+
+
+def test_a_field_replaces_the_questions_own(table: Path) -> None:
+    """--by product: a row for each product and model."""
+    found = ask("tokens_by_caller", "--table", table, "--by", "product", "--json")
+    rows = [json.loads(row) for row in found.stdout.splitlines()]
+    assert [(row["caller"], row["model"], row["calls"]) for row in rows] == [
+        ("chat", "gpt-4o-2024-11-20", 9),
+        ("search", "gpt-4o-mini-2024-07-18", 2),
+        ("search", "our-own", 1),
+    ]
+    assert ask("slowest_calls", "--table", table, "--by", "product").returncode == 1
+    assert ask("spend", "--table", table, "--by", "x'y").returncode == 2
 
 
 def test_list_prices_are_applied(table: Path) -> None:
     """Cached tokens cost less; tokens of a model without a price are reported, not counted as free."""
-    found = costs(table)
+    rows = answer(Question("tokens_by_caller"), str(table)).to_pylist()
+    found = {row["model"]: (row["cost_usd"], row["unpriced_tokens"]) for row in rows}
     assert found["gpt-4o-2024-11-20"] == (round((6600 * 2.5 + 400 * 1.25 + 637 * 10) / 1e6, 4), 0)
     assert found["our-own"] == (0, 1010)
-
-
-def test_audio_models_have_no_list_price() -> None:
-    """The price of text would be wrong for their audio tokens; text models have a price."""
-    listed = {price.model for price in prices.read(prices.LISTED)}
-    unpriced = ["gpt-4o-audio-preview", "gpt-4o-transcribe", "gpt-audio", "gpt-realtime", "gpt-realtime-mini"]
-    assert listed.isdisjoint(unpriced)
-    assert listed >= {"gpt-4o", "gpt-4.1-mini", "text-embedding-3-small"}
-
-
-@pytest.mark.parametrize(
-    ("rows", "mini"),
-    [
-        ("gpt-4o-mini-2024-07-18,Japan East,,2,2,2", 2.0),
-        ("gpt-4o-mini-2024-07-18,Japan East,2024-11-14,2,2,2", 2.0),
-        ("gpt-4o-mini-2024-07-18,Japan East,2024-11-15,2,2,2", None),
-        ("gpt-4o-mini-2024-07-18,Sweden Central,,2,2,2", None),
-        ("gpt-4o-mini-2024-07-18,,2024-11-01,3,3,3\ngpt-4o-mini-2024-07-18,,2024-11-14,2,2,2", 2.0),
-        ("gpt-4o-mini-2024-07-18,Japan East,,2,2,2\ngpt-4o-mini-2024-07-18,,,9,9,9", 2.0),
-    ],
-)
-def test_own_prices_replace_listed_ones(table: Path, tmp_path: Path, rows: str, mini: float | None) -> None:
-    """An own price applies in its region or everywhere, from its date on; elsewhere and before, the listed one."""
-    own = tmp_path / "own.csv"
-    own.write_text(f"model,region,valid_from,input,cached,output\n{rows}\nour-own,,,1,,\n")
-    found = costs(table, own)
-    listed = 1010 * 0.15 + 40 * 0.6
-    assert found["gpt-4o-mini-2024-07-18"] == (round((listed if mini is None else 1050 * mini) / 1e6, 4), 0)
-    assert found["our-own"] == (0.001, 0)
-
-
-def test_one_price_is_valid_at_any_time() -> None:
-    """For each model and region, prices follow each other without a gap."""
-    timelines: dict[tuple[str, str], list[dict[str, object]]] = {}
-    for row in prices.table().to_pylist():
-        timelines.setdefault((row["model"], row["region"]), []).append(row)
-    assert max(map(len, timelines.values())) > 1
-    for timeline in timelines.values():
-        edges = [row["valid_from"] for row in timeline] + [prices.NEVER]
-        assert edges == [prices.ALWAYS, *(row["valid_until"] for row in timeline)]
-
-
-def test_invalid_prices_are_reported(tmp_path: Path, table: Path) -> None:
-    """The error names the CSV and the line."""
-    own = tmp_path / "own.csv"
-    own.write_text("model,input\na,1\nb,dear\n")
-    found = ask("tokens_by_caller", "--table", table, "--prices", own)
-    assert (found.returncode, "own.csv, line 3" in found.stderr) == (1, True)
 
 
 @pytest.fixture(scope="module")
@@ -170,4 +153,6 @@ def report() -> Report:
 def test_queries_are_valid(name: str, report: Report, table: Path) -> None:
     """Microsoft's parser finds no errors, and the same columns that DuckDB returns."""
     assert report[name]["faults"] == []
-    assert report[name]["columns"] == answer(Question(name), str(table)).column_names
+    unused = (CALLER,) if Question(name).field == "" else ()
+    columns = [column for column in report[name]["columns"] if column not in unused]
+    assert columns == answer(Question(name), str(table)).column_names

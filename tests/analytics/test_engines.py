@@ -10,7 +10,8 @@ import pytest
 from analytics.ask.questions import Question, questions
 from analytics.columns import COLUMNS, SCHEMA, kql_schema
 from analytics.engines import HERE, texts
-from tests.analytics.test_ask import TABLES
+from analytics.prices import cost
+from tests.analytics.test_ask import BOOKS
 from tests.infra.kusto.parser import Report, parse
 from tests.kit import npm
 
@@ -25,11 +26,14 @@ VIEWS = dict(
 )
 ROWS_OF_CALLS = f"let CallRows = {VIEWS['CallRows'].strip()};\n"
 (CALLS,) = re.findall(r"Calls\(\) \{(.*?)^\}", texts()[HERE / "adx/schema.kql"], re.MULTILINE | re.DOTALL)
+(COSTS,) = re.findall(r"Costs\(\) \{(.*?)^\}", texts()[HERE / "adx/schema.kql"], re.MULTILINE | re.DOTALL)
+FUNCTIONS = f"{ROWS_OF_CALLS}let Calls = () {{{CALLS}}};\nlet Costs = () {{{COSTS}}};\n"
 QUERIES = {
     "rows": ROWS.partition("{")[2].rpartition("}")[0],
     **VIEWS,
     "Calls": f"{ROWS_OF_CALLS}{CALLS}",
-    **{f"ask {name}": f"{ROWS_OF_CALLS}let Calls = () {{{CALLS}}};\n{Question(name).kql}" for name in questions()},
+    "Costs": f"{ROWS_OF_CALLS}let Calls = () {{{CALLS}}};\n{COSTS}",
+    **{f"ask {name}": f"{FUNCTIONS}{Question(name).kql}" for name in questions()},
 }
 
 
@@ -50,12 +54,12 @@ def test_stream_analytics_has_every_column() -> None:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    rows = {"CallRecords": kql_schema(), "CallRows": kql_schema()}
-    tables = {"RawRecords": "record: dynamic", "Prices": TABLES["Prices"], **rows}
+    rows = {name: kql_schema() for name in ("CallRecords", "CallRows", "Calls")}
+    tables = {"RawRecords": "record: dynamic", **BOOKS, **rows}
     with npm.needed_for("Microsoft's parser of KQL"):
         # a query's parameters are declared before anything else
         queries = {
-            name: re.sub(r"(let .*?;\n)(.*)(declare [^\n]*\n)", r"\3\1\2", text, flags=re.DOTALL)
+            name: re.sub(r"(let .*?;\n)(.*)(declare [^;]*;\n)", r"\3\1\2", text, flags=re.DOTALL)
             for name, text in QUERIES.items()
         }
         commands = {f"command {number}": command for number, command in enumerate(COMMANDS)}
@@ -77,6 +81,7 @@ def test_the_function_returns_the_tables_columns(report: Report) -> None:
     """In their order, and the view for queries has all of them."""
     assert report["rows"]["columns"] == SCHEMA.names
     assert set(SCHEMA.names) < set(report["Calls"]["columns"])
+    assert report["Costs"]["columns"] == [*cost.COLUMNS]
     assert report["wrong"]["faults"]
 
 

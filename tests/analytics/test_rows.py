@@ -39,6 +39,32 @@ def test_details_of_the_responses_api_have_the_same_columns() -> None:
     assert (found["cached_tokens"], found["reasoning_tokens"]) == (5, 9)
 
 
+def test_what_is_billed_has_columns() -> None:
+    """Cache writes, audio and images, under the names of a session's usage; size and quality as they were asked for."""
+    counts = {"audio_tokens": 4, "image_tokens": 3, "cached_audio_tokens": 2, "cache_write_tokens": 1}
+    usage = {"prompt_tokens": 9, "input_token_details": counts, "output_token_details": {"image_tokens": 5}}
+    found = row(usage=usage, request={"size": "1024x1024", "quality": 5, "n": 2})
+    assert [found[name] for name in ("audio_prompt_tokens", "image_prompt_tokens", "cached_audio_tokens")] == [4, 3, 2]
+    assert (found["cache_write_tokens"], found["image_completion_tokens"]) == (1, 5)
+    assert (found["output_size"], found["output_quality"]) == ("1024x1024", "")
+
+
+@pytest.mark.parametrize("levels", [255, 1025, 5000])
+def test_a_deep_prompt_is_a_row(levels: int) -> None:
+    """However deep a valid record nests, it has a row."""
+    prompt = "[" * levels + "]" * levels
+    body = line(1, prompt="PROMPT").replace(b'"PROMPT"', prompt.encode())
+    (found,) = table_of([parse(body)]).to_pylist()
+    assert found["prompt"] == prompt
+
+
+@pytest.mark.parametrize("count", [2**53 + 1, 2**63 - 1, 2**63])
+def test_an_implausible_count_is_unknown(count: int) -> None:
+    """So no sum over the table overflows, and the record is a row all the same."""
+    found = row(usage={"prompt_tokens": count, "completion_tokens": 2**53}, latency_ms=count)
+    assert (found["prompt_tokens"], found["completion_tokens"], found["latency_ms"]) == (None, 2**53, None)
+
+
 def test_every_field_of_the_schema_has_a_column() -> None:
     """No field in the record's schema ends up in `more`."""
     taken = {path[0] for column in COLUMNS for path in column.paths}

@@ -153,7 +153,7 @@ def test_any_call_fits(call: Call, limit: int, length: int, choose: random.Rando
     text = choose.choice(["x", "é", "\n", "\x00", "\ud800", "😀"]) * length
     match place:
         case "prompt":
-            call.request = Request(prompt=dump([text, load((call.request.prompt or "1").encode())]))
+            call.request = Request(prompt=dump([text, load(str(call.request.prompt or "1").encode())]))
         case "content":
             call.answer.choices.append(Choice(content=text))
         case "tool":

@@ -55,15 +55,14 @@ def package(into: Path) -> None:
 
 
 def imported(app: Path) -> set[str]:
-    """Every third-party module that the package imports anywhere, except in the doctor, which runs elsewhere."""
+    """Every third-party module that the package imports anywhere; the doctor too runs from what is deployed."""
     found: set[str] = set()
     for path in app.rglob("*.py"):
-        if "doctor" not in path.parts:
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Import):
-                    found |= {alias.name for alias in node.names}
-                elif isinstance(node, ast.ImportFrom):
-                    found.add(str(node.module))
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(str(node.module))
     ours = {path.stem for path in app.iterdir()}
     return {name for name in found if name.partition(".")[0] not in {*ours, *sys.stdlib_module_names}}
 

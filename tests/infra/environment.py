@@ -1,11 +1,11 @@
 """The environment variables that the code reads, the deployment sets, and the documents describe."""
 
 import ast
-import json
 import re
 from typing import Any
 
-from tests.infra.bicep import INFRA, ROOT, Template, keys_in
+from infra.deployments import deployments
+from tests.infra.deployed import ROOT
 
 OPERATIONS = ROOT / "docs/operations.md"
 _NAME = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
@@ -20,22 +20,9 @@ def read_by_doctor() -> set[str]:
     return set(_texts((ROOT / "app/doctor/options.py").read_text()))
 
 
-def set_by_deployment() -> dict[str, Any]:
-    """The app settings in function.bicep and main.parameters.json, with azd's defaults."""
-    (config,) = Template(INFRA / "function.bicep").of_type("Microsoft.Web/sites/config")
-    found = {name: value for name, value in keys_in(config.body["properties"]) if _NAME.fullmatch(name) or "__" in name}
-    return found | parameters({})["settings"]
-
-
 def parameters(environ: dict[str, str]) -> dict[str, Any]:
-    """main.parameters.json after azd has replaced ${NAME} and ${NAME=default}."""
-
-    def replaced(match: re.Match[str]) -> str:
-        name, _, default = match[1].partition("=")
-        return environ.get(name) or default
-
-    text = re.sub(r"\$\{([^}]*)\}", replaced, (INFRA / "main.parameters.json").read_text())
-    return {name: given["value"] for name, given in json.loads(text)["parameters"].items()}
+    """main.parameters.json as azd fills it in."""
+    return deployments.parameters(deployments.Deployment(environ))
 
 
 def documented(heading: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.infra.bicep import INFRA, Template
+from tests.infra.deployed import INFRA, deployed
 from tests.infra.environment import OPERATIONS
 from tests.infra.kusto.parser import Report, parse
 from tests.infra.test_queries import Emitted, assert_sent, emitted, readings, without_comments
@@ -13,7 +13,6 @@ from tests.kit import npm
 __all__ = ["emitted"]  # the fixture
 
 QUERIES = {path.stem: path.read_text() for path in sorted((INFRA / "alarms").glob("*.kql"))}
-BICEP = Template(INFRA / "alarms.bicep")
 METRICS = {
     "records-lost": "proxy.records.lost",
     "backlog-age": "proxy.spool.age",
@@ -31,14 +30,15 @@ def test_alarms_query_metrics_that_are_sent(name: str, emitted: Emitted) -> None
 
 
 def test_each_alarm_has_a_rule() -> None:
-    """The rule fires when the column `value` is above the threshold that its title states."""
-    rules = {alarm["name"]: alarm for alarm in BICEP.variables["alarms"]}
+    """The rule runs the query, and fires when the column `value` is above the threshold that its title states."""
+    made = deployed("plain").of_type("Microsoft.Insights/scheduledQueryRules")
+    rules = {re.sub(r"^appi-[^-]+-", "", rule.name): rule.properties for rule in made}
     assert set(rules) == set(QUERIES) == set(METRICS)
     for name, rule in rules.items():
-        assert f"loadTextContent('alarms/{name}.kql')" in BICEP.text
-        assert str(rule["threshold"]) in rule["title"] or rule["threshold"] == 0
-    (criterion,) = BICEP.resources["rules"].body["properties"]["criteria"]["allOf"]
-    assert (criterion["metricMeasureColumn"], criterion["operator"]) == ("value", "GreaterThan")
+        (criterion,) = rule["criteria"]["allOf"]
+        assert criterion["query"] == QUERIES[name]
+        assert str(criterion["threshold"]) in rule["displayName"] or criterion["threshold"] == 0
+        assert (criterion["metricMeasureColumn"], criterion["operator"]) == ("value", "GreaterThan")
 
 
 @pytest.mark.parametrize("name", METRICS)

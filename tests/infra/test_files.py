@@ -1,5 +1,6 @@
 """The files around the templates: azure.yaml, host.json, the container, the workflows, and the documents."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.infra.bicep import INFRA, ROOT, Template, property_of
-from tests.infra.environment import parameters, read_by_settings, set_by_deployment
-from tests.infra.test_bicep import GRANTED
+from tests.infra.deployed import INFRA, ROOT, deployed, every
+from tests.infra.environment import parameters, read_by_settings
+from tests.infra.test_deployments import CLAUDE, FUNCTION, PROXY
 
 DEPLOY = (ROOT / "docs/deploy.md").read_text()
 DOCUMENTS = [*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
@@ -24,18 +25,22 @@ HOST = {
 """The members of host.json and their types, from https://json.schemastore.org/host.json."""
 
 
-def test_azd_finds_the_function_app() -> None:
-    """azure.yaml's service is the Function App's tag, and its template exists."""
+def test_azd_finds_the_app() -> None:
+    """azure.yaml has a service for each host, which is deployed where the template says so, and finds it by its tag."""
     config = yaml.safe_load((ROOT / "azure.yaml").read_text())
-    ((name, service),) = config["services"].items()
-    assert (service["host"], service["language"], service["project"]) == ("function", "py", ".")
-    (app,) = Template(INFRA / "function.bicep").of_type("Microsoft.Web/sites")
-    assert f"'azd-service-name': '{name}'" in Template(INFRA / "function.bicep").text
-    assert "union" in str(app.body["tags"])
+    assert {name: (service["host"], service["condition"]) for name, service in config["services"].items()} == {
+        "proxy": ("function", "${DEPLOY_FUNCTION}"),
+        "container": ("containerapp", "${DEPLOY_CONTAINER}"),
+    }
     assert (ROOT / config["infra"]["path"] / f"{config['infra']['module']}.bicep").is_file()
-    main = Template(INFRA / "main.bicep").text
-    assert "{ 'azd-env-name': environmentName }" in main
-    assert (parameters({"AZURE_ENV_NAME": "e"})["environmentName"], "'rg-${environmentName}'" in main) == ("e", True)
+    assert (ROOT / config["services"]["container"]["docker"]["path"]).is_file()
+    for each in every():
+        (app,) = each.of_type("Microsoft.Web/sites") or each.of_type("Microsoft.App/containerApps")
+        is_function = app.kind == "Microsoft.Web/sites"
+        assert app.whole["tags"]["azd-service-name"] == ("proxy" if is_function else "container")
+        assert (each.outputs["DEPLOY_FUNCTION"], each.outputs["DEPLOY_CONTAINER"]) == (is_function, not is_function)
+        group = each.one("Microsoft.Resources/resourceGroups")
+        assert (group.name, group.whole["tags"]) == ("rg-traced", {"azd-env-name": "traced"})
 
 
 def test_host_json_is_valid() -> None:
@@ -55,16 +60,13 @@ def assert_form(found: Any, form: Any) -> None:
         assert isinstance(found, form)
 
 
-def test_the_container_has_the_deployed_packages() -> None:
-    """It copies the packages that .funcignore includes, runs as its own user, and starts the app."""
-    text = (INFRA / "container/Dockerfile").read_text()
-    copied = set(re.findall(r"^COPY (\S+)", text, re.MULTILINE))
-    included = {line[2:].strip("/") for line in (ROOT / ".funcignore").read_text().splitlines() if line[:1] == "!"}
-    assert copied == included - {"function_app.py", "host.json"}
-    command = json.loads(re.findall(r"^CMD (\[.*\])$", text, re.MULTILINE)[-1])
-    assert command[:3] == ["uvicorn", "app.main:create_app", "--factory"]
-    assert f"FROM python:{(ROOT / '.python-version').read_text().strip()}-" in text
-    assert text.index("\nUSER ") < text.index("\nCMD ")
+def test_the_picture_is_drawn_from_its_source() -> None:
+    """Each label of docs/deployment.dot is in docs/deployment.svg, which `make picture` draws from it."""
+    source, drawn = ((ROOT / f"docs/deployment.{kind}").read_text() for kind in ("dot", "svg"))
+    labels = [part for label in re.findall(r'label="([^"]*)"', source) for part in label.split("\\n")]
+    texts = [html.unescape(text).replace("\xa0", " ") for text in re.findall(r"<text[^>]*>([^<]*)</text>", drawn)]
+    assert len(labels) > 15
+    assert sorted(labels) == sorted(texts)
 
 
 @pytest.mark.parametrize("path", [*(ROOT / ".github/workflows").glob("*.yml")], ids=lambda path: path.name)
@@ -85,8 +87,9 @@ def test_deploy_md_lists_the_options() -> None:
     """Every variable that main.parameters.json reads, except the proxy's own settings."""
     read = set(re.findall(r"\$\{([A-Z_]+)", (INFRA / "main.parameters.json").read_text()))
     named = set(re.findall(r"`([A-Z_]+)`", DEPLOY.partition("### Options")[2].partition("\n## ")[0]))
-    assert read - {"AZURE_ENV_NAME", "AZURE_LOCATION", "APIM_PUBLISHER_EMAIL", "RECORDS_READER_ID"} == (
-        named | (set(set_by_deployment()) & read)
+    by_azd = {"AZURE_ENV_NAME", "AZURE_LOCATION", "SERVICE_CONTAINER_IMAGE_NAME"}
+    assert read - by_azd - {"APIM_PUBLISHER_EMAIL", "RECORDS_READER_ID"} == named | (
+        set(parameters({})["settings"]) & read
     )
     assert "azd env set APIM_PUBLISHER_EMAIL" in DEPLOY
     assert "azd env set RECORDS_READER_ID" in DEPLOY
@@ -96,7 +99,7 @@ def test_deploy_md_lists_the_roles() -> None:
     """The manual steps grant the roles that the template grants."""
     table = DEPLOY.partition("### Role assignments")[2].partition("### App settings")[0]
     assert set(re.findall(r"^\| ([A-Z][\w ]+) \|", table, re.MULTILINE)) == {
-        role for _, role, _, who in GRANTED if who != "readerId"
+        role for role, _, who in PROXY | FUNCTION | CLAUDE if who == "proxy"
     }
 
 
@@ -105,18 +108,15 @@ def test_the_commands_in_deploy_md_are_valid() -> None:
     block = DEPLOY.partition("az functionapp config appsettings set")[2].partition("\n\n")[0]
     known = read_by_settings() | {"PYTHON_ENABLE_OPENTELEMETRY"}
     assert set(re.findall(r"^ +([A-Z_]+)=", block, re.MULTILINE)) <= known
-    outputs = Template(INFRA / "main.bicep").outputs
-    used = set(re.findall(r"\$\{?((?:API|FUNCTION_APP|EVENTHUB|AZURE)_[A-Z_]+)", DEPLOY))
-    assert used <= outputs | {"AZURE_SUBSCRIPTION_ID"}
+    used = set(re.findall(r"\$\{?((?:API|APP|EVENTHUB|AZURE)_[A-Z_]+)", DEPLOY))
+    assert used <= set(deployed("plain").outputs) | {"AZURE_SUBSCRIPTION_ID"}
     assert set(re.findall(r"-e ([A-Z_]+)=", DEPLOY)) <= read_by_settings()
 
 
 def test_the_gateways_url_is_an_output() -> None:
     """`azd up` ends with the address to call, API Management's."""
-    main = Template(INFRA / "main.bicep")
-    assert property_of(main.tree["outputs"]["API_ENDPOINT"]["value"]) == ["api", "outputs", "endpoint"]
-    api = Template(INFRA / "api.bicep")
-    assert property_of(api.tree["outputs"]["endpoint"]["value"]) == ["service", "properties", "gatewayUrl"]
+    assert "'api-{0}'" in deployed("plain").outputs["API_ENDPOINT"]
+    assert "output endpoint string = service.properties.gatewayUrl" in (INFRA / "api.bicep").read_text()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

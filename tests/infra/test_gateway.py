@@ -26,7 +26,7 @@ CLAIMS = {
 }
 IDENTITY = {pair.partition("=")[2] for pair in DEFAULT_HEADERS.split(",")} - {"x-session-id"}
 FORGED = {
-    **dict.fromkeys(IDENTITY, "forged"),
+    **dict.fromkeys(IDENTITY | {"x-apim-request-id"}, "forged"),
     "x-ms-invocation-id": "of-another-request",
     "x-functions-key": "guessed",
 }

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.infra.apim.expression import Claims, Context, Jwt, Named, Variables, evaluate
+from infra.deployments.check import shortened
+from tests.infra.apim.expression import Claims, Context, Guid, Jwt, Named, Variables, evaluate
 from tests.infra.apim.policy import APIM, OPTIONS, Policy
-from tests.infra.bicep import Template, keys_in
+from tests.infra.deployed import Deployed, Resource, deployed, every
 
 VALUES = {
-    "openai-proxy-function-key": "the-function-key",
+    "openai-proxy-key": "the-function-key",
+    "openai-proxy-key-header": "x-functions-key",
+    "openai-proxy-timeout": "230",
     "openai-proxy-tokens-per-minute": "1000",
     "openai-proxy-caller-tenant": "the-tenant",
     "openai-proxy-caller-audience": "the-audience",
@@ -43,11 +46,11 @@ def test_every_expression_evaluates(path: Path) -> None:
     root = ET.fromstring(f"<all>{re.sub(r'{{.*?}}', 'x', path.read_text())}</all>")
     texts = [text for element in root.iter() for text in (element.text or "", *element.attrib.values())]
     expressions = [text for text in texts if "@" in text]
-    assert len(expressions) == {"api.xml": 4, "token.xml": 0, "token-limit.xml": 1}[path.name]
-    everything = Context(Named("s"), Named("p"), Named("u"), Variables(jwt=Jwt(Claims(oid="o", azp="a"))))
+    assert len(expressions) == {"api.xml": 5, "token.xml": 0, "token-limit.xml": 1}[path.name]
+    everything = Context(Named("s"), Named("p"), Named("u"), Variables(jwt=Jwt(Claims(oid="o", azp="a"))), Guid("r"))
     for expression in expressions:
-        assert evaluate(expression, everything) in {"s", "p", "o", "a"}
-        assert evaluate(expression, Context()) in {"", "none"}
+        assert evaluate(expression, everything) in {"s", "p", "o", "a", "r"}
+        assert evaluate(expression, Context()) in {"", "none", Guid().text}
 
 
 @pytest.mark.parametrize("text", ["@{ return 1; }", "@(context.Request.Body)", '@("a" + "b")', "@(context.", "@(x)"])
@@ -77,31 +80,116 @@ def test_every_rule_has_a_comment() -> None:
         assert path.read_text().startswith("<!--")
 
 
-def test_the_named_values_exist() -> None:
-    """api.bicep creates every {{named value}} in a policy, and the policy depends on all of them."""
-    file = Template(APIM.parent / "api.bicep")
+@pytest.mark.parametrize("each", every(), ids=lambda each: each.name)
+def test_the_named_values_exist(each: Deployed) -> None:
+    """Every {{named value}} in a policy is made, with the key as the only secret."""
     used = {name for path in APIM.glob("*.xml") for name in re.findall(r"\{\{([\w-]+)\}\}", path.read_text())}
-    made = {each["name"] for each in file.variables["plainValues"]} | {file.resources["functionKey"].body["name"]}
-    assert used == made == set(VALUES)
-    assert file.resources["policy"].body["dependsOn"] == ["functionKey", "values"]
-    assert file.resources["policy"].body["properties"]["format"] == "xml"
+    made = {
+        one.name.partition("/")[2]: one.properties
+        for one in each.of_type("Microsoft.ApiManagement/service/namedValues")
+    }
+    assert used == set(made) == set(VALUES)
+    assert [name for name, properties in made.items() if properties.get("secret")] == ["openai-proxy-key"]
+    host = "function" if each.of_type("Microsoft.Web/sites") else "container"
+    assert (made["openai-proxy-key-header"]["value"], made["openai-proxy-timeout"]["value"]) == {
+        "function": ("x-functions-key", "230"),
+        "container": ("api-key", "1800"),
+    }[host]
 
 
-def test_api_bicep_has_the_same_options() -> None:
-    """It inserts the files that the tests insert, at the marks in api.xml."""
-    text = Template(APIM.parent / "api.bicep").text
-    marks = dict(re.findall(r"'<!-- option: ([\w-]+) -->'.*loadTextContent\('apim/([\w.-]+)'\)", text))
-    assert marks == {name: path.name for name, path in OPTIONS.items()}
-    assert all(f"<!-- option: {name} -->" in (APIM / "api.xml").read_text() for name in marks)
+@pytest.mark.parametrize(("name", "options"), [("plain", ()), ("existing", ("token", "token-limit"))])
+def test_every_api_has_the_policy(name: str, options: tuple[str, ...]) -> None:
+    """One policy for all families, with the options that the tests here put in the same way."""
+    text = (APIM / "api.xml").read_text()
+    for option, path in OPTIONS.items():
+        text = text.replace(f"<!-- option: {option} -->", path.read_text() if option in options else "")
+    policies = deployed(name).of_type("Microsoft.ApiManagement/service/apis/policies")
+    assert len(policies) == len(deployed(name).of_type("Microsoft.ApiManagement/service/apis")) == 4
+    for each in policies:
+        assert each.properties == {"format": "xml", "value": shortened(text)}
 
 
-def test_the_api_fits_azure_openai_clients() -> None:
-    """It is at /openai, takes the key where Azure's clients send it, and passes on paths that its document lacks."""
-    file = Template(APIM.parent / "api.bicep")
-    properties = file.resources["api"].body["properties"]
-    assert (properties["path"], properties["subscriptionKeyParameterNames"]["header"]) == ("openai", "api-key")
-    assert properties["serviceUrl"].endswith("/openai")
-    assert properties["format"] == "openapi+json-link"
-    templates = dict(keys_in(file.resources["operations"].body))
-    assert templates["urlTemplate"] == "/*"
-    assert file.variables["methods"] == ["GET", "POST", "DELETE"]
+def test_a_session_is_not_forwarded_as_a_response() -> None:
+    """The WebSocket APIs, which only a container can serve, have the same policy up to the handshake."""
+    forward = '<forward-request timeout="{{openai-proxy-timeout}}" buffer-response="false" />'
+    text = (APIM / "api.xml").read_text()
+    assert text.count(forward) == 1
+    expected = shortened(
+        text.replace("<!-- option: token -->", "")
+        .replace("<!-- option: token-limit -->", "")
+        .replace(forward, "<base />")
+    )
+    each = deployed("containerapps")
+    apis = {one.name.partition("/")[2]: one.properties for one in sockets(each)}
+    assert {properties["path"] for properties in apis.values()} == {
+        *("ws/openai/realtime", "ws/openai/v1/realtime", "ws/openai/v1/responses"),
+    }
+    for one in each.of_type("Microsoft.ApiManagement/service/apis/policies"):
+        if one.name.split("/")[1] in apis:
+            assert one.properties["value"] == expected
+    assert all(properties["protocols"] == ["wss"] for properties in apis.values())
+    assert not sockets(deployed("plain"))
+
+
+def sockets(each: Deployed) -> list[Resource]:
+    apis = each.of_type("Microsoft.ApiManagement/service/apis")
+    return [one for one in apis if one.properties.get("type") == "websocket"]
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "described"),
+    [
+        ("openai", "api-key", "2024-10-21/inference.json"),
+        ("openai/v1", "api-key", "azure-v1-v1-generated.json"),
+        ("anthropic", "x-api-key", None),
+        ("models", "api-key", None),
+    ],
+)
+def test_each_family_fits_its_clients(path: str, header: str, described: str | None) -> None:
+    """Each takes the key where its clients send it, has its description, and passes on paths that this lacks."""
+    each = deployed("plain")
+    (api,) = [one for one in each.of_type("Microsoft.ApiManagement/service/apis") if one.properties["path"] == path]
+    assert api.properties["subscriptionKeyParameterNames"]["header"] == header
+    assert api.properties["serviceUrl"].endswith(f", '{path}')]")
+    if described:
+        assert api.properties["format"] == "openapi+json-link"
+        assert api.properties["value"].endswith(described)
+    else:
+        assert api.properties.get("value") is None
+    methods = {
+        one.properties["method"]
+        for one in each.of_type("Microsoft.ApiManagement/service/apis/operations")
+        if one.name.startswith(f"{api.name}/") and one.properties["urlTemplate"] == "/*"
+    }
+    assert methods == {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+
+
+@pytest.mark.parametrize("each", every(), ids=lambda each: each.name)
+def test_the_gateway_logs_no_body_and_no_query(each: Deployed) -> None:
+    """API Management's telemetry has W3C trace context, configurable sampling, and neither bodies nor keys."""
+    found = each.of_type("Microsoft.ApiManagement/service/apis/diagnostics")
+    names = [one.name.rpartition("/")[2] for one in found]
+    assert names.count("applicationinsights") == 4
+    assert names.count("azuremonitor") == (4 if each.name == "llm-log" else 0)
+    for one in found:
+        sides = [one.properties[side] for side in ("frontend", "backend")]
+        for side in sides:
+            assert side["response"] == {"body": {"bytes": 0}}
+            assert side["request"]["body"] == {"bytes": 0}
+            assert side["request"]["dataMasking"] == {"queryParams": [{"value": "*", "mode": "Hide"}]}
+        if one.name.endswith("/applicationinsights"):
+            assert one.properties["httpCorrelationProtocol"] == "W3C"
+            assert one.properties["sampling"] == {"samplingType": "fixed", "percentage": 100}
+
+
+def test_the_log_of_model_calls_goes_to_the_workspace() -> None:
+    """APIM_LLM_LOG=true sends every model call's counts and messages to tables of their own, never to the hub."""
+    each = deployed("llm-log")
+    (setting,) = each.of_type("Microsoft.Insights/diagnosticSettings")
+    assert setting.properties["logAnalyticsDestinationType"] == "Dedicated"
+    assert {log["category"] for log in setting.properties["logs"]} == {"GatewayLogs", "GatewayLlmLogs"}
+    assert "eventHubAuthorizationRuleId" not in setting.properties
+    for one in each.of_type("Microsoft.ApiManagement/service/apis/diagnostics"):
+        if one.name.endswith("/azuremonitor"):
+            assert one.properties["sampling"]["percentage"] == 100
+            assert one.properties["largeLanguageModel"]["logs"] == "enabled"

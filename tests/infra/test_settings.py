@@ -1,17 +1,18 @@
 """The settings in three places that must agree: the code, the deployment, and the documents."""
 
 import json
+import re
 
 import pytest
 
+from app.settings.caller import DEFAULT_HEADERS
 from app.settings.settings import Settings
-from tests.infra.bicep import ROOT, Template
+from tests.infra.deployed import ROOT, Deployed, deployed, every
 from tests.infra.environment import (
     documented,
     parameters,
     read_by_doctor,
     read_by_settings,
-    set_by_deployment,
 )
 
 NOT_DEPLOYED = {
@@ -26,26 +27,18 @@ NOT_DEPLOYED = {
     "FUNCTIONS_WORKER_RUNTIME": "the platform sets it, and rejects it as a setting",
     "OTEL_EXPORTER_OTLP_PROTOCOL": "there is one protocol",
     "OTEL_SDK_DISABLED": "setting it is an error",
+    "PROXY_MAX_SESSION_SECONDS": "Functions serve no WebSockets",
 }
 """Variables that the code reads and the deployment does not set, with the reason."""
 
-PLATFORM = {"AzureWebJobsStorage__accountName", "AzureWebJobsStorage__credential", "PYTHON_ENABLE_OPENTELEMETRY"}
+HOST = {
+    *("AzureWebJobsStorage__accountName", "AzureWebJobsStorage__credential", "AzureWebJobsStorage__clientId"),
+    "PYTHON_ENABLE_OPENTELEMETRY",
+}
 """Settings for the Functions host."""
 
-RESOURCES = {
-    "APPLICATIONINSIGHTS_CONNECTION_STRING": (
-        "InstrumentationKey=00000000-0000-0000-0000-000000000000;IngestionEndpoint=https://a.in.example/"
-    ),
-    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING": "Authorization=AAD",
-    "AZURE_OPENAI_BACKENDS": json.dumps(
-        [{"name": "swedencentral", "base_url": "https://a.openai.azure.com", "priority": 0, "deployments": None}]
-    ),
-    "AZURE_EVENTHUB_NAMESPACE": "a.servicebus.windows.net",
-    "AZURE_EVENTHUB_NAME": "openai-records",
-    "AZURE_BLOB_CONTAINER_URL": "https://a.blob.core.windows.net/openai-records",
-    "PROXY_REDACT": "",
-}
-"""Settings that Bicep derives from resources, with realistic values."""
+PLATFORM = HOST | {"AZURE_CLIENT_ID"}
+"""Settings for the host and for azure-identity."""
 
 
 def test_the_settings_table_is_complete() -> None:
@@ -77,34 +70,58 @@ def test_the_doctors_variables_are_documented() -> None:
     assert doctors == read_by_doctor() - read_by_settings()
 
 
-def test_deployed_settings_are_read() -> None:
+@pytest.mark.parametrize("each", every(), ids=lambda each: each.name)
+def test_deployed_settings_are_read(each: Deployed) -> None:
     """The code or the host reads every app setting; NOT_DEPLOYED has a reason for every other variable."""
-    deployed = set(set_by_deployment())
-    assert deployed - read_by_settings() == PLATFORM
-    assert read_by_settings() - deployed == set(NOT_DEPLOYED)
+    found = set(each.settings())
+    is_function = bool(each.of_type("Microsoft.Web/sites"))
+    assert found - read_by_settings() == (PLATFORM if is_function else PLATFORM - HOST)
+    assert read_by_settings() - found == set(NOT_DEPLOYED)
     assert set(documented("Platform settings")) >= PLATFORM
+
+
+@pytest.mark.parametrize("each", every(), ids=lambda each: each.name)
+def test_the_proxy_starts_with_the_deployed_settings(each: Deployed) -> None:
+    """The app's own code accepts them, on either host, and they contain no key."""
+    is_function = bool(each.of_type("Microsoft.Web/sites"))
+    of_host = {"FUNCTIONS_WORKER_RUNTIME": "python"} if is_function else {"PROXY_CLIENT_KEYS": "key-one,key-two"}
+    settings = Settings.from_environ(each.settings() | of_host)
+    assert [backend.key for backend in settings.backends] == [None]
+    assert (settings.hub.conn_str, settings.blob_conn_str) == (None, None)
+    assert settings.telemetry.entra
+    # Azure Functions, service limits: an instance of Flex Consumption has 0.8 GB of temporary storage
+    assert settings.spool_max_bytes < 0.8e9 * 0.75
+    default = Settings.from_environ({**each.settings(), **of_host, "PROXY_CALLER_HEADERS": DEFAULT_HEADERS})
+    expected = {**default.caller_headers, "gateway_request_id": "x-apim-request-id"}
+    assert settings.caller_headers == expected
+
+
+def test_both_hosts_have_the_same_settings() -> None:
+    """Beside what the Functions host itself reads, and the container's volume."""
+    function, container = deployed("plain").settings(), deployed("containerapps").settings()
+    assert set(function) - set(container) == HOST
+    assert {name for name in container if container[name] != function[name]} == {"PROXY_SPOOL_DIR"}
 
 
 def test_resources_override_settings() -> None:
     """A setting passed in cannot replace one that names a resource of the deployment."""
-    in_bicep = set(set_by_deployment()) - set(parameters({})["settings"])
-    assert in_bicep == set(RESOURCES) | PLATFORM
-    assert "union(settings, {" in Template(ROOT / "infra/function.bicep").text
+    assert "=>\n  union(given, {" in (ROOT / "infra/settings.bicep").read_text()
+    assert list(parameters({})["settings"]) == [name for name in parameters({})["settings"] if name not in NOT_DEPLOYED]
 
 
-def test_the_proxy_starts_with_the_deployed_settings() -> None:
-    """The app settings of a first `azd up` are valid, and contain no key."""
-    settings = Settings.from_environ(
-        parameters({"AZURE_ENV_NAME": "e", "AZURE_LOCATION": "westeurope"})["settings"]
-        | RESOURCES
-        | {"FUNCTIONS_WORKER_RUNTIME": "python"}
-    )
-    assert [backend.key for backend in settings.backends] == [None]
-    assert (settings.hub.conn_str, settings.blob_conn_str, settings.client_keys) == (None, None, ())
-    assert settings.telemetry.entra
-    # Azure Functions, service limits: an instance of Flex Consumption has 0.8 GB of temporary storage
-    assert settings.spool_max_bytes < 0.8e9 * 0.75
-    assert settings.caller_headers == Settings.from_environ(RESOURCES | {"PROXY_CLIENT_KEYS": "k"}).caller_headers
+def test_the_backends_are_the_accounts() -> None:
+    """Each account is a backend, by the name that serves all its families of paths."""
+    backends = Settings.from_environ(deployed("families").settings() | {"FUNCTIONS_WORKER_RUNTIME": "python"}).backends
+    account = deployed("families").one("Microsoft.CognitiveServices/accounts")
+    made = [one for each in every() for one in each.of_type("Microsoft.CognitiveServices/accounts")]
+    assert {one.whole["kind"] for one in made} == {"AIServices"}
+    assert [backend.base_url for backend in backends] == [f"https://{account.name}.services.ai.azure.com"]
+    assert account.properties["customSubDomainName"] == account.name
+    formats = [
+        one.properties["model"]["format"]
+        for one in deployed("families").of_type("Microsoft.CognitiveServices/accounts/deployments")
+    ]
+    assert formats == ["OpenAI", "Anthropic"]
 
 
 def test_azd_env_set_reaches_the_proxy() -> None:
@@ -115,12 +132,12 @@ def test_azd_env_set_reaches_the_proxy() -> None:
 
 def test_parameters_match_the_template() -> None:
     """main.parameters.json has only parameters of main.bicep, and all without a default."""
-    declared = Template(ROOT / "infra/main.bicep").parameters
+    declared = dict(re.findall(r"^param (\w+) [^=\n]+?( = |$)", (ROOT / "infra/main.bicep").read_text(), re.MULTILINE))
     assert set(parameters({})) <= set(declared)
-    assert {name for name, optional in declared.items() if not optional} <= set(parameters({}))
+    assert {name for name, default in declared.items() if not default} <= set(parameters({}))
 
 
 def test_the_proxy_does_not_start_without_key_checks() -> None:
     """If the platform does not say that its host checks keys, the app refuses to start."""
     with pytest.raises(ValueError, match="PROXY_CLIENT_KEYS is missing"):
-        Settings.from_environ(parameters({})["settings"] | RESOURCES)
+        Settings.from_environ(deployed("plain").settings())

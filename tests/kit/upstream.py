@@ -76,6 +76,8 @@ class ScriptedUpstream:
     script: Script
     tls: ssl.SSLContext | None = None
     seen: list[Seen] = field(default_factory=list)
+    begun: list[Seen] = field(default_factory=list)
+    """Every request whose head arrived, though its body may not have."""
     failures: list[BaseException] = field(default_factory=list)
 
     def __enter__(self) -> "ScriptedUpstream":
@@ -111,7 +113,7 @@ class ScriptedUpstream:
         assert task
         self._tasks.add(task)
         try:
-            while (request := await _read_request(reader)) is not None:
+            while (request := await _read_request(reader, self.begun)) is not None:
                 self.seen.append(request)
                 await self.script(request, Reply(writer, reader))
         except (ConnectionError, asyncio.IncompleteReadError):
@@ -123,7 +125,7 @@ class ScriptedUpstream:
             writer.close()
 
 
-async def _read_request(reader: asyncio.StreamReader) -> Seen | None:
+async def _read_request(reader: asyncio.StreamReader, begun: list[Seen]) -> Seen | None:
     try:
         head = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError:
@@ -133,6 +135,7 @@ async def _read_request(reader: asyncio.StreamReader) -> Seen | None:
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     known = {name.lower(): value for name, value in headers}
     body = b""
+    begun.append(Seen(method, target, headers, body))
     if known.get("transfer-encoding") == "chunked":
         while size := int((await reader.readuntil(b"\r\n")).split(b";")[0], 16):
             body += (await reader.readexactly(size + 2))[:-2]

@@ -193,7 +193,7 @@ def test_content_and_caller_are_sent_if_enabled(monitored: StartMonitored, inges
     found = ingestion.call(f"{70:032x}")
     texts = {"proxy.prompt", "proxy.answer", "gen_ai.request.stop_sequences"}
     assert ANSWER_MARK in found.properties["proxy.answer"]
-    assert found.properties["proxy.prompt"].startswith('[{"role":"user","content":"What is ✨')
+    assert found.properties["proxy.prompt"].startswith('[{"role": "user", "content": "What is ✨')
     assert found.properties["proxy.caller.user_id"] == "someone-70"
     names = list(found.properties)
     assert set(names[-3:]) == texts

@@ -126,3 +126,17 @@ def test_flush_and_shutdown_reach_the_exporter() -> None:
     assert exporter.flushed == [10, 5]
     make_provider([records], ALWAYS_ON).shutdown()
     assert exporter.shut
+
+
+def test_no_limit_of_the_environment_cuts_a_span(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attributes and events beyond the SDK's own limits are all there: a record is made of them."""
+    for name in ("EVENT_COUNT", "ATTRIBUTE_COUNT", "LINK_COUNT", "ATTRIBUTE_VALUE_LENGTH"):
+        monkeypatch.setenv(f"OTEL_SPAN_{name}_LIMIT", "1")
+    spans = KeptSpans()
+    span = make_provider([spans], ALWAYS_ON).get_tracer(SCOPE).start_span("chat", attributes={"a": "xyz", "b": 1})
+    for number in range(300):
+        span.add_event("attempt", {"number": number, "b": 1})
+    span.end()
+    (ended,) = spans.ended
+    assert len(ended.events) == 300
+    assert dict(ended.attributes or {}) == {"a": "xyz", "b": 1}

@@ -23,6 +23,10 @@ CREATE TABLE calls (
     product VARCHAR,
     user_id VARCHAR,
     app_id VARCHAR,
+    operation VARCHAR,
+    response_id VARCHAR,
+    usage_source VARCHAR,
+    counts BOOLEAN DEFAULT true,
     file VARCHAR
 );
 

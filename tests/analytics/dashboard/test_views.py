@@ -93,6 +93,26 @@ def test_an_unchanged_view_is_not_sent_again(dashboard: Dashboard) -> None:
     assert (again.status, body) == (304, b"")
 
 
+def test_a_response_counts_once(tmp_path: Path) -> None:
+    """However often it was fetched, and in whatever order its records come; another response is not concerned."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    fetched = {"operation": "fetch_response", "response_id": "resp_1", "usage_source": "reported", "usage": usage}
+    made = {"operation": "chat", "response_id": "resp_1", "usage_source": "pending", "usage": None}
+    other = {**fetched, "operation": "chat", "response_id": "resp_2"}
+
+    def tokens(running: Dashboard) -> tuple[int, int]:
+        view = running.get("/api/view")
+        return view["totals"]["prompt_tokens"], sum(row["prompt_tokens"] for row in view["by_caller"])
+
+    with Dashboard(tmp_path / "table") as running:
+        add(tmp_path / "table", line(5, **fetched), line(6, **fetched), first=0)
+        assert tokens(running) == (7, 7)
+        add(tmp_path / "table", line(1, **made), line(4, **fetched), first=2)
+        assert tokens(running) == (7, 7)
+        add(tmp_path / "table", line(7, **other), first=4)
+        assert tokens(running) == (14, 14)
+
+
 def test_changes_of_the_table_appear(tmp_path: Path) -> None:
     """New, merged, rewritten and deleted files, starting from an empty table."""
     table = tmp_path / "it's a table"

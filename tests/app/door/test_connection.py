@@ -2,14 +2,16 @@
 
 import json
 import socket
+import threading
 
 import pytest
 
-from tests.app.door.connections import BODY, FILES, connect, echo
+from tests.app.door.connections import BODY, FILES, closed_by_peer, connect, echo
 from tests.app.relay.stage import Stage
 from tests.app.relay.test_connections import answers, post
 from tests.kit.hub import HubReader
 from tests.kit.proxy import KEY
+from tests.kit.upstream import Reply, Seen
 from tests.kit.wire import CHAT
 
 OFFERS = [
@@ -109,6 +111,69 @@ def test_trailers_never_count(stage: Stage, hub: HubReader, path: str) -> None:
     (seen,) = server.seen
     assert seen.body == BODY
     assert not any(seen.header(name) for name in ("x-apim-user-id", "content-encoding", "x-proxy-content"))
+
+
+@pytest.mark.parametrize("trailer", [b"connection: close", b"Connection: upgrade", b"connection: keep-alive, close"])
+def test_a_trailer_does_not_end_the_connection(stage: Stage, trailer: bytes) -> None:
+    """A field behind the body says nothing of the connection: what comes next, in the same read or later, is served."""
+    server = stage.play(echo)
+    with connect(stage) as wire:
+        wire.sendall(chunked(BODY, trailer, b"upgrade: h2c") * 2)
+        assert [response.status for response, _ in answers(wire, 2)] == [200, 200]
+        wire.sendall(chunked(BODY, trailer))
+        assert [response.status for response, _ in answers(wire, 1)] == [200]
+    assert [seen.body for seen in server.seen] == [BODY] * 3
+
+
+def test_behind_a_request_that_closes_comes_no_other(stage: Stage) -> None:
+    """After `connection: close` nothing is taken from the client, whatever it looks like."""
+    server = stage.play(echo)
+    for last in (post(BODY, "connection: close"), post(BODY, *OFFERS[0], "connection: close")):
+        for more in (post(BODY), post(BODY, *OFFERS[0]), b"\x00", b"GET /" + b"a" * 100_000):
+            with connect(stage) as wire:
+                wire.sendall(last + more)
+                ((response, _),) = answers(wire, 1)
+                assert response.status == 200
+                assert wire.recv(1) == b""
+    assert [seen.body for seen in server.seen] == [BODY] * 8
+
+
+def test_a_broken_body_behind_a_request_does_not_take_its_response(stage: Stage) -> None:
+    """A body that is no HTTP, of a request whose turn has not come, takes no response from those before it."""
+    server = stage.play(echo)
+    broken = chunked(BODY, path=FILES).partition(b"\r\n\r\n")[0] + b"\r\n\r\nxyz\r\n"
+    with connect(stage) as wire:
+        wire.sendall(post(BODY) * 2 + broken)
+        assert [response.status for response, _ in answers(wire, 2)] == [200, 200]
+        assert wire.recv(1) == b""
+    assert [seen.body for seen in server.seen] == [BODY] * 2
+
+
+def test_a_client_that_leaves_ends_its_request_although_others_wait(stage: Stage) -> None:
+    """Upstream learns that the client of a pipelined request is gone."""
+    asked, told = threading.Event(), threading.Event()
+
+    async def slow(request: Seen, reply: Reply) -> None:
+        asked.set()
+        await reply.hung_up()
+        told.set()
+
+    server = stage.play(slow)
+    with connect(stage) as wire:
+        wire.sendall(post(BODY) * 2)
+        assert asked.wait(30)
+    assert told.wait(30)
+    assert len(server.seen) == 1
+
+
+def test_a_bad_target_behind_a_request_does_not_take_its_response(stage: Stage) -> None:
+    """A head that is no HTTP is refused only once the request before it is answered."""
+    stage.play(echo)
+    with connect(stage) as wire:
+        wire.sendall(post(BODY) + b"GET http:// HTTP/1.1\r\nhost: a\r\n\r\n")
+        received = closed_by_peer(wire)
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400" not in received
 
 
 def test_no_trailer_lets_in(stage: Stage) -> None:

@@ -1,15 +1,14 @@
-"""Handshakes of WebSocket sessions where none are served."""
+"""Handshakes of WebSocket sessions that are refused; tests/app/sessions has those that are not."""
 
 import json
 import socket
 from contextlib import closing
 from typing import Any
 
-import pytest
-
 from tests.app.door.connections import connect, echo
 from tests.app.relay.stage import Stage
 from tests.app.relay.test_connections import answers
+from tests.kit.hub import Broker
 from tests.kit.wire import CHAT
 
 SESSIONS = [
@@ -25,19 +24,30 @@ def handshake(target: str) -> bytes:
     return "\r\n".join([f"GET {target} HTTP/1.1", "host: proxy", *HANDSHAKE, "", ""]).encode()
 
 
-@pytest.mark.parametrize(
-    ("target", "status", "code"),
-    [*((session, 426, "websocket_not_supported") for session in SESSIONS), (CHAT, 404, "not_found")],
-)
-def test_a_websocket_handshake_is_refused(stage: Stage, target: str, status: int, code: str) -> None:
-    """Where sessions begin 426 sends clients to HTTP at once; elsewhere there is nothing. Nothing goes upstream."""
+def test_a_handshake_where_no_session_begins(stage: Stage) -> None:
+    """There is nothing, and nothing goes upstream."""
     server = stage.play(echo)
     with connect(stage) as wire:
-        wire.sendall(handshake(target))
+        wire.sendall(handshake(CHAT))
         ((response, body),) = answers(wire, 1)
-    assert (response.status, json.loads(body)["error"]["code"]) == (status, code)
+    assert (response.status, json.loads(body)["error"]["code"]) == (404, "not_found")
     assert response.getheader("x-trace-id")
     assert server.seen == []
+
+
+def test_sessions_are_refused_where_the_server_has_none(process: Any, upstream: Any, broker: Broker) -> None:
+    """426 at once, which sends clients to HTTP; nothing goes upstream, and no key in a query is logged."""
+    server = upstream(echo)
+    running = process(server.url, broker.conn_str, "--http", "h11", "--ws", "none")
+    for target in SESSIONS:
+        with closing(socket.create_connection(("127.0.0.1", running.port), 30)) as wire:
+            wire.sendall(handshake(f"{target}{'&' if '?' in target else '?'}api-key=SECRET-KEY"))
+            ((response, body),) = answers(wire, 1)
+        assert (response.status, json.loads(body)["error"]["code"]) == (426, "websocket_not_supported")
+        assert response.getheader("x-trace-id")
+    running.close()
+    assert server.seen == []
+    assert "SECRET-KEY" not in "".join(running.output)
 
 
 def test_no_key_of_a_handshake_is_logged(process: Any, upstream: Any) -> None:
@@ -47,6 +57,6 @@ def test_no_key_of_a_handshake_is_logged(process: Any, upstream: Any) -> None:
         with closing(socket.create_connection(("127.0.0.1", running.port), 30)) as wire:
             wire.sendall(handshake(f"/openai/realtime?deployment=d&{name}=SECRET-KEY"))
             ((response, _),) = answers(wire, 1)
-            assert response.status == 426
+            assert response.status == 401
     running.close()
     assert "SECRET-KEY" not in "".join(running.output)

@@ -94,6 +94,45 @@ def test_ambiguous_requests_are_refused(door: Door, path: str) -> None:
     assert door.upstream.seen == []
 
 
+@pytest.mark.parametrize("offer", [b"", b"connection: upgrade\r\nupgrade: h2c\r\n"], ids=["plain", "offer"])
+@pytest.mark.parametrize("path", [CHAT_PATH, "/openai/files"])
+def test_a_transfer_encoding_other_than_chunked_is_refused(door: Door, path: str, offer: bytes) -> None:
+    """Where a coding leaves open how the body ends or reads, nothing is taken from it, and the connection closes."""
+    head = b"POST %b HTTP/1.1\r\nhost: x\r\napi-key: %b\r\n" % (path.encode(), KEY.encode()) + offer
+    second = b"GET /openai/smuggled HTTP/1.1\r\nhost: x\r\napi-key: %b\r\n\r\n" % KEY.encode()
+    codings = [b"gzip", b"identity", b"xchunked", b"chunked, gzip", b"chunked, chunked", b"chunked;a=b", b"chunked,"]
+    for coding, status in [*((coding, 400) for coding in codings), (b"gzip, chunked", 501)]:
+        for fields in (b"transfer-encoding: " + coding, b"\r\n".join(_apart(coding))):
+            for end in (ONE_CHUNK + second, b""):  # the head alone is enough for a refusal
+                got = door.raw(head + fields + b"\r\n\r\n" + end)
+                assert (coding, got.status, got.answer.header("connection")) == (coding, status, "close")
+    old = door.raw(head.replace(b"HTTP/1.1", b"HTTP/1.0") + CHUNKED + b"\r\n\r\n" + ONE_CHUNK)
+    assert old.status == 400
+    assert door.upstream.seen == []
+
+
+@pytest.mark.parametrize("version", [b"HTTP/0.9", b"HTTP/2.0"])
+def test_other_versions_are_refused(door: Door, version: bytes) -> None:
+    """A request of a version that is not served here is not answered as if it were."""
+    got = door.raw(b"GET /openai/files " + version + b"\r\nhost: a\r\napi-key: " + KEY.encode() + b"\r\n\r\n")
+    assert (got.status, door.upstream.seen) == (400, [])
+
+
+def test_a_request_has_one_host(door: Door) -> None:
+    """A request with two is refused (RFC 9112 §3.2); one without passes, as simple probes send it."""
+    key = b"api-key: " + KEY.encode() + b"\r\n\r\n"
+    for hosts in (b"host: a\r\nhost: b\r\n", b"Host: a\r\nhost: a\r\n"):
+        assert door.raw(b"GET /openai/files HTTP/1.1\r\n" + hosts + key).status == 400
+    assert door.upstream.seen == []
+    for version in (b"1.0", b"1.1"):
+        assert door.raw(b"GET /openai/files HTTP/" + version + b"\r\n" + key).status == 200
+
+
+def _apart(codings: bytes) -> list[bytes]:
+    """A header for each coding."""
+    return [b"transfer-encoding: " + coding.strip() for coding in codings.split(b",")]
+
+
 def test_a_content_length_beside_chunks_is_dropped() -> None:
     """A server that accepts both follows the chunks; so must the request upstream."""
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]

@@ -198,6 +198,13 @@ def test_a_filtered_choice_may_have_no_message() -> None:
         ({"prompt_tokens": 3, "total_tokens": 3}, Usage(3, None, 3)),
         ({"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}, Usage(0, 0, 0)),
         (
+            {
+                "input_tokens": 9,
+                "input_token_details": {"cached_tokens": 4, "cached_tokens_details": {"audio_tokens": 3}},
+            },
+            Usage(9, None, None, {"input_token_details": {"cached_tokens": 4, "cached_audio_tokens": 3}}),
+        ),
+        (
             {"prompt_tokens": 3, "completion_tokens_details": {"reasoning_tokens": 2, "odd": None, "flag": True}},
             Usage(3, None, None, {"completion_tokens_details": {"reasoning_tokens": 2}}),
         ),

@@ -36,7 +36,7 @@ class Stage:
     def play(self, script: Script) -> ScriptedUpstream:
         """Set upstream's script, and forget the requests of previous tests."""
         assert not self._upstream.failures, self._upstream.failures
-        self._upstream.seen = []
+        self._upstream.seen, self._upstream.begun = [], []
         self._upstream.script = script
         return self._upstream
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.operations.members import other_members, reduced_members
+from app.operations.members import Members, other_members, reduced_members
 from tests.app.relay.stage import Stage
 from tests.kit.hub import Broker, HubReader
 from tests.kit.proxy import ProxyThread
@@ -118,8 +118,9 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(max_size=8), json_values, max_size=6))
 def test_any_members_come_back(body: dict[str, Any]) -> None:
     """Whatever JSON they hold; and reduced, no text of theirs is left."""
-    assert json.loads(other_members(body, {"messages"})) == {k: v for k, v in body.items() if k != "messages"}
-    reduced = json.loads(reduced_members(body, set()))
+    members = Members.of(json.dumps(body).encode())
+    assert json.loads(other_members(members, {"messages"})) == {k: v for k, v in body.items() if k != "messages"}
+    reduced = json.loads(reduced_members(members, set()))
     assert all(isinstance(value, bool | int | float) for name, value in reduced.items() if name != "model")
 
 

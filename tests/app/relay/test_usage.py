@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.door.door import json_object
 from app.operations.embeddings import Embeddings
+from app.operations.json_text import JsonText
+from app.operations.members import Members
 from app.operations.stream_options import request_usage
 from app.relay.usage_event import UsageEventFilter
 from tests.kit.hub import HubReader
@@ -106,7 +107,7 @@ ODD = [b'"\\ud83d"', b"123456789012345678901234567890", b"1e400", b"1.00", b"[" 
 def test_only_the_stream_options_change(odd: bytes, options: bytes) -> None:
     """All other bytes of the body stay, even JSON that could not be serialized again."""
     before, after = b'{"stream": true, "user": %b, "stream_options" : ' % odd, b', "messages": ["stream_options"]}'
-    sent = request_usage(before + options + after, json_object(before + options + after))
+    sent = request_usage(before + options + after, Members.of(before + options + after))
     assert sent is not None
     assert sent.startswith(before)
     assert sent.endswith(after)
@@ -125,10 +126,10 @@ def test_only_the_stream_options_change(odd: bytes, options: bytes) -> None:
 )
 def test_an_ambiguous_body_is_not_changed(body: bytes) -> None:
     """If the place of the options is not certain, the client's own body is sent."""
-    assert request_usage(body, json_object(body)) is None
+    assert request_usage(body, Members.of(body)) is None
 
 
-def with_usage(name: str, value: object) -> bytes | None:
+def with_usage(name: str, value: object) -> JsonText | None:
     parsed = {"stream": True, name: value}
     return request_usage(json.dumps(parsed).encode(), parsed)
 

@@ -20,6 +20,16 @@ def test_several_backends() -> None:
     assert "secret" not in repr(settings)
 
 
+def test_what_a_backend_serves() -> None:
+    """Families of paths, and the scope of its tokens."""
+    scope = "https://ai.azure.com/.default"
+    claude = {"name": "c", "base_url": "https://c.example", "kinds": ["messages", "models"], "scope": scope}
+    (backend,) = read(AZURE_OPENAI_BACKENDS=json.dumps([claude])).backends
+    assert (backend.kinds, backend.scope) == (frozenset({"messages", "models"}), scope)
+    (plain,) = read().backends
+    assert (plain.kinds, plain.scope) == (None, "https://cognitiveservices.azure.com/.default")
+
+
 @pytest.mark.parametrize(
     ("given", "taken"),
     [
@@ -47,6 +57,9 @@ def test_a_trailing_openai_is_removed_from_the_base_url(given: str, taken: str) 
         ('[{"name": "a", "base_url": "https://a.example"}, {"name": "a", "base_url": "https://b.example"}]', [":"]),
         ('[{"name": "a", "base_url": "https://a.example", "region": "planted-secret"}]', ["[0]"]),
         ('[{"name": "a", "base_url": "https://a.example", "key": "planted-secret\\n"}]', ["[0].key"]),
+        ('[{"name": "a", "base_url": "https://a.example", "kinds": ["planted-secret"]}]', ["[0].kinds"]),
+        ('[{"name": "a", "base_url": "https://a.example", "kinds": []}]', ["[0].kinds"]),
+        ('[{"name": "a", "base_url": "https://a.example", "scope": "planted-secret"}]', ["[0].scope"]),
         ('[{"name": "", "base_url": "planted-secret"}]', ["[0].name", "[0].base_url"]),
         (
             '[{"name": "a", "base_url": "https://planted-secret@a.example", "key": 1, "priority": "planted-secret",'

@@ -8,7 +8,8 @@ from azure.core.credentials import AccessToken
 from azure.core.exceptions import AzureError, ClientAuthenticationError
 
 from app.errors import UpstreamUnreachable
-from app.upstream.credentials import SCOPE, EntraAuth
+from app.settings.backends import SCOPE
+from app.upstream.credentials import EntraAuth
 
 pytestmark = pytest.mark.anyio
 
@@ -38,7 +39,7 @@ class Entra:
     def __init__(self) -> None:
         self.now = 1_000_000.0
         self.credential = StandInCredential(lambda: self.now)
-        self.auth = EntraAuth(self.credential, lambda: self.now)  # type: ignore[arg-type]
+        self.auth = EntraAuth(self.credential, SCOPE, lambda: self.now)  # type: ignore[arg-type]
 
     async def token(self) -> str:
         name, value = await self.auth.header()

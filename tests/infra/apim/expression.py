@@ -43,6 +43,16 @@ class Named:
 
 
 @dataclass
+class Guid:
+    """An id that .NET does not take for text."""
+
+    text: str = "00000000-0000-0000-0000-000000000000"
+
+    def ToString(self) -> str:
+        return self.text
+
+
+@dataclass
 class Context:
     """The gateway's knowledge of a request: `context` in an expression."""
 
@@ -50,6 +60,7 @@ class Context:
     Product: Named | None = None
     User: Named | None = None
     Variables: Variables = field(default_factory=Variables)
+    RequestId: Guid = field(default_factory=Guid)
 
 
 def evaluate(text: str, context: Context) -> str:

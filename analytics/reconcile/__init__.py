@@ -1,0 +1,1 @@
+"""Compares API Management's own log of model calls with the records."""
