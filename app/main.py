@@ -28,7 +28,7 @@ from app.relay.relay import Relay
 from app.sessions.handshake import Handshake
 from app.sessions.session import Sessions
 from app.settings.backends import BackendSettings
-from app.settings.settings import HubSettings, Settings
+from app.settings.settings import Settings
 from app.settings.telemetry import TelemetrySettings
 from app.upstream import Pool
 from app.upstream.credentials import EntraAuth, KeyAuth, UpstreamAuth
@@ -87,7 +87,8 @@ def create_app(
     journal = Journal(directory, spool.room, spool.descriptors)
     upkeep = Upkeep(directory, spool, journal)
     blobs = BlobAddress(settings.blob_container_url, settings.blob_conn_str).connect if settings.has_blobs else None
-    hub = _hub(settings.hub, direct=shortcuts.take("records", client_check.why_not_direct))
+    to, direct = settings.hub, shortcuts.take("records", client_check.why_not_direct)
+    hub = Hub(to.name, to.conn_str, to.namespace, to.websocket, direct)
     adopt = Adoption(directory, spool).run
     sender = Sender(spool, hub.connect, losses, upkeep, adopt, blobs, put=hub.put)
     exporter = EventHubSpanExporter(spool, journal, sender.flush)
@@ -297,7 +298,3 @@ def _insights_credential(settings: TelemetrySettings) -> Credential:
     if settings.client_id:
         return ManagedIdentityCredential(client_id=settings.client_id)
     return DefaultAzureCredential()
-
-
-def _hub(settings: HubSettings, direct: bool) -> Hub:
-    return Hub(settings.name, settings.conn_str, settings.namespace, settings.websocket, direct)

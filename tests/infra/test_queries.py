@@ -78,7 +78,7 @@ def emitted() -> Iterator[Emitted]:
         outbox.add(monitor_span_exporter(to))
         meter, one = meters.get_meter(a.SCOPE), {"any": 1}
         calls.use(meter)
-        observe_proxy(meter, lambda: ProxyCounts(1, 1, 1, 1.0, 1, one, one, 1.0, 1), lambda: one)
+        observe_proxy(meter, lambda: ProxyCounts(1, 1, 1, 1.0, 1, one, one, 1.0, 1, 1), lambda: one)
         tracer = make_provider([calls, outbox], ALWAYS_ON).get_tracer(a.SCOPE)
         CallSpan(tracer, _call_with_everything()).finish()
         outbox.begin_stop()

@@ -16,7 +16,7 @@ TEXT = PAGE.read_text()
 def metrics() -> set[str]:
     """The names of all metrics, of calls and of the proxy."""
     measured, one = Measured(), {"any": 1}
-    observe_proxy(measured.meter, lambda: ProxyCounts(1, 1, 1, 1.0, 1, one, one, 1.0, 1), lambda: one)
+    observe_proxy(measured.meter, lambda: ProxyCounts(1, 1, 1, 1.0, 1, one, one, 1.0, 1, 1), lambda: one)
     measured.end(streamed())
     data = measured.reader.get_metrics_data()
     assert data is not None
